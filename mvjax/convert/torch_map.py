@@ -1,0 +1,361 @@
+"""Tables that carry weights between PyTorch and Flax, strictly and in both ways.
+
+A table is a list of `Leaf`, one for each parameter or statistic of a Flax model. The
+same table reads a PyTorch file (`to_flax`) and writes one (`to_torch`), bit for bit.
+"""
+
+import collections
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mvjax.core import errors, tree
+
+_SHOWN = 5  # Culprits that an error names of each kind.
+
+
+class Layout(NamedTuple):
+    """How the array of one leaf lies in either library: two inverse functions.
+
+    Both return contiguous arrays and raise `ValueError` for an array that cannot be
+    theirs. Types stay as they are, except that of counters.
+    """
+
+    name: str
+    to_flax: Callable[[np.ndarray], np.ndarray]
+    to_torch: Callable[[np.ndarray], np.ndarray]
+
+
+def _permuted(name: str, axes: tuple[int, ...]) -> Layout:
+    """The layout whose Flax form has the axes `axes` of the PyTorch form."""
+    back = tuple(int(axis) for axis in np.argsort(axes))
+    return Layout(
+        name,
+        lambda array: np.asarray(np.transpose(array, axes), order="C"),
+        lambda array: np.asarray(np.transpose(array, back), order="C"),
+    )
+
+
+def _counter(dtype: type[np.integer]) -> Callable[[np.ndarray], np.ndarray]:
+    """Casts an integer scalar to `dtype`; a value that does not fit is an error."""
+
+    def cast(array: np.ndarray) -> np.ndarray:
+        if array.shape != () or array.dtype.kind not in "iu":
+            raise ValueError(f"a counter is an integer scalar, not {array.dtype}")
+        if int(array) > np.iinfo(dtype).max:
+            raise ValueError(f"the counter {int(array)} does not fit {dtype.__name__}")
+        return array.astype(dtype)
+
+    return cast
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")
+
+
+KEEP = Layout("keep", _contiguous, _contiguous)
+LINEAR = _permuted("linear", (1, 0))  # (out, in) <-> (in, out).
+CONV2D = _permuted("conv2d", (2, 3, 1, 0))  # (O, I, H, W) <-> (H, W, I, O).
+COUNT = Layout("count", _counter(np.int32), _counter(np.int64))
+
+
+class Leaf(NamedTuple):
+    """One parameter or statistic under both of its names."""
+
+    path: str  # From the root of the variables: "params/encoder/conv_in/kernel".
+    torch_names: tuple[str, ...]  # Several: tied weights, equal in every file.
+    layout: Layout
+
+
+def _leaf(collection: str, flax: str, name: str, key: str, layout: Layout) -> Leaf:
+    """The leaf `name` of the Flax module `flax`; an empty `flax` is the root."""
+    path = "/".join(part for part in (collection, flax, name) if part)
+    return Leaf(path, (key,), layout)
+
+
+def _key(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _weight_and_bias(
+    flax: str, torch: str, name: str, layout: Layout, bias: bool
+) -> list[Leaf]:
+    leaves = [_leaf("params", flax, name, _key(torch, "weight"), layout)]
+    if bias:
+        leaves.append(_leaf("params", flax, "bias", _key(torch, "bias"), KEEP))
+    return leaves
+
+
+def linear(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
+    """`torch.nn.Linear` and `nn.Dense`; an empty `torch` means a bare "weight"."""
+    return _weight_and_bias(flax, torch, "kernel", LINEAR, bias)
+
+
+def conv2d(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
+    """`torch.nn.Conv2d` and `nn.Conv` with a two-dimensional kernel."""
+    return _weight_and_bias(flax, torch, "kernel", CONV2D, bias)
+
+
+def group_norm(flax: str, torch: str) -> list[Leaf]:
+    """`torch.nn.GroupNorm` and `nn.GroupNorm`."""
+    return _weight_and_bias(flax, torch, "scale", KEEP, bias=True)
+
+
+def layer_norm(flax: str, torch: str) -> list[Leaf]:
+    """`torch.nn.LayerNorm` and `nn.LayerNorm`."""
+    return _weight_and_bias(flax, torch, "scale", KEEP, bias=True)
+
+
+def batch_norm(flax: str, torch: str) -> list[Leaf]:
+    """`torch.nn.BatchNorm*d` and `models/layers/norm.py`, with all its statistics."""
+    return _weight_and_bias(flax, torch, "scale", KEEP, bias=True) + [
+        _leaf("batch_stats", flax, "mean", _key(torch, "running_mean"), KEEP),
+        _leaf("batch_stats", flax, "var", _key(torch, "running_var"), KEEP),
+        _leaf("batch_stats", flax, "count", _key(torch, "num_batches_tracked"), COUNT),
+    ]
+
+
+def nest(leaves: Sequence[Leaf], *, flax: str = "", torch: str = "") -> list[Leaf]:
+    """Puts the table of a part below a module of a whole.
+
+    Args:
+      leaves: Table of the part.
+      flax: Path of the part in the Flax model, `"encoder"` or `"net/encoder"`; goes
+        between the collection and the rest.
+      torch: Path of the part in the PyTorch model, `"venc_1._encoder"`.
+    """
+    nested = []
+    for leaf in leaves:
+        collection, _, rest = leaf.path.partition("/")
+        names = tuple(_key(torch, name) for name in leaf.torch_names)
+        path = "/".join(part for part in (collection, flax, rest) if part)
+        nested.append(Leaf(path, names, leaf.layout))
+    return nested
+
+
+class Match(NamedTuple):
+    """One PyTorch tensor that found its place."""
+
+    torch: str
+    flax: str
+    layout: str
+    shape: tuple[int, ...]  # As in the PyTorch file.
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of every tensor of a file."""
+
+    matched: list[Match]
+    tied: list[tuple[str, ...]]  # Groups of keys that filled one leaf.
+    ignored: list[str]  # Keys that an `ignore` pattern names.
+
+    def text(self) -> str:
+        """An aligned table, one line for each key, and a summary."""
+        rows = [(m.torch, m.flax, m.layout, str(m.shape)) for m in self.matched]
+        rows.insert(0, ("torch", "flax", "layout", "shape"))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            for row in rows
+        ]
+        lines += [f"tied: {' = '.join(names)}" for names in self.tied]
+        lines += [f"ignored: {name}" for name in self.ignored]
+        shapes = {m.flax: m.shape for m in self.matched}
+        numbers = sum(math.prod(shape) for shape in shapes.values())
+        lines.append(
+            f"{len(self.matched)} keys -> {len(shapes)} leaves, {numbers:,} numbers, "
+            f"{len(self.tied)} tied, {len(self.ignored)} ignored."
+        )
+        return "\n".join(lines)
+
+
+class _Problems:
+    """Everything that does not fit, gathered so that one error can tell all of it."""
+
+    def __init__(self) -> None:
+        self._culprits: dict[str, list[str]] = {}
+
+    def add(self, kind: str, culprit: str) -> None:
+        self._culprits.setdefault(kind, []).append(culprit)
+
+    def raise_any(self, headline: str) -> None:
+        """Raises one `UserError` for all problems, or returns if there are none."""
+        if not self._culprits:
+            return
+        parts = []
+        for kind, culprits in self._culprits.items():
+            more = len(culprits) - _SHOWN
+            tail = f" and {more} more" if more > 0 else ""
+            parts.append(
+                f"{len(culprits)} {kind}: {', '.join(culprits[:_SHOWN])}{tail}"
+            )
+        raise errors.UserError(f"{headline}: {'; '.join(parts)}.")
+
+
+def _check_table(leaves: Sequence[Leaf]) -> None:
+    """Raises `ValueError` for a table that names anything twice."""
+    paths = [leaf.path for leaf in leaves]
+    names = [name for leaf in leaves for name in leaf.torch_names]
+    for kind in (paths, names):
+        twice = [name for name, n in collections.Counter(kind).items() if n > 1]
+        if twice:
+            raise ValueError(f"The table names these twice: {', '.join(twice)}.")
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays agree in shape, type and every bit, NaN included."""
+    return (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
+
+
+def _wanted(leaf: Leaf, shape: tuple[int, ...]) -> str:
+    """Shape in PyTorch's order, for an error, of a leaf that has `shape` in Flax."""
+    try:
+        return str(leaf.layout.to_torch(np.zeros(shape, np.int32)).shape)
+    except ValueError:  # The table has the wrong layout for this leaf.
+        return f"{shape} and layout {leaf.layout.name} does not fit that"
+
+
+def _convert(
+    leaf: Leaf,
+    tensors: Mapping[str, np.ndarray],
+    wanted: tuple[int, ...] | None,
+    problems: _Problems,
+) -> np.ndarray | None:
+    """The Flax array of one leaf, or None after a problem was noted."""
+    present = [name for name in leaf.torch_names if name in tensors]
+    for name in leaf.torch_names:
+        if name not in tensors:
+            problems.add("missing keys", name)
+    if not present:
+        return None
+    first = tensors[present[0]]
+    for name in present[1:]:
+        if not _same_bits(first, tensors[name]):
+            problems.add("unequal tied weights", f"{present[0]} and {name}")
+    try:
+        array = leaf.layout.to_flax(first)
+    except ValueError as error:
+        problems.add("wrong arrays", f"{present[0]} {first.shape} ({error})")
+        return None
+    if wanted is not None and array.shape != wanted:
+        text = f"file has {first.shape}, model wants {_wanted(leaf, wanted)}"
+        problems.add("wrong shapes", f"{present[0]}: {text}")
+        return None
+    return array
+
+
+def _sort_left_over(
+    keys: Sequence[str],
+    known: Sequence[str],
+    ignore: tuple[str, ...],
+    problems: _Problems,
+) -> list[str]:
+    """Returns the keys that `ignore` names; the others are problems."""
+    ignored = []
+    for shown, key in enumerate(keys):
+        if tree.matches(key, ignore):
+            ignored.append(key)
+            continue
+        near = []
+        if shown - len(ignored) < _SHOWN:  # Nobody sees the hints of the others.
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f" (nearest known: {near[0]})" if near else ""
+        problems.add("left-over keys", f"{key}{hint}")
+    return ignored
+
+
+def to_flax(
+    leaves: Sequence[Leaf],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    template: Mapping[str, Any] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], Report]:
+    """Turns a PyTorch state dict into Flax variables.
+
+    Args:
+      leaves: The table.
+      tensors: Arrays by PyTorch key; all must be used or named by `ignore`.
+      template: Variables of the model, or anything with their nesting and a `.shape`
+        at each leaf; all leaves must be filled, in their shapes.
+      ignore: Patterns such as `"fc.*"` for keys that are left out on purpose.
+
+    Returns:
+      The variables, `{"params": ..., "batch_stats": ...}`, with the types of the file
+      (counters: int32), and the report. Arrays may share memory with `tensors`.
+
+    Raises:
+      UserError: Anything is missing, left over, of the wrong shape, or tied and not
+        equal; one error names them all.
+    """
+    _check_table(leaves)
+    problems = _Problems()
+    filled: dict[str, np.ndarray] = {}
+    matched, tied = [], []
+    shapes = None
+    if template is not None:
+        shapes = {path: np.shape(x) for path, x in tree.flatten(template).items()}
+    for leaf in leaves:
+        if shapes is not None and leaf.path not in shapes:
+            problems.add("leaves that the model does not have", leaf.path)
+        wanted = None if shapes is None else shapes.get(leaf.path)
+        array = _convert(leaf, tensors, wanted, problems)
+        if array is None:
+            continue
+        filled[leaf.path] = array
+        present = [name for name in leaf.torch_names if name in tensors]
+        for name in present:
+            shape = tensors[name].shape
+            matched.append(Match(name, leaf.path, leaf.layout.name, shape))
+        if len(present) > 1:
+            tied.append(tuple(present))
+    for path in sorted(set(shapes or ()) - {leaf.path for leaf in leaves}):
+        problems.add("leaves that the table does not fill", path)
+    known = [name for leaf in leaves for name in leaf.torch_names]
+    left = sorted(set(tensors) - set(known))
+    missing = [name for name in known if name not in tensors]
+    ignored = _sort_left_over(left, missing or known, ignore, problems)
+    problems.raise_any("The PyTorch weights do not fit the model")
+    return tree.unflatten(filled), Report(matched, tied, ignored)
+
+
+def to_torch(
+    leaves: Sequence[Leaf], variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Turns Flax variables into a PyTorch state dict.
+
+    Args:
+      leaves: The table; it must claim every leaf of `variables` and no other.
+      variables: NumPy or JAX arrays, `{"params": ..., "batch_stats": ...}`.
+
+    Returns:
+      Arrays by PyTorch key, in the order of the table; tied keys share one array.
+
+    Raises:
+      UserError: A leaf is missing, is claimed by no leaf of the table, or has too many
+        or too few axes; one error names them all.
+    """
+    _check_table(leaves)
+    problems = _Problems()
+    flat = tree.flatten(variables)
+    tensors: dict[str, np.ndarray] = {}
+    for leaf in leaves:
+        if leaf.path not in flat:
+            problems.add("missing leaves", leaf.path)
+            continue
+        array = np.asarray(flat[leaf.path])
+        try:
+            array = leaf.layout.to_torch(array)
+        except ValueError as error:
+            problems.add("wrong arrays", f"{leaf.path} {array.shape} ({error})")
+            continue
+        tensors.update(dict.fromkeys(leaf.torch_names, array))
+    for path in sorted(set(flat) - {leaf.path for leaf in leaves}):
+        problems.add("leaves that the table does not write", path)
+    problems.raise_any("The variables do not fit the table")
+    return tensors

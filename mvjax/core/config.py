@@ -1,0 +1,229 @@
+"""Config files: load, override, lock, check, save.
+
+A config is a Python file with `get_config(arg) -> ml_collections.ConfigDict`, named on
+the command line as `path.py` or `path.py:dataset=digits,debug`.
+"""
+
+import ast
+import importlib.util
+import json
+import pathlib
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mvjax.core import errors
+
+# Settings of every run that a config file need not repeat.
+DEFAULTS = dict(
+    seed=0,
+    accumulate=1,  # Micro-batches of a step.
+    freeze=(),  # Component patterns that are not trained.
+    warm_start=dict(),
+    ema_decay=0.0,  # 0: no moving average of the parameters.
+    log_every_steps=20,
+    mesh=dict(data=-1, fsdp=1, model=1),  # -1: what the devices leave.
+    checkpoint=dict(
+        every_epochs=1,
+        keep=2,
+        best="loss",  # Metric of the best checkpoint; "" keeps the latest only.
+        best_mode="min",
+    ),
+)
+REQUIRED = ("method", "data", "optim", "evals")
+OPTIONAL = ("epochs", "steps")
+
+
+def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
+    """Reads the part of `--config=file.py:arg` behind the colon.
+
+    Args:
+      arg: Comma-separated `key=value` pairs; a bare `key` means True.
+      **defaults: The keys with their defaults, which also give the types.
+
+    Raises:
+      UserError: An unknown key or a value of the wrong type.
+    """
+    values = dict(defaults)
+    for part in filter(None, arg.split(",")):
+        key, _, text = part.partition("=")
+        if key not in defaults:
+            raise errors.unknown("config argument", key, defaults)
+        values[key] = _convert(f"config argument {key}", text or "True", defaults[key])
+    return types.SimpleNamespace(**values)
+
+
+def choose(name: str, value: str, choices: Sequence[str]) -> str:
+    """Returns `value` if it is one of the choices of config argument `name`."""
+    if value not in choices:
+        raise errors.unknown(f"config argument {name}", value, choices)
+    return value
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """Loads a config file.
+
+    Args:
+      spec: `path.py` or `path.py:arg`.
+      overrides: Texts `optim.lr=3e-4`, applied in order.
+
+    Returns:
+      The complete, locked config.
+
+    Raises:
+      UserError: No such file, unknown keys, wrong types, impossible combinations.
+    """
+    path, _, arg = spec.partition(":")
+    file = pathlib.Path(path)
+    if not file.is_file():
+        raise errors.UserError(
+            f"No config file {path!r}. Choices: "
+            + ", ".join(sorted(map(str, pathlib.Path("configs").glob("*/*.py"))))
+        )
+    module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise errors.UserError(f"{path} has no function get_config(arg).")
+    config = complete(module.get_config(arg))
+    for override in overrides:
+        set_value(config, override)
+    return check(config)
+
+
+def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Adds the defaults that every run has and locks the keys."""
+    known = (*DEFAULTS, *REQUIRED, *OPTIONAL)
+    for key in config:
+        if key not in known:
+            raise errors.unknown("config key", key, known)
+    full = ml_collections.ConfigDict(DEFAULTS)
+    full.update(config)
+    return full.lock()
+
+
+def set_value(config: ml_collections.ConfigDict, override: str) -> None:
+    """Applies one override `key.key=value` in place, keeping the field's type."""
+    path, separator, text = override.partition("=")
+    if not separator:
+        raise errors.UserError(f"Override {override!r} lacks a value: key=value.")
+    *folders, name = path.split(".")
+    node = config
+    for i, folder in enumerate((*folders, name)):
+        if not isinstance(node, ml_collections.ConfigDict) or folder not in node:
+            inside = "config." + ".".join(folders[:i]) if i else "config"
+            keys = node.keys() if isinstance(node, ml_collections.ConfigDict) else ()
+            raise errors.unknown(f"key of {inside.rstrip('.')}", folder, keys)
+        if i < len(folders):
+            node = node[folder]
+    old = node[name]
+    if isinstance(old, ml_collections.ConfigDict):
+        raise errors.UserError(
+            f"config.{path} holds several settings: {', '.join(sorted(old))}."
+        )
+    kind = node.get_type(name) if old is None else type(old)
+    node[name] = _convert(f"config.{path}", text, old, kind)
+
+
+def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:
+    """Text to a value of the old one's type."""
+    kind = kind or type(old)
+    if kind is str:
+        return text
+    if kind is bool and text.lower() in ("true", "false", "1", "0"):
+        return text.lower() in ("true", "1")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = tuple(text.split(",")) if kind is tuple else text
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is tuple and isinstance(value, (list, str)):
+        value = tuple(value) if isinstance(value, list) else (value,)
+    if value is None and old is None:
+        return None
+    if kind is type(None):
+        return value
+    if type(value) is not kind:
+        raise errors.UserError(f"{what} wants {kind.__name__}, not {text!r}.")
+    return value
+
+
+def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Raises `UserError` for what no run can have; returns the config."""
+    for key in REQUIRED:
+        if key not in config:
+            raise errors.UserError(f"The config lacks {key!r}.")
+    if sum(config.get(k) is not None for k in ("epochs", "steps")) != 1:
+        raise errors.UserError("Set exactly one of config.epochs and config.steps.")
+    if (config.get("epochs") or config.get("steps")) < 1:
+        raise errors.UserError("config.epochs or config.steps must be at least 1.")
+    batch_size = config.data.batch_size
+    if config.accumulate < 1 or batch_size % config.accumulate:
+        raise errors.UserError(
+            f"config.accumulate {config.accumulate} does not divide the batch of "
+            f"{batch_size}."
+        )
+    return config
+
+
+def build(kind: type, what: str, fields: Any) -> Any:
+    """Calls `kind(**fields)` for a dataclass, naming the fields that it lacks.
+
+    Args:
+      kind: A dataclass.
+      what: Where the fields come from, such as `"config.method"`.
+      fields: Mapping of field names to values; `name` is left out.
+    """
+    fields = {k: v for k, v in dict(fields).items() if k != "name"}
+    known = kind.__dataclass_fields__
+    for key in fields:
+        if key not in known:
+            raise errors.unknown(f"key of {what}", key, known)
+    return kind(**fields)
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict:
+    """The config as plain nested dicts."""
+    return config.to_dict()
+
+
+def save(config: ml_collections.ConfigDict, file: pathlib.Path) -> None:
+    """Writes the resolved config as JSON."""
+    file.write_text(json.dumps(to_dict(config), indent=2, sort_keys=True) + "\n")
+
+
+def read(
+    file: pathlib.Path, overrides: Sequence[str] = ()
+) -> ml_collections.ConfigDict:
+    """Reads what `save` wrote; lists come back as tuples."""
+    values = read_json(file)
+    config = ml_collections.ConfigDict(_tuples(values)).lock()
+    for override in overrides:
+        set_value(config, override)
+    return check(config)
+
+
+def read_json(file: pathlib.Path) -> Any:
+    """Reads a JSON file of a workdir.
+
+    Raises:
+      UserError: It is missing or damaged.
+    """
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise errors.UserError(
+            f"{file.parent} is no workdir of mvjax, or its run has not got so far: "
+            f"{file.name} is missing."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise errors.UserError(f"{file} is damaged: {error}.") from None
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

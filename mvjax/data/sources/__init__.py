@@ -1,0 +1,1 @@
+"""Data sets: each file offers `spec(split=..., **options)` and a class `Source`."""

@@ -1,0 +1,69 @@
+"""Edge-Fashion-MNIST: Fashion-MNIST pictures and their edges.
+
+60,000 records for training, 10,000 for testing. Views `image` and `edge`, `[size, size,
+1]` uint8. The edge view is the 3x3 dilation minus the image, taken at 28x28 before the
+resizing, as in the released MRDD code.
+"""
+
+from mvjax.data import batch, mnist
+
+FAMILY = mnist.Family(
+    "edge_fashion_mnist", "fashion_mnist", ("FashionMNIST/raw", "EdgeFMNISTDataset/raw")
+)
+
+
+def spec(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    tfds_dir: str | None = None,
+    cache: str | None = None,
+    size: int = 32,
+) -> batch.Spec:
+    """Says what the records look like; needs no data."""
+    del split, folder, tfds_dir, cache
+    return mnist.spec(size)
+
+
+def find_problems(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    tfds_dir: str | None = None,
+    cache: str | None = None,
+    size: int = 32,
+) -> list[str]:
+    """Lists what is wrong with the files, one line for each problem."""
+    del size
+    return mnist.find_problems(
+        FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+    )
+
+
+class Source(mnist.EdgeSource):
+    """Images and edges in memory; see `mnist.EdgeSource` for the options."""
+
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        folder: str | None = None,
+        tfds_dir: str | None = None,
+        cache: str | None = None,
+        size: int = 32,
+        limit: int | None = None,
+    ):
+        """Reads the files from `folder`, `tfds_dir` or the cache.
+
+        Raises:
+          UserError: The files are missing or damaged.
+        """
+        super().__init__(
+            FAMILY,
+            split=split,
+            folder=folder,
+            tfds_dir=tfds_dir,
+            cache=cache,
+            size=size,
+            limit=limit,
+        )

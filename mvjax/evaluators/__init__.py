@@ -1,0 +1,1 @@
+"""Evaluation protocols, one a file, and what they share: features, metrics, probe."""

@@ -1,0 +1,243 @@
+"""Features of whole splits, picked by expressions such as `shared+private/image`.
+
+An expression is one or more names joined by `+`; their arrays are flattened to rows and
+concatenated. A name is one of
+
+* a name that `predict` returns: `shared`, `private/image`, `logits`;
+* all of a family, in view order: `private/*`;
+* `raw/<view>` or `raw` (all views): the data itself, uint8 scaled to [0, 1].
+
+The prefix `untrained:` takes the whole expression from the untrained baseline.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.data import pipeline
+
+Predict = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+UNTRAINED = "untrained:"
+RAW = "raw"
+
+
+def unit_range(view: np.ndarray) -> np.ndarray:
+    """A view as float32; uint8 is scaled from 0..255 to [0, 1], any shape."""
+    if view.dtype == np.uint8:
+        return view.astype(np.float32) / np.float32(255)
+    return view.astype(np.float32)
+
+
+class Features:
+    """Named features of the splits of a data set, computed once and kept.
+
+    Args:
+      predict: Variables bound, jitted; takes a batch of NumPy arrays (`views`, `label`,
+        `index` and, where the data set has it, `present`) and returns named arrays with
+        leading axis B.
+      sources: The data source of each split.
+      batch_size: Rows that `predict` gets at a time; the last batch is padded.
+      baseline: The same function with untrained variables, for `untrained:`.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        sources: Mapping[str, Any],
+        *,
+        batch_size: int,
+        baseline: Predict | None = None,
+    ):
+        self._predict = {"": predict, UNTRAINED: baseline}
+        self._sources = dict(sources)
+        self._batch_size = batch_size
+        self._kept: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self._offers: dict[str, list[str]] = {}  # Names that `predict` returns.
+        self._views: dict[str, list[str]] = {}  # View names in the order of the data.
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return tuple(self._sources)
+
+    def get(self, split: str, expression: str) -> np.ndarray:
+        """Features of a split in index order, `[N, D]` float32.
+
+        Args:
+          split: A key of `sources`.
+          expression: See the top of this file.
+
+        Raises:
+          UserError: Unknown split or name, no baseline, or values that are not finite.
+        """
+        prefix, names = self.expand(split, expression)
+        self._keep(split, prefix, [n for n in names if not n.startswith(f"{RAW}/")])
+        self._keep(split, RAW, [n for n in names if n.startswith(f"{RAW}/")])
+        columns = []
+        for name in names:
+            group = RAW if name.startswith(f"{RAW}/") else prefix
+            rows = unit_range(self._kept[split, group][name])
+            rows = rows.reshape(len(rows), -1)
+            bad = int((~np.isfinite(rows)).any(axis=1).sum())
+            if bad:
+                raise errors.UserError(
+                    f"Feature {prefix + name!r} of split {split!r} is NaN or infinite "
+                    f"for {bad} of {len(rows)} samples."
+                )
+            columns.append(rows)
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+    def table(self, split: str) -> dict[str, np.ndarray]:
+        """All outputs of `predict` with at most two axes, and those asked for before.
+
+        Returns:
+          Arrays with leading axis N, in index order; images stay out of it because a
+          whole split of them may not fit in memory.
+        """
+        self._keep(split, "", [])
+        return dict(self._kept[split, ""])
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels of a split in index order, `[N]`.
+
+        Raises:
+          UserError: Unknown split, or a sample without a label (-1).
+        """
+        self._keep(split, RAW, [])
+        labels = self._kept[split, RAW]["label"]
+        missing = int((labels < 0).sum())
+        if missing:
+            raise errors.UserError(
+                f"Split {split!r} has no label for {missing} of {len(labels)} samples, "
+                "and this evaluation needs them."
+            )
+        return labels
+
+    def views(self, split: str) -> list[str]:
+        """Names of the views in the order of the data."""
+        self._look(split)
+        return list(self._views[split])
+
+    def expand(self, split: str, expression: str) -> tuple[str, list[str]]:
+        """Splits an expression into its prefix (may be empty) and its plain names.
+
+        Raises:
+          UserError: A name does not exist, or there is no baseline to take it from.
+        """
+        self._look(split)
+        prefix = UNTRAINED if expression.startswith(UNTRAINED) else ""
+        if self._predict[prefix] is None:
+            raise errors.UserError(
+                f"Feature {expression!r} needs an untrained baseline; there is none."
+            )
+        raw = [f"{RAW}/{view}" for view in self._views[split]]
+        offers = self._offers[split] + raw
+        names = []
+        for part in expression.removeprefix(prefix).split("+"):
+            part = part.strip()
+            if part == RAW or part.endswith("/*"):
+                family = part.removesuffix("*").rstrip("/") + "/"
+                found = [name for name in offers if name.startswith(family)]
+            else:
+                found = [part] if part in offers else []
+            if not found:
+                raise errors.unknown("feature", part, [*offers, RAW])
+            names += found
+        return prefix, names
+
+    def batches(
+        self, split: str, *, untrained: bool = False
+    ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Yields batches with what `predict` makes of them, padded rows dropped.
+
+        Nothing is kept, so this is the way to images of a whole split.
+        """
+        predict = self._predict[UNTRAINED if untrained else ""]
+        if predict is None:
+            raise errors.UserError("There is no untrained baseline.")
+        for batch, mask in self._data(split):
+            outputs = {k: np.asarray(v)[mask] for k, v in predict(batch).items()}
+            yield _rows(batch, mask), outputs
+
+    def _data(self, split: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """Yields padded batches and which of their rows are real, `[B]` bool."""
+        if split not in self._sources:
+            raise errors.unknown("split", split, self._sources)
+        source = self._sources[split]
+        for batch in pipeline.eval_batches(source, batch_size=self._batch_size):
+            batch = dict(batch)
+            mask = np.asarray(batch.pop("mask"), bool)
+            yield batch, mask
+
+    def _look(self, split: str) -> None:
+        """Learns the names of views and outputs from one batch."""
+        if split in self._offers:
+            return
+        first = next(self._data(split), None)
+        if first is None:
+            raise errors.UserError(f"Split {split!r} is empty.")
+        batch, _ = first
+        views = list(batch["views"])
+        # jit returns dicts in alphabetical order; families follow the order of views.
+        rank = {view: i for i, view in enumerate(views)}
+        self._offers[split] = sorted(
+            self._predict[""](batch),
+            key=lambda name: (
+                name.partition("/")[0],
+                rank.get(name.partition("/")[2], len(rank)),
+                name,
+            ),
+        )
+        self._views[split] = views
+
+    def _keep(self, split: str, group: str, names: list[str]) -> None:
+        """Fills the table of a group (`""`, `untrained:` or `raw`) for some names.
+
+        Outputs with at most two axes are kept as well, to save later passes.
+        """
+        kept = self._kept.get((split, group))
+        if kept is not None and all(name in kept for name in names):
+            return
+        parts: dict[str, list[np.ndarray]] = {}
+        order = []
+        if group == RAW:
+            stream = ((_rows(batch, mask), {}) for batch, mask in self._data(split))
+        else:
+            stream = self.batches(split, untrained=group == UNTRAINED)
+        for batch, outputs in stream:
+            order.append(np.asarray(batch["index"]))
+            rows = {n: v for n, v in outputs.items() if n in names or v.ndim <= 2}
+            if group == RAW:
+                rows = {n: _raw_view(batch, n.removeprefix(f"{RAW}/")) for n in names}
+                rows["label"] = np.asarray(batch["label"])
+            for name, value in rows.items():
+                parts.setdefault(name, []).append(value)
+        if not order:
+            raise errors.UserError(f"Split {split!r} is empty.")
+        order = np.argsort(np.concatenate(order), kind="stable")
+        fresh = {name: np.concatenate(values)[order] for name, values in parts.items()}
+        self._kept[split, group] = {**(kept or {}), **fresh}
+
+
+def _raw_view(batch: dict[str, Any], view: str) -> np.ndarray:
+    """A view of a batch, `[B, ...]`, zero where a sample lacks it."""
+    values = batch["views"][view]
+    present = batch.get("present", {}).get(view)
+    if present is None:
+        return values
+    values = values.copy()
+    values[~np.asarray(present, bool)] = 0
+    return values
+
+
+def _rows(batch: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """The rows of a batch, one level of nesting deep, that the mask selects."""
+    return {
+        key: {k: np.asarray(v)[mask] for k, v in value.items()}
+        if isinstance(value, Mapping)
+        else np.asarray(value)[mask]
+        for key, value in batch.items()
+    }

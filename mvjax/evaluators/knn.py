@@ -1,0 +1,78 @@
+"""Nearest-neighbour classification: the labels of the k closest training samples."""
+
+import dataclasses
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.evaluators import features as features_lib
+from mvjax.evaluators import probe
+
+METRICS = ("cosine", "euclidean")
+
+
+def classify(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    test_rows: np.ndarray,
+    *,
+    k: int,
+    metric: str,
+) -> np.ndarray:
+    """Majority vote of the k nearest rows; among equals the smallest label wins.
+
+    Args:
+      rows: Training samples, `[M, D]`.
+      labels: Their labels, `[M]`.
+      test_rows: Samples to label, `[N, D]`.
+      k: Neighbours that vote.
+      metric: `"cosine"` or `"euclidean"`.
+
+    Returns:
+      Predicted labels, `[N]`.
+
+    Raises:
+      UserError: Unknown metric, or k larger than the training set.
+    """
+    from sklearn import neighbors
+
+    if metric not in METRICS:
+        raise errors.unknown("metric", metric, METRICS)
+    if not 1 <= k <= len(rows):
+        raise errors.UserError(f"k must lie in 1..{len(rows)} (samples), not {k}.")
+    model = neighbors.KNeighborsClassifier(k, metric=metric, algorithm="brute")
+    return model.fit(rows, labels).predict(test_rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Accuracy on `test` of neighbours in `train`, for each expression."""
+
+    features: tuple[str, ...] = ("shared",)
+    train: str = "train"
+    test: str = "test"
+    k: int = 10
+    metric: str = "cosine"
+    runs: int = 5
+    share: float = 0.8  # Part of the training split that a run uses.
+    seed: int = 0
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
+
+        def vote(rows, labels, test_rows):
+            return classify(rows, labels, test_rows, k=self.k, metric=self.metric)
+
+        result = {}
+        for expression in self.features:
+            result |= probe.score(
+                features,
+                expression,
+                vote,
+                train=self.train,
+                test=self.test,
+                runs=self.runs,
+                share=self.share,
+                seed=self.seed,
+            )
+        return result

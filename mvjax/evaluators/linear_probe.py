@@ -1,0 +1,75 @@
+"""Linear probe: logistic regression on standardised features."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from mvjax.evaluators import features as features_lib
+from mvjax.evaluators import probe
+
+
+def classify(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    test_rows: np.ndarray,
+    *,
+    strength: float = 1.0,
+    steps: int = 300,
+) -> np.ndarray:
+    """Fits multinomial logistic regression and labels the test rows.
+
+    Args:
+      rows: Training samples, `[M, D]`; their mean and deviation standardise both sets.
+      labels: Their labels, `[M]`, of at least two classes.
+      test_rows: Samples to label, `[N, D]`.
+      strength: Inverse weight of the L2 penalty (C of scikit-learn).
+      steps: Most steps of L-BFGS. Stopping there is part of the protocol, no failure.
+
+    Returns:
+      Predicted labels, `[N]`.
+    """
+    from sklearn import exceptions, linear_model, preprocessing
+
+    scaler = preprocessing.StandardScaler().fit(rows)
+    model = linear_model.LogisticRegression(C=strength, max_iter=steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        model.fit(scaler.transform(rows), labels)
+    return model.predict(scaler.transform(test_rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Accuracy on `test` of a linear classifier fitted on `train`."""
+
+    features: tuple[str, ...] = ("shared",)
+    train: str = "train"
+    test: str = "test"
+    strength: float = 1.0
+    steps: int = 300
+    runs: int = 5
+    share: float = 0.8  # Part of the training split that a run fits on.
+    seed: int = 0
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
+
+        def fit(rows, labels, test_rows):
+            return classify(
+                rows, labels, test_rows, strength=self.strength, steps=self.steps
+            )
+
+        result = {}
+        for expression in self.features:
+            result |= probe.score(
+                features,
+                expression,
+                fit,
+                train=self.train,
+                test=self.test,
+                runs=self.runs,
+                share=self.share,
+                seed=self.seed,
+            )
+        return result

@@ -1,0 +1,379 @@
+"""MRDD, stage 2: view-specific codes by distilled disentangling.
+
+The stage-1 network is a frozen teacher that gives the consistent code c. Each view gets
+its own VAE, whose decoder sees [v, c], and its own estimator q(c | v).
+
+Objectives (`objective`):
+
+* `club`, the paper's: encoder and decoder minimise reconstruction + KL + lam * the CLUB
+  upper bound on I(v; c) with the estimator held fixed; the estimator maximises its
+  likelihood on detached codes. c is the teacher's mean, in evaluation mode.
+* `full`: reconstruction + KL + lam * the estimator's negative log-likelihood, jointly;
+  the part that the released code has switched off.
+* `released`: only lam * the negative log-likelihood, minimised by encoder and estimator
+  together, with the teacher in training mode (its code is sampled, its statistics move)
+  and the decoders never trained. This draws c *into* v, the contrary of the paper.
+"""
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mvjax.convert import torch_map
+from mvjax.core import errors
+from mvjax.core import method
+from mvjax.core import rng as rng_lib
+from mvjax.losses import club
+from mvjax.losses import variational
+from mvjax.methods import mrdd_consistency
+from mvjax.models import mi_estimators
+from mvjax.models import mrdd
+from mvjax.ops import images as image_ops
+from mvjax.ops import sampling
+
+OBJECTIVES = ("club", "full", "released")
+
+
+class Net(nn.Module):
+    """Components: `teacher`, and `encoders_i`, `decoders_i`, `estimators_i` per view."""
+
+    teacher: mrdd.ConsistencyNet
+    encoders: tuple[mrdd.SpecificEncoder, ...]
+    decoders: tuple[mrdd.SpecificDecoder, ...]
+    estimators: tuple[mi_estimators.GaussianEstimator, ...]
+
+    def __call__(self, images: jax.Array, code: jax.Array) -> None:
+        """Runs every part once, to make the parameters."""
+        self.teacher(images, train=False)
+        for i in range(len(self.encoders)):
+            v = self.encoders[i](images[:, i], train=False)[:, 0]
+            self.decoders[i](jnp.concatenate([v, code], axis=1), train=False)
+            self.estimators[i](v)
+
+    def distributions(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
+        """View-specific codes' mean and log variance, V times `[B, 2, v_dim]`."""
+        return [e(images[:, i], train=train) for i, e in enumerate(self.encoders)]
+
+    def decode(self, codes: list[jax.Array], *, train: bool) -> list[jax.Array]:
+        """Images of V codes `[B, v_dim + c]`, view-specific part first."""
+        return [d(z, train=train) for d, z in zip(self.decoders, codes, strict=True)]
+
+    def estimate(self, codes: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
+        """Mean and log variance of c given each of V codes `[B, v_dim]`."""
+        return [e(v) for e, v in zip(self.estimators, codes, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(method.Method):
+    """Distilled disentangling; fields of stage 1 that shape the teacher must agree.
+
+    `predict` gives `shared`, `private/<view>` and `recon/<view>` (from [v, c]).
+    """
+
+    views: tuple[str, ...] = ("image", "edge")
+    image_size: int = 32
+    channels: int = 1
+    hidden: int = 16
+    c_dim: int = 10
+    latent_channels: int = 8
+    ch_mult: tuple[int, ...] = (1, 2, 4)
+    num_res_blocks: int = 3
+    norm: str = "batch"
+    categories: int = 0
+    temperature: float = 0.5
+    v_dim: int = 10
+    specific_hidden: int = 16
+    specific_latent_channels: int = 8
+    specific_ch_mult: tuple[int, ...] = (1, 2, 4)
+    specific_num_res_blocks: int = 3
+    specific_kl_weight: float = 0.5
+    estimator_hidden: int = 100
+    lam: float = 1.0
+    objective: str = "club"
+    estimator_steps: int = 1  # Updates of the estimators for each of the rest ("club").
+    teacher_mode: str = "eval"  # "train": c is sampled and its statistics move.
+    specific_code: str = "mean"  # What predict gives; "sample" as released.
+    dtype: str = "float32"
+
+    def teacher(self) -> mrdd_consistency.Method:
+        """Stage 1 as the teacher's fields describe it."""
+        names = {f.name for f in dataclasses.fields(mrdd_consistency.Method)}
+        shared = {k: v for k, v in vars(self).items() if k in names}
+        return mrdd_consistency.Method(**shared)
+
+    def net(self) -> Net:
+        """The network that the fields describe."""
+        fields = dict(
+            hidden=self.specific_hidden,
+            latent_channels=self.specific_latent_channels,
+            ch_mult=tuple(self.specific_ch_mult),
+            num_res_blocks=self.specific_num_res_blocks,
+            norm=self.norm,
+            dtype=jnp.dtype(self.dtype),
+        )
+        views = range(len(self.views))
+        code_width = self.teacher().code_width
+        return Net(
+            teacher=self.teacher().net(),
+            encoders=tuple(mrdd.SpecificEncoder(self.v_dim, **fields) for _ in views),
+            decoders=tuple(
+                mrdd.SpecificDecoder(self.image_size, self.channels, **fields)
+                for _ in views
+            ),
+            estimators=tuple(
+                mi_estimators.GaussianEstimator(code_width, self.estimator_hidden)
+                for _ in views
+            ),
+        )
+
+    def check(self, spec: Any) -> None:
+        levels = max(len(self.ch_mult), len(self.specific_ch_mult))
+        mrdd_consistency.check_images(
+            spec, self.views, self.image_size, self.channels, levels
+        )
+        for name, choices in (
+            ("objective", OBJECTIVES),
+            ("teacher_mode", ("eval", "train")),
+            ("specific_code", ("mean", "sample")),
+        ):
+            if getattr(self, name) not in choices:
+                raise errors.unknown(
+                    f"config.method.{name}", getattr(self, name), choices
+                )
+        if self.estimator_steps < 1:
+            raise errors.UserError("config.method.estimator_steps must be at least 1.")
+        if self.estimator_steps > 1 and self.objective != "club":
+            raise errors.UserError(
+                "config.method.estimator_steps > 1 needs config.method.objective=club: "
+                f"{self.objective!r} trains the estimators jointly with the encoders."
+            )
+
+    def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
+        images = mrdd_consistency.stack_views(batch, self.views)
+        code = jnp.zeros((images.shape[0], self.teacher().code_width))
+        return dict(self.net().lazy_init(rng, images, code))
+
+    @property
+    def updates(self) -> tuple[method.Update, ...]:
+        if self.objective == "released":
+            # Decoders get no gradient there, and no weight decay either.
+            trained = ("encoders_*", "estimators_*")
+            return (method.Update("main", self.loss, trained),)
+        trained = ("encoders_*", "decoders_*", "estimators_*")
+        if self.estimator_steps == 1:
+            return (method.Update("main", self.loss, trained),)
+        estimator = method.Update("estimator", self.estimator_loss, ("estimators_*",))
+        rest = method.Update("main", self.encoder_loss, trained[:2])
+        return (estimator,) * self.estimator_steps + (rest,)
+
+    def noise(self, rng: jax.Array, batch_size: int) -> dict[str, jax.Array]:
+        """Draws what a training step needs.
+
+        Returns:
+          `teacher`: noise of c; `specific` and `decoded`, `[V, B, v_dim]`: noise of the
+          codes that the estimator and the decoder see (`club` uses the first for both);
+          `permutation` `[V, B]`: negatives of CLUB.
+        """
+        views = len(self.views)
+        teacher = self.teacher().noise(rng_lib.named(rng, "teacher"), batch_size)
+        shape = (views, batch_size, self.v_dim)
+        keys = jax.random.split(rng_lib.named(rng, "permutation"), views)
+        return {
+            "teacher": teacher["code"],
+            "specific": jax.random.normal(rng_lib.named(rng, "specific"), shape),
+            "decoded": jax.random.normal(rng_lib.named(rng, "decoded"), shape),
+            "permutation": jax.vmap(lambda k: jax.random.permutation(k, batch_size))(
+                keys
+            ),
+        }
+
+    def loss(self, variables, batch, rng):
+        noise = self.noise(rng, batch["index"].shape[0])
+        return self.loss_given(variables, batch, noise)
+
+    def loss_given(
+        self,
+        variables: method.Variables,
+        batch: method.Batch,
+        noise: dict[str, jax.Array],
+    ) -> tuple[jax.Array, method.Aux]:
+        """`loss` for noise that is given, see `noise`."""
+        code, state = self._teacher_code(variables, batch, noise["teacher"])
+        v, terms, state = self._encode(variables, batch, noise, state)
+        if self.objective == "released":
+            return self._finish({"nll": self._nll(variables, v, code)}, state)
+        terms, state = self._decode(variables, batch, noise, code, terms, state)
+        if self.objective == "full":
+            terms["nll"] = self._nll(variables, v, code)
+            return self._finish(terms, state)
+        terms["club"] = self._club(variables, v, code, noise["permutation"])
+        terms["nll"] = self._nll(variables, jax.lax.stop_gradient(v), code)
+        return self._finish(terms, state)
+
+    def encoder_loss(self, variables, batch, rng):
+        """The part of `club` that encoders and decoders minimise."""
+        noise = self.noise(rng, batch["index"].shape[0])
+        code, state = self._teacher_code(variables, batch, noise["teacher"])
+        v, terms, state = self._encode(variables, batch, noise, state)
+        terms, state = self._decode(variables, batch, noise, code, terms, state)
+        terms["club"] = self._club(variables, v, code, noise["permutation"])
+        return self._finish(terms, state)
+
+    def estimator_loss(self, variables, batch, rng):
+        """The estimators' part of `club`; statistics stay as they are."""
+        noise = self.noise(rng, batch["index"].shape[0])
+        code, _ = self._teacher_code(variables, batch, noise["teacher"])
+        v, _, _ = self._encode(variables, batch, noise, {})
+        v = jax.lax.stop_gradient(v)
+        return self._finish({"nll": self._nll(variables, v, code)}, {})
+
+    def _teacher_code(
+        self, variables: Any, batch: Any, noise: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        """Consistent code `[B, C]` without gradient, and statistics that moved."""
+        teacher = self.teacher()
+        images = mrdd_consistency.stack_views(batch, self.views)
+        mine = {k: v["teacher"] for k, v in variables.items() if "teacher" in v}
+        if self.teacher_mode == "eval":
+            return jax.lax.stop_gradient(teacher.code(mine, images)), {}
+        distribution, state = teacher.net().apply(
+            mine, images, train=True, method="encode", mutable=["batch_stats"]
+        )
+        if self.categories:
+            code = sampling.gumbel_softmax(distribution, noise, self.temperature)
+        else:
+            code = sampling.gaussian(distribution[:, 0], distribution[:, 1], noise)
+        # The decoders of stage 1 do not run, so only what ran has moved.
+        return jax.lax.stop_gradient(code), {
+            "teacher": {**mine["batch_stats"], **state["batch_stats"]}
+        }
+
+    def _apply(self, variables: Any, *args: Any, method: str) -> tuple[Any, dict]:
+        result, state = self.net().apply(
+            variables, *args, train=True, method=method, mutable=["batch_stats"]
+        )
+        return result, dict(state["batch_stats"])
+
+    def _encode(
+        self, variables: Any, batch: Any, noise: Any, state: dict
+    ) -> tuple[jax.Array, dict, dict]:
+        """Sampled codes `[V, B, v_dim]`, the KL and the decoder's codes, statistics."""
+        images = mrdd_consistency.stack_views(batch, self.views)
+        distributions, moved = self._apply(variables, images, method="distributions")
+        mean, logvar = (jnp.stack(d) for d in zip(*((d[:, 0], d[:, 1]) for d in distributions)))
+        v = sampling.gaussian(mean, logvar, noise["specific"])
+        kl = [variational.gaussian_kl(m, s) for m, s in zip(mean, logvar, strict=True)]
+        decoded = v
+        if self.objective == "full":
+            decoded = sampling.gaussian(mean, logvar, noise["decoded"])
+        names = [f"encoders_{i}" for i in range(len(self.views))]
+        state = state | {n: moved[n] for n in names if n in moved}
+        terms = {"kl": self.specific_kl_weight * jnp.stack(kl), "decoded": decoded}
+        return v, terms, state
+
+    def _decode(
+        self,
+        variables: Any,
+        batch: Any,
+        noise: Any,
+        code: jax.Array,
+        terms: dict,
+        state: dict,
+    ) -> tuple[dict, dict]:
+        """Adds the reconstruction's term to `terms`."""
+        codes = [jnp.concatenate([v, code], axis=1) for v in terms["decoded"]]
+        recons, moved = self._apply(variables, codes, method="decode")
+        sums = [
+            jnp.sum(e) * batch.get("parts", 1)
+            for e in mrdd_consistency.view_errors(batch, self.views, recons)
+        ]
+        names = [f"decoders_{i}" for i in range(len(self.views))]
+        state = state | {n: moved[n] for n in names if n in moved}
+        return {"kl": terms["kl"], "recon": jnp.stack(sums)}, state
+
+    def _estimate(self, variables: Any, v: jax.Array) -> list:
+        return self.net().apply(variables, list(v), method="estimate")
+
+    def _nll(self, variables: Any, v: jax.Array, code: jax.Array) -> jax.Array:
+        """`lam` times the estimators' negative log-likelihood, `[V]`."""
+        return self.lam * jnp.stack(
+            [-club.log_likelihood(*q, code) for q in self._estimate(variables, v)]
+        )
+
+    def _club(
+        self, variables: Any, v: jax.Array, code: jax.Array, permutation: jax.Array
+    ) -> jax.Array:
+        """`lam` times the bounds on I(v; c) with the estimators held fixed, `[V]`."""
+        fixed = {"params": jax.lax.stop_gradient(variables["params"])}
+        estimates = self._estimate(fixed, v)
+        return self.lam * jnp.stack(
+            [
+                club.sampled_upper_bound(*q, code, p)
+                for q, p in zip(estimates, permutation, strict=True)
+            ]
+        )
+
+    def _finish(
+        self, terms: dict[str, jax.Array], stats: dict
+    ) -> tuple[jax.Array, method.Aux]:
+        """Sums the terms `[V]` and names them for the log."""
+        terms = {k: v for k, v in terms.items() if k != "decoded"}
+        metrics = {k: jnp.sum(v) for k, v in terms.items()}
+        for i, name in enumerate(self.views):
+            metrics[f"total/{name}"] = sum(t[i] for t in terms.values())
+        state = {"batch_stats": stats} if stats else {}
+        return sum(jnp.sum(t) for t in terms.values()), method.Aux(metrics, state)
+
+    def predict(self, variables, batch):
+        images = mrdd_consistency.stack_views(batch, self.views)
+        mine = {k: v["teacher"] for k, v in variables.items() if "teacher" in v}
+        shared = self.teacher().code(mine, images)
+        net = self.net()
+        distributions = net.apply(
+            variables, images, train=False, method="distributions"
+        )
+        codes = [
+            self._specific_code(i, d, batch["index"])
+            for i, d in enumerate(distributions)
+        ]
+        result = {"shared": shared}
+        result |= {f"private/{n}": v for n, v in zip(self.views, codes, strict=True)}
+        return result | self.generate(variables, codes, shared)
+
+    def _specific_code(
+        self, view: int, distribution: jax.Array, index: jax.Array
+    ) -> jax.Array:
+        mean, logvar = distribution[:, 0], distribution[:, 1]
+        if self.specific_code == "mean":
+            return mean
+        # Drawn by the sample's index, so that the code does not change between calls.
+        root = jax.random.fold_in(jax.random.key(0), view)
+        keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
+        noise = jax.vmap(lambda k: jax.random.normal(k, (self.v_dim,)))(keys)
+        return sampling.gaussian(mean, logvar, noise)
+
+    def generate(
+        self, variables: method.Variables, specific: list[jax.Array], code: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Images `recon/<view>` of V view-specific codes and one consistent code."""
+        codes = [jnp.concatenate([v, code], axis=1) for v in specific]
+        recons = self.net().apply(variables, codes, train=False, method="decode")
+        return {f"recon/{n}": r for n, r in zip(self.views, recons, strict=True)}
+
+    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+        net = self.net()
+        teacher = mrdd.consistency_leaves(net.teacher)
+        full = torch_map.nest(teacher, flax="teacher", torch="consis_enc")
+        for i in range(len(self.views)):
+            encoder = mrdd.specific_encoder_leaves(net.encoders[i], self.image_size)
+            decoder = mrdd.specific_decoder_leaves(net.decoders[i])
+            estimator = mi_estimators.gaussian_leaves()
+            full += torch_map.nest(encoder, flax=f"encoders_{i}", torch=f"venc_{i + 1}")
+            full += torch_map.nest(decoder, flax=f"decoders_{i}", torch=f"venc_{i + 1}")
+            full += torch_map.nest(
+                estimator, flax=f"estimators_{i}", torch=f"mi_est_{i + 1}"
+            )
+        return {"mrdd": full, "consistency": torch_map.nest(teacher, flax="teacher")}

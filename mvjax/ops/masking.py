@@ -1,0 +1,61 @@
+"""Random masking of image patches (MRDD, section 3)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def masked_count(height: int, width: int, patch: int, ratio: float) -> int:
+    """Number of masked patches; the product is truncated, as released."""
+    return int(ratio * (height // patch) * (width // patch))
+
+
+def mask_patches(
+    images: jax.Array, uniform: jax.Array, *, patch: int, ratio: float
+) -> jax.Array:
+    """Sets the patches with the smallest random numbers to zero.
+
+    Args:
+      images: `[B, H, W, C]`; H and W are multiples of `patch`.
+      uniform: One number for each patch in row-major order, `[B, N]`.
+      patch: Side of a patch in pixels.
+      ratio: Share of patches to mask, in [0, 1].
+
+    Returns:
+      Masked copies, same shape and type.
+    """
+    batch, height, width, _ = images.shape
+    count = masked_count(height, width, patch, ratio)
+    order = jnp.argsort(uniform, axis=1)
+    rank = jnp.argsort(order, axis=1)  # Position of each patch in the order.
+    keep = (rank >= count).reshape(batch, height // patch, width // patch)
+    keep = jnp.repeat(jnp.repeat(keep, patch, axis=1), patch, axis=2)
+    return jnp.where(keep[..., None], images, 0).astype(images.dtype)
+
+
+def visible_patches(
+    images: jax.Array, uniform: jax.Array, *, patch: int, ratio: float
+) -> jax.Array:
+    """The unmasked patches in the order of their random numbers.
+
+    Returns:
+      `[B, N - masked, patch * patch * C]`, each flattened as row, column, channel.
+    """
+    batch, height, width, channels = images.shape
+    rows, columns = height // patch, width // patch
+    patches = images.reshape(batch, rows, patch, columns, patch, channels)
+    patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, -1)
+    order = jnp.argsort(uniform, axis=1)[:, masked_count(height, width, patch, ratio) :]
+    return jnp.take_along_axis(patches, order[..., None], axis=1)
+
+
+def linear_ratio(
+    epoch: int,
+    *,
+    start_epoch: int = 0,
+    end_epoch: int = 100,
+    start: float = 0.1,
+    end: float = 0.9,
+) -> float:
+    """Mask ratio that moves linearly from `start` to `end` between two epochs."""
+    progress = (epoch - start_epoch) / (end_epoch - start_epoch)
+    return min(max(progress, 0), 1) * (end - start) + start

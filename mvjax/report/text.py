@@ -1,0 +1,48 @@
+"""Metric tables as aligned plain text for the terminal."""
+
+from collections.abc import Mapping
+
+from mvjax.report import tables
+
+
+def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Renders one table for each evaluator.
+
+    Args:
+      metrics: Scores by evaluator, see `tables`.
+
+    Returns:
+      Lines without a newline at the end; `*` marks the best value of a column.
+    """
+    blocks = []
+    for name, scores in metrics.items():
+        built = tables.build(scores)
+        if not built.rows:
+            continue
+        lines = [[name, *built.columns]]
+        for row in built.rows:
+            label = f"{row} (baseline)" if tables.is_baseline(row) else row
+            lines.append([label, *(_cell(built, row, c) for c in built.columns)])
+        blocks.append("\n".join(_align(lines)))
+    if not blocks:
+        return "no metrics"
+    return "\n\n".join(blocks) + "\n\n* best of its column"
+
+
+def _cell(built: tables.Table, row: str, column: str) -> str:
+    """One cell; the mark's place is kept free where there is none."""
+    cell = built.cells.get((row, column))
+    if cell is None:
+        return ""
+    return tables.text(cell, column) + ("*" if cell.best else " ")
+
+
+def _align(lines: list[list[str]]) -> list[str]:
+    """Pads the columns to equal widths, with a rule below the head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return [line.rstrip() for line in (padded[0], rule, *padded[1:])]

@@ -1,0 +1,172 @@
+"""Checkpoints: orbax, asynchronous, the latest ones and the best one."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mvjax.core import errors
+from mvjax.train import state as state_lib
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; a context manager.
+
+    Args:
+      workdir: Folder of the run.
+      keep: Number of latest checkpoints to keep.
+      best: Metric of the one best checkpoint that is kept beside them; "" for none.
+      best_mode: "min" or "max".
+      read_only: Whether only to read.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        *,
+        keep: int = 2,
+        best: str = "",
+        best_mode: str = "min",
+        read_only: bool = False,
+    ):
+        if best_mode not in ("min", "max"):
+            raise errors.unknown("checkpoint.best_mode", best_mode, ("min", "max"))
+        self.folder = (workdir / FOLDER).absolute()
+        self._best = best
+        if read_only and not self.folder.is_dir():
+            raise errors.UserError(f"{workdir} holds no checkpoints yet.")
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=_options(keep, best, best_mode, read_only)
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Steps that can be restored, in rising order."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, state: state_lib.TrainState, meta: dict, metrics: dict[str, float]
+    ) -> None:
+        """Starts to write a checkpoint; the state may be donated right afterwards.
+
+        Args:
+          state: State to write; its step names the checkpoint.
+          meta: Plain values written beside it.
+          metrics: Metrics so far, among which the best one is looked up.
+
+        Raises:
+          UserError: The metric of the best checkpoint does not exist.
+        """
+        if self._best and self._best not in metrics:
+            raise errors.unknown("metric in config.checkpoint.best", self._best, metrics)
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        saved = self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            ),
+            metrics=metrics,
+        )
+        if not saved:
+            raise RuntimeError(f"orbax did not save step {step}")
+
+    def wait(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, target: Any, step: int) -> tuple[state_lib.TrainState, dict]:
+        """Restores a whole state.
+
+        Args:
+          target: A state of `jax.ShapeDtypeStruct` with shardings.
+          step: One of `steps()`.
+
+        Raises:
+          UserError: The checkpoint is of another model or damaged.
+        """
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+                ),
+            )
+        except (ValueError, KeyError, FileNotFoundError, OSError) as error:
+            raise errors.UserError(
+                f"Checkpoint {self.folder / str(step)} does not fit the config or is "
+                f"damaged: {_first_line(error)}"
+            ) from error
+        return restored.state, restored.meta
+
+    def variables(self, step: int | None = None) -> tuple[dict[str, Any], int]:
+        """Restores what `predict` needs, as NumPy arrays, on any topology.
+
+        Args:
+          step: One of `steps()`; None: the latest.
+
+        Returns:
+          Variables with averaged parameters where the run keeps them, and the step.
+
+        Raises:
+          UserError: No checkpoint, no such step, or a damaged one.
+        """
+        steps = self.steps()
+        if not steps:
+            raise errors.UserError(f"{self.folder} holds no complete checkpoint.")
+        step = steps[-1] if step is None else step
+        if step not in steps:
+            raise errors.UserError(
+                f"No checkpoint of step {step}. Choices: {', '.join(map(str, steps))}."
+            )
+        try:
+            restored = ocp.PyTreeCheckpointer().restore(self.folder / str(step) / "state")
+        except (ValueError, KeyError, FileNotFoundError, OSError) as error:
+            raise errors.UserError(
+                f"Checkpoint {self.folder / str(step)} is damaged: {_first_line(error)}"
+            ) from error
+        params = restored.get("ema") or restored["params"]
+        state = restored.get("model_state") or {}
+        variables = jax.tree.map(np.asarray, {"params": params, **state})
+        return variables, step
+
+    def best_step(self) -> int | None:
+        """Step of the best checkpoint, if the run keeps one."""
+        return self._manager.best_step() if self._best else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _options(
+    keep: int, best: str, best_mode: str, read_only: bool
+) -> ocp.CheckpointManagerOptions:
+    policies = ocp.checkpoint_managers.preservation_policy
+    if read_only:
+        return ocp.CheckpointManagerOptions(read_only=True)
+    kept = [policies.LatestN(keep)]
+    if best:
+        kept.append(
+            policies.BestN(
+                get_metric_fn=lambda metrics: metrics[best],
+                reverse=best_mode == "min",
+                n=1,
+            )
+        )
+    return ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=(lambda metrics: metrics[best]) if best else None,
+        best_mode=best_mode,
+        enable_async_checkpointing=True,
+    )

@@ -1,0 +1,90 @@
+"""Whole runs to and from PyTorch weights."""
+
+import pathlib
+
+import jax
+
+from mvjax.convert import files
+from mvjax.convert import torch_map
+from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.core import method as method_lib
+from mvjax.core import tree
+from mvjax.train import checkpoint
+from mvjax.train import run as run_lib
+from mvjax.train import warm_start
+
+
+def from_torch(run: run_lib.Run, file: pathlib.Path, workdir: pathlib.Path) -> str:
+    """Makes a workdir whose step 0 holds the weights of a published file.
+
+    Args:
+      run: The run that the config describes; its data are not needed.
+      file: PyTorch weights of the whole network.
+      workdir: Folder to make.
+
+    Returns:
+      The report of every key.
+
+    Raises:
+      UserError: The file does not fit, or the workdir holds a run.
+    """
+    if (workdir / checkpoint.FOLDER).exists():
+        raise errors.UserError(f"{workdir} holds checkpoints already; choose another.")
+    new, report, table = warm_start.from_torch(run.method, file, run.shapes)
+    missing = set(tree.flatten(run.shapes["params"])) - set(tree.flatten(new["params"]))
+    if missing:
+        components = sorted({path.split("/")[0] for path in missing})
+        raise errors.UserError(
+            f"{file} is a {table!r} file, which lacks the components "
+            f"{', '.join(components)}; as a start for training give it as "
+            "--config.warm_start.<label>.source."
+        )
+    # Collections that no PyTorch file holds start afresh.
+    variables = tree.merge(run.fresh_variables(), new)
+    state = jax.jit(run.make_state, out_shardings=run.state_shardings)(variables)
+    workdir.mkdir(parents=True, exist_ok=True)
+    config_lib.save(run.config, workdir / run_lib.CONFIG_FILE)
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state, {"converted_from": file.name}, {})
+        checkpoints.wait()
+    return report.text()
+
+
+def to_torch(
+    method: method_lib.Method,
+    variables: method_lib.Variables,
+    file: pathlib.Path,
+    table: str | None = None,
+) -> str:
+    """Writes variables under the published names.
+
+    Args:
+      method: Method with `torch_tables`.
+      variables: Its variables.
+      file: `.pth`, `.safetensors` or `.npz`.
+      table: One of the method's tables; None: the first, which is the whole network.
+
+    Returns:
+      A line about what was written.
+    """
+    tables = method.torch_tables()
+    if not tables:
+        raise errors.UserError("This method knows no PyTorch files.")
+    table = table or next(iter(tables))
+    if table not in tables:
+        raise errors.unknown("table", table, tables)
+    leaves = tables[table]
+    held = {tuple(leaf.path.split("/")[:2]) for leaf in leaves}
+    part = {
+        path: leaf
+        for path, leaf in tree.flatten(variables).items()
+        if tuple(path.split("/")[:2]) in held
+    }
+    tensors = torch_map.to_torch(leaves, tree.unflatten(part))
+    files.write(file, tensors)
+    left = sorted(
+        {"/".join(p.split("/")[:2]) for p in set(tree.flatten(variables)) - set(part)}
+    )
+    text = f"{file}: {len(tensors)} tensors, table {table!r}"
+    return text + (f"; not in that file: {', '.join(left)}" if left else "")

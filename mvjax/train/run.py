@@ -1,0 +1,290 @@
+"""What a config describes, assembled: method, data, mesh, optimisers, state, step."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.core import lookup
+from mvjax.core import method as method_lib
+from mvjax.data import batch as batch_lib
+from mvjax.data import pipeline
+from mvjax.evaluators import features as features_lib
+from mvjax.train import checkpoint
+from mvjax.train import optim
+from mvjax.train import sharding
+from mvjax.train import state as state_lib
+from mvjax.train import step as step_lib
+from mvjax.train import warm_start
+
+CONFIG_FILE = "config.json"
+EVALUATION_FILE = "evaluation.json"
+
+
+class Run:
+    """Everything that follows from a resolved config; parts are made when asked for.
+
+    Args:
+      config: A complete config.
+      cache: Folder of downloaded data.
+      devices: Devices of the mesh; None: all.
+      data_needed: Without it, steps per epoch are taken as 1: enough to look at a
+        config or to convert weights.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        cache: pathlib.Path | None = None,
+        devices: Any = None,
+        data_needed: bool = True,
+    ):
+        self.config = config
+        self._cache = cache
+        self._devices = devices
+        self._data_needed = data_needed
+
+    @classmethod
+    def open(
+        cls,
+        workdir: pathlib.Path,
+        overrides: Sequence[str] = (),
+        *,
+        cache: pathlib.Path | None = None,
+    ) -> "Run":
+        """The run whose resolved config lies in a workdir."""
+        config = config_lib.read(workdir / CONFIG_FILE, overrides)
+        return cls(config, cache=cache)
+
+    @functools.cached_property
+    def method(self) -> method_lib.Method:
+        """The method, checked against the data set's views."""
+        fields = self.config.method
+        module = lookup.find("methods", fields.name)
+        method = config_lib.build(module.Method, "config.method", fields)
+        method.check(self.spec)
+        return method
+
+    @functools.cached_property
+    def spec(self) -> batch_lib.Spec:
+        """Shapes, types and ranges of the views."""
+        return pipeline.make_spec(self.config.data, "train", cache=self._cache)
+
+    @functools.cache  # noqa: B019 - A run lives as long as the command.
+    def source(self, split: str) -> Any:
+        """The records of a split."""
+        return pipeline.make_source(self.config.data, split, cache=self._cache)
+
+    @functools.cached_property
+    def mesh(self) -> jax.sharding.Mesh:
+        """The mesh of `config.mesh`."""
+        mesh = sharding.make_mesh(self.config.mesh, self._devices)
+        sharding.check_batch(mesh, self.config.data.batch_size, self.config.accumulate)
+        return mesh
+
+    @property
+    def batch_size(self) -> int:
+        """Global batch size."""
+        return self.config.data.batch_size
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the training split."""
+        if not self._data_needed:
+            return 1
+        records = len(self.source("train"))
+        if records < self.batch_size:
+            raise errors.UserError(
+                f"The training split has {records} records, fewer than "
+                f"config.data.batch_size {self.batch_size}."
+            )
+        return records // self.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        if self.config.get("steps"):
+            return self.config.steps
+        return self.config.epochs * self.steps_per_epoch
+
+    def example(self, batch_size: int | None = None) -> batch_lib.Record:
+        """A batch of zeros."""
+        return batch_lib.example(self.spec, batch_size or self.batch_size)
+
+    @functools.cached_property
+    def shapes(self) -> method_lib.Variables:
+        """Shapes of the method's variables."""
+        return jax.eval_shape(self.method.init, jax.random.key(0), self.example(2))
+
+    def fresh_variables(self) -> method_lib.Variables:
+        """Untrained variables, the same each time."""
+        return warm_start.init(self.method, self.config.seed, self.example(2))
+
+    @functools.cached_property
+    def optimizers(self) -> dict[str, optim.Optimizer]:
+        """Optimiser of each of the method's updates."""
+        made: dict[str, optim.Optimizer] = {}
+        for update in self.method.updates:
+            part = step_lib.trainable(
+                update, self.shapes["params"], tuple(self.config.freeze)
+            )
+            if not part:
+                raise errors.UserError(
+                    f"config.freeze leaves nothing to train in update {update.name!r}."
+                )
+            made.setdefault(
+                update.name,
+                optim.make(
+                    self.config.optim,
+                    part,
+                    steps_per_epoch=self.steps_per_epoch,
+                    epochs=self.total_steps / self.steps_per_epoch,
+                ),
+            )
+        return made
+
+    def make_state(self, variables: method_lib.Variables) -> state_lib.TrainState:
+        """State of step 0 for variables; traceable."""
+        params = variables["params"]
+        opt_state = {}
+        for update in self.method.updates:
+            part = step_lib.trainable(update, params, tuple(self.config.freeze))
+            opt_state[update.name] = self.optimizers[update.name].transform.init(part)
+        return state_lib.TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state={k: v for k, v in variables.items() if k != "params"},
+            opt_state=opt_state,
+            # A copy: donated buffers must not be shared.
+            ema=jax.tree.map(jnp.copy, params) if self.config.ema_decay else {},
+        )
+
+    @functools.cached_property
+    def state_target(self) -> state_lib.TrainState:
+        """Shapes of the state with the sharding of each leaf."""
+        shapes = jax.eval_shape(self.make_state, self.shapes)
+        shardings = sharding.state_shardings(self.mesh, shapes)
+        return jax.tree.map(
+            lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s),
+            shapes,
+            shardings,
+        )
+
+    @property
+    def state_shardings(self) -> state_lib.TrainState:
+        """Sharding of each leaf of the state."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.state_target)
+
+    def initial_state(self) -> state_lib.TrainState:
+        """State of step 0, warm-started as the config says, sharded from birth."""
+        variables = warm_start.apply(
+            self.config.warm_start, self.method, self.fresh_variables()
+        )
+        return jax.jit(self.make_state, out_shardings=self.state_shardings)(variables)
+
+    @functools.cached_property
+    def step(self) -> Callable[..., Any]:
+        """The jitted training step `(state, batch, root key) -> (state, metrics)`."""
+        step = step_lib.make_step(
+            self.method,
+            {name: made.transform for name, made in self.optimizers.items()},
+            steps_per_epoch=self.steps_per_epoch,
+            accumulate=self.config.accumulate,
+            freeze=tuple(self.config.freeze),
+            ema_decay=self.config.ema_decay,
+        )
+        whole = sharding.replicated(self.mesh)
+        rows = sharding.batch_sharding(self.mesh)
+        return jax.jit(
+            step,
+            in_shardings=(self.state_shardings, rows, whole),
+            out_shardings=(self.state_shardings, whole),
+            donate_argnums=(0,),
+        )
+
+    def checkpoints(
+        self, workdir: pathlib.Path, *, read_only: bool = False
+    ) -> checkpoint.Checkpoints:
+        """The checkpoints of a workdir, kept as the config says."""
+        c = self.config.checkpoint
+        return checkpoint.Checkpoints(
+            workdir, keep=c.keep, best=c.best, best_mode=c.best_mode, read_only=read_only
+        )
+
+    def predictor(self, variables: method_lib.Variables) -> features_lib.Predict:
+        """`predict` with variables bound: NumPy batch to named NumPy arrays."""
+        predict = self._jitted_predict
+        variables = jax.device_put(variables, jax.devices()[0])
+
+        def call(batch: dict[str, Any]) -> dict[str, np.ndarray]:
+            return jax.device_get(predict(variables, batch))
+
+        return call
+
+    @functools.cached_property
+    def _jitted_predict(self) -> Callable[..., dict[str, jax.Array]]:
+        return jax.jit(self.method.predict)
+
+    def features(self, variables: method_lib.Variables) -> features_lib.Features:
+        """Features of the splits, with those of untrained variables as baseline."""
+        return features_lib.Features(
+            self.predictor(variables),
+            {split: self.source(split) for split in ("train", "test")},
+            batch_size=self.config.data.get("eval_batch_size", self.batch_size),
+            baseline=self.predictor(self.fresh_variables()),
+        )
+
+    def evaluators(self) -> dict[str, Any]:
+        """The evaluators of `config.evals` by label."""
+        made = {}
+        for label, fields in self.config.evals.items():
+            module = lookup.find("evaluators", fields.name)
+            options = {k: v for k, v in fields.items() if k != "every_epochs"}
+            made[label] = config_lib.build(
+                module.Evaluator, f"config.evals.{label}", options
+            )
+        return made
+
+    def evaluate(
+        self,
+        variables: method_lib.Variables,
+        labels: Sequence[str] | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """Runs evaluators, all of them or those with the labels.
+
+        Returns:
+          Metrics by evaluator, `{"clustering": {"shared/acc": ...}}`.
+        """
+        made = self.evaluators()
+        features = self.features(variables)
+        return {
+            label: made[label].run(features)
+            for label in (made if labels is None else labels)
+        }
+
+    def data_report(self) -> dict[str, Any]:
+        """What identifies the data: name, sizes and fingerprints of the splits."""
+        return {
+            "name": self.config.data.name,
+            "synthetic": bool(self.config.data.get("synthetic", False)),
+            "views": {n: list(v.shape) for n, v in self.spec.views.items()},
+            "records": {s: len(self.source(s)) for s in ("train", "test")},
+            "fingerprint": {
+                s: self.source(s).fingerprint() for s in ("train", "test")
+            },
+        }
+
+
+def write_json(file: pathlib.Path, value: Any) -> None:
+    """Writes JSON so that a crash leaves the old file or the new one."""
+    temporary = file.with_suffix(file.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(file)

@@ -1,0 +1,77 @@
+"""Meshes and where arrays live on them."""
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mvjax.core import errors
+
+AXES = ("data", "fsdp", "model")
+
+
+def make_mesh(config: Any, devices: list | None = None) -> Mesh:
+    """Builds the mesh `data x fsdp x model`; one size may be -1 and takes the rest.
+
+    Raises:
+      UserError: The sizes do not multiply to the number of devices.
+    """
+    devices = devices or jax.devices()
+    sizes = {axis: config[axis] for axis in AXES}
+    fixed = math.prod(s for s in sizes.values() if s > 0)
+    free = [axis for axis, size in sizes.items() if size == -1]
+    if len(free) == 1 and len(devices) % fixed == 0:
+        sizes[free[0]] = len(devices) // fixed
+    if math.prod(sizes.values()) != len(devices) or min(sizes.values()) < 1:
+        raise errors.UserError(
+            f"config.mesh {dict(config)} does not fit {len(devices)} devices."
+        )
+    return jax.make_mesh(
+        tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """One whole copy on each device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows split over the axes `data` and `fsdp`."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def _leaf_sharding(mesh: Mesh, leaf: Any) -> NamedSharding:
+    """Splits the largest axes that divide, one for `fsdp` and one for `model`."""
+    spec: list[str | None] = [None] * leaf.ndim
+    order = sorted(range(leaf.ndim), key=lambda i: -leaf.shape[i])
+    for axis in ("fsdp", "model"):
+        size = mesh.shape[axis]
+        for i in order:
+            if size > 1 and spec[i] is None and leaf.shape[i] % size == 0:
+                spec[i] = axis
+                break
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """Sharding of each leaf of a state of arrays or shapes."""
+    return jax.tree.map(lambda leaf: _leaf_sharding(mesh, leaf), state)
+
+
+def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:
+    """Raises `UserError` where a batch does not divide over the devices."""
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch_size % (shards * accumulate):
+        raise errors.UserError(
+            f"config.data.batch_size {batch_size} does not divide over {shards} devices"
+            f" x {accumulate} micro-batches (config.mesh, config.accumulate)."
+        )
+
+
+def put_batch(batch: Any, sharding: NamedSharding) -> Any:
+    """Makes global device arrays of this process's rows."""
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    )

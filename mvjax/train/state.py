@@ -1,0 +1,27 @@
+"""What a training step reads and replaces."""
+
+from typing import Any
+
+from flax import struct
+import jax
+
+
+@struct.dataclass
+class TrainState:
+    """One pytree; sharded over the mesh by `sharding.state_shardings`."""
+
+    step: jax.Array  # [] int32: steps done.
+    params: dict[str, Any]  # By component.
+    model_state: dict[str, Any]  # Collections other than params, by component.
+    opt_state: dict[str, Any]  # By the name of the update.
+    ema: dict[str, Any]  # Moving average of params, or {}.
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a method's functions take."""
+        return {"params": self.params, **self.model_state}
+
+    @property
+    def eval_variables(self) -> dict[str, Any]:
+        """The same with averaged parameters, if the run keeps them."""
+        return {"params": self.ema or self.params, **self.model_state}

@@ -1,0 +1,133 @@
+"""The one training step of all methods."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mvjax.core import method as method_lib
+from mvjax.core import tree
+from mvjax.train import state as state_lib
+
+Step = Callable[
+    [state_lib.TrainState, method_lib.Batch, jax.Array],
+    tuple[state_lib.TrainState, dict[str, jax.Array]],
+]
+
+
+def trainable(
+    update: method_lib.Update, params: dict, freeze: tuple[str, ...]
+) -> dict:
+    """Components of `params` that an update trains."""
+    return {k: params[k] for k in tree.select(params, update.trains, freeze)}
+
+
+def _gradients(
+    update: method_lib.Update,
+    variables: dict,
+    trained: tuple[str, ...],
+    batch: method_lib.Batch,
+    rng: jax.Array,
+) -> tuple[dict, dict, method_lib.Variables]:
+    """Gradients of the trained components, metrics, and collections that moved."""
+    params = variables["params"]
+
+    def loss(part: dict) -> tuple[jax.Array, method_lib.Aux]:
+        return update.loss({**variables, "params": {**params, **part}}, batch, rng)
+
+    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(
+        {name: params[name] for name in trained}
+    )
+    return grads, {"loss": value, **aux.metrics}, aux.model_state
+
+
+def _accumulated(
+    update: method_lib.Update,
+    variables: dict,
+    trained: tuple[str, ...],
+    batch: method_lib.Batch,
+    rng: jax.Array,
+    parts: int,
+    freeze: tuple[str, ...],
+) -> tuple[dict, dict, method_lib.Variables]:
+    """`_gradients` of `parts` micro-batches in turn, averaged."""
+    scalars = {k: batch[k] for k in ("step", "epoch")} | {"parts": parts}
+    arrays = {k: v for k, v in batch.items() if k not in scalars}
+    # Micro-batch i holds rows i, i + parts, ...: each device keeps its own rows.
+    micro = jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), arrays
+    )
+
+    def body(state: dict, inputs: tuple[dict, jax.Array]) -> tuple[dict, Any]:
+        arrays, key = inputs
+        grads, metrics, moved = _gradients(
+            update, variables | state, trained, arrays | scalars, key
+        )
+        return tree.merge(state, moved, skip=freeze), (grads, metrics)
+
+    state = {k: v for k, v in variables.items() if k != "params"}
+    state, results = jax.lax.scan(body, state, (micro, jax.random.split(rng, parts)))
+    grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), results)
+    return grads, metrics, state
+
+
+def make_step(
+    method: method_lib.Method,
+    transforms: dict[str, optax.GradientTransformation],
+    *,
+    steps_per_epoch: int,
+    accumulate: int = 1,
+    freeze: tuple[str, ...] = (),
+    ema_decay: float = 0.0,
+) -> Step:
+    """Builds `(state, batch, root key) -> (state, metrics)`, to be jitted once.
+
+    Args:
+      method: Its updates are applied in order, each at the parameters that the one
+        before left.
+      transforms: Optimiser of each update, by the update's name.
+      steps_per_epoch: Turns the step into `batch["epoch"]`.
+      accumulate: Number of micro-batches whose gradients are averaged.
+      freeze: Component patterns that stay bit-identical, statistics included.
+      ema_decay: Decay of the parameters' moving average; 0 for none.
+    """
+
+    def train_step(
+        state: state_lib.TrainState, batch: method_lib.Batch, rng: jax.Array
+    ) -> tuple[state_lib.TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(rng, state.step)
+        batch = batch | {"step": state.step, "epoch": state.step // steps_per_epoch}
+        params, model_state = state.params, state.model_state
+        opt_state, metrics = dict(state.opt_state), {}
+        for i, update in enumerate(method.updates):
+            trained = tuple(trainable(update, params, freeze))
+            arguments = (
+                update,
+                {"params": params, **model_state},
+                trained,
+                batch,
+                jax.random.fold_in(key, i),
+            )
+            if accumulate > 1:
+                result = _accumulated(*arguments, accumulate, freeze)
+            else:
+                result = _gradients(*arguments)
+            grads, new_metrics, moved = result
+            old = {name: params[name] for name in trained}
+            steps, opt_state[update.name] = transforms[update.name].update(
+                grads, opt_state[update.name], old
+            )
+            params = params | optax.apply_updates(old, steps)
+            model_state = tree.merge(model_state, moved, skip=freeze)
+            metrics |= new_metrics | {"grad_norm": optax.tree.norm(grads)}
+        ema = state.ema
+        if ema_decay:
+            ema = optax.incremental_update(params, ema, 1 - ema_decay)
+        metrics = {k: jnp.asarray(v, jnp.float32) for k, v in metrics.items()}
+        return state_lib.TrainState(
+            state.step + 1, params, model_state, opt_state, ema
+        ), metrics
+
+    return train_step

@@ -1,0 +1,140 @@
+"""Tables about a run: parameters, memory, work of a step, learning rate."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from mvjax.core import tree
+from mvjax.train import run as run_lib
+from mvjax.train import sharding
+from mvjax.train import step as step_lib
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def run_table(run: run_lib.Run, started: str) -> str:
+    """What a run prints before its first step."""
+    config = run.config
+    rows = [
+        ("run", started),
+        ("devices", f"{jax.device_count()} x {jax.devices()[0].device_kind}"),
+        ("mesh", " x ".join(f"{k} {v}" for k, v in run.mesh.shape.items())),
+        (
+            "data",
+            f"{config.data.name}{' (synthetic)' if config.data.get('synthetic') else ''}"
+            f", {len(run.source('train'))} training records",
+        ),
+        (
+            "steps",
+            f"{run.total_steps} of {run.batch_size} items, {run.steps_per_epoch} an epoch",
+        ),
+    ]
+    return _align(rows) + "\n" + component_table(run)
+
+
+def trained_components(run: run_lib.Run) -> set[str]:
+    """Names of the components that some update trains."""
+    return {
+        name
+        for update in run.method.updates
+        for name in step_lib.trainable(
+            update, run.shapes["params"], tuple(run.config.freeze)
+        )
+    }
+
+
+def component_table(run: run_lib.Run) -> str:
+    """Parameters of each component, and whether it is trained."""
+    trained = trained_components(run)
+    lines = [("component", "leaves", "parameters", "")]
+    total = 0
+    for name, leaves in sorted(run.shapes["params"].items()):
+        sizes = [int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(leaves)]
+        total += sum(sizes)
+        state = "trained" if name in trained else "frozen"
+        lines.append((name, str(len(sizes)), f"{sum(sizes):,}", state))
+    lines.append(("total", "", f"{total:,}", ""))
+    return _align(lines, right=(1, 2))
+
+
+def parameter_table(run: run_lib.Run) -> str:
+    """Every parameter: path, shape, type, trained or frozen, sharding."""
+    trained = trained_components(run)
+    shapes = tree.flatten(run.shapes["params"])
+    shardings = sharding.state_shardings(run.mesh, run.shapes["params"])
+    specs = tree.flatten(jax.tree.map(lambda s: str(tuple(s.spec)), shardings))
+    lines = [("parameter", "shape", "type", "", "sharding")]
+    for path, leaf in shapes.items():
+        state = "trained" if path.split("/")[0] in trained else "frozen"
+        shape = " x ".join(map(str, leaf.shape))
+        lines.append((path, shape, str(leaf.dtype), state, specs[path]))
+    return _align(lines)
+
+
+def step_cost(run: run_lib.Run) -> str:
+    """FLOPs and memory of the compiled step, as the compiler counts them."""
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=sharding.batch_sharding(run.mesh)
+        ),
+        run.example(),
+    )
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    compiled = run.step.lower(run.state_target, batch, rng).compile()
+    memory = compiled.memory_analysis()
+    flops = (compiled.cost_analysis() or {}).get("flops", float("nan"))
+    rows = [
+        ("FLOPs of a step", f"{flops:.4g} on each device (the compiler's count)"),
+        ("state and batch", _mebibytes(memory.argument_size_in_bytes)),
+        ("temporary memory", _mebibytes(memory.temp_size_in_bytes)),
+        ("donated", _mebibytes(memory.alias_size_in_bytes)),
+    ]
+    return _align(rows)
+
+
+def learning_rates(run: run_lib.Run, points: int = 60) -> str:
+    """Learning-rate curve of each optimiser as a line of bars."""
+    steps = np.linspace(0, max(run.total_steps - 1, 0), points).astype(int)
+    lines = []
+    for update, made in run.optimizers.items():
+        for group, schedule in made.schedules.items():
+            values = np.array([float(schedule(s)) for s in steps])
+            top = values.max() or 1.0
+            bars = "".join(
+                BARS[int(round(v / top * (len(BARS) - 1)))] for v in values
+            )
+            lines.append(
+                f"{update}/{group}: |{bars}| first {values[0]:.3g}, "
+                f"greatest {values.max():.3g}, last {values[-1]:.3g}"
+            )
+    return "\n".join(lines)
+
+
+def evaluation_lines(step: int, results: dict[str, dict[str, float]]) -> list[str]:
+    """One line for each evaluator."""
+    lines = []
+    for label, metrics in results.items():
+        values = ", ".join(
+            f"{k} {v:.4g}"
+            for k, v in metrics.items()
+            if not k.endswith("_std") and not k.startswith(("raw", "untrained"))
+        )
+        lines.append(f"step {step}, {label}: {values}")
+    return lines
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _align(rows: list[tuple[Any, ...]], right: tuple[int, ...] = ()) -> str:
+    widths = [max(len(str(r[i])) for r in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            str(c).rjust(w) if i in right else str(c).ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

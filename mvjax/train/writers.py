@@ -1,0 +1,109 @@
+"""Where metrics go: `metrics.jsonl`, TensorBoard, the progress bar."""
+
+import json
+import pathlib
+import sys
+from typing import Any, Protocol
+
+
+class Writer(Protocol):
+    """Takes the metrics of a step."""
+
+    def write(self, step: int, metrics: dict[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """One JSON object a line, flushed at once; a resumed run drops later lines."""
+
+    def __init__(self, file: pathlib.Path, step: int):
+        kept = [m for m in read_lines(file) if m["step"] <= step]
+        text = "".join(json.dumps(m) + "\n" for m in kept)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.replace(file)
+        self._file = file.open("a")
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files, when the extra `tensorboard` is installed."""
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        import tensorboardX
+
+        self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`; a last line that a crash cut short is left out."""
+    lines = []
+    if file.exists():
+        for line in file.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
+    """The writers of a run that starts after `step` steps."""
+    writers: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
+    try:
+        writers.append(TensorBoard(workdir / "tensorboard", step))
+    except ModuleNotFoundError:
+        pass  # The extra is not installed.
+    return writers
+
+
+class Progress:
+    """Progress bar with loss, items/s and time left."""
+
+    def __init__(self, *, step: int, total: int, batch_size: int, show: bool):
+        import tqdm
+
+        self._bar = tqdm.tqdm(
+            total=total,
+            initial=step,
+            unit=" steps",
+            disable=not show,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+        )
+        self._batch_size = batch_size
+        self._loss = "?"
+
+    def advance(self) -> None:
+        """Counts one finished step."""
+        self._bar.update()
+        rate = self._bar.format_dict["rate"] or 0.0
+        self._bar.set_postfix_str(
+            f"loss {self._loss}, {rate * self._batch_size:.0f} items/s", refresh=False
+        )
+
+    def show(self, metrics: dict[str, float]) -> None:
+        """Shows the loss of the latest log."""
+        self._loss = f"{metrics['loss']:.4g}"
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()

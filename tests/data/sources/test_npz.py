@@ -1,0 +1,143 @@
+"""A user's own arrays are taken as they are or refused by name."""
+
+import numpy as np
+import pytest
+
+from mvjax.core import errors
+from mvjax.data import batch
+from mvjax.data.sources import npz
+
+
+def sound(**changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "photo": rng.integers(0, 256, (20, 4, 5, 3)).astype(np.uint8),
+        "sound": rng.normal(size=(20, 7)),
+        "label": rng.integers(0, 3, 20),
+    }
+    arrays |= changes
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **sound(**changes))
+    return str(path)
+
+
+def test_views_and_labels_are_taken(tmp_path):
+    file = write(tmp_path)
+    source = npz.Source(split="all", file=file)
+    assert source.spec == npz.spec(file=file)
+    assert source.spec.views["photo"] == batch.ViewSpec((4, 5, 3), "uint8", 0, 255)
+    assert source.spec.views["sound"].dtype == "float32"
+    assert source.spec.classes == 3
+    np.testing.assert_array_equal(source.views["photo"], sound()["photo"])
+    np.testing.assert_array_equal(source.labels, sound()["label"])
+    for i in range(20):
+        batch.validate_record(source[i], source.spec, file)
+
+
+def test_random_splits_are_fixed_disjoint_and_complete(tmp_path):
+    file = write(tmp_path)
+    train, test = (npz.Source(split=s, file=file) for s in ("train", "test"))
+    assert (len(train), len(test)) == (16, 4)
+    assert npz.Source(file=file).fingerprint() == train.fingerprint()
+    rows = np.concatenate([train.views["sound"], test.views["sound"]])
+    wanted = sound()["sound"].astype(np.float32)
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(wanted, axis=0))
+    assert len(npz.Source(file=file, train_fraction=0.5)) == 10
+    assert len(npz.Source(file=file, limit=3)) == 3
+
+
+def test_splits_of_the_file_come_first(tmp_path):
+    split = np.array(["test"] * 5 + ["train"] * 15)
+    file = write(tmp_path, split=split, label=None)
+    test = npz.Source(split="test", file=file)
+    np.testing.assert_array_equal(test.views["photo"], sound()["photo"][:5])
+    assert test.spec.classes is None
+    assert (test.labels == -1).all()
+
+
+def test_absent_samples_may_hold_anything(tmp_path):
+    values = sound()["sound"]
+    values[4] = np.nan
+    mask = np.ones(20, bool)
+    mask[4] = False
+    file = write(tmp_path, **{"sound": values, "present/sound": mask})
+    source = npz.Source(split="all", file=file)
+    assert list(source.spec.views) == ["photo", "sound"]
+    assert not source[4]["present"]["sound"]
+    assert (source[4]["views"]["sound"] == 0).all()
+    assert source.gather([3, 4])["present"]["sound"].tolist() == [True, False]
+
+
+def with_value(value, *, index=6):
+    array = sound()["sound"]
+    array[index:] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sound": with_value(np.nan)}, ["'sound'", "NaN at index 6", "14 samples"]),
+        ({"sound": with_value(np.inf)}, ["'sound'", "infinite value at index 6"]),
+        ({"sound": sound()["sound"][:18]}, ["'sound'", "18", "20", "index is 18"]),
+        ({"label": np.arange(19)}, ["'label'", "19"]),
+        ({"label": np.zeros(20)}, ["'label'", "float64"]),
+        ({"label": np.full(20, -2)}, ["'label'", "-2 at index 0"]),
+        ({"sound": np.array(["a"] * 20)}, ["'sound'", "numbers"]),
+        ({"sound": np.array([{}] * 20)}, ["'sound'", "objects"]),
+        ({"sound": np.float32(1)}, ["'sound'", "no sample axis"]),
+        ({"sound": np.full((20, 1), 2**40)}, ["'sound'", "int32"]),
+        ({"split": np.array(["train"] * 3 + ["val"] * 17)}, ["'val' at index 3"]),
+        ({"present/smell": np.ones(20, bool)}, ["present/smell", "no view"]),
+        ({"present/sound": np.ones(20)}, ["present/sound", "booleans"]),
+        ({"photo": None, "sound": None}, ["no views"]),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path, changes, words):
+    file = write(tmp_path, **changes)
+    with pytest.raises(errors.UserError) as caught:
+        npz.Source(file=file)
+    for word in ["mine.npz", *words]:
+        assert word in str(caught.value)
+
+
+def test_all_problems_are_listed(tmp_path):
+    file = write(tmp_path, sound=with_value(np.nan), label=np.zeros(20))
+    assert len(npz.find_problems(file=file)) == 2
+    with pytest.raises(errors.UserError, match="1 more: run `mvjax data check`"):
+        npz.Source(file=file)
+
+
+def test_files_that_are_none_are_refused(tmp_path):
+    good = write(tmp_path)
+    cut = tmp_path / "cut.npz"
+    with open(good, "rb") as stream:
+        cut.write_bytes(stream.read()[:-100])
+    text = tmp_path / "text.npz"
+    text.write_text("hello")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    for file in (cut, text, tmp_path / "single.npy", tmp_path / "absent.npz"):
+        with pytest.raises(errors.UserError, match=file.name):
+            npz.Source(file=str(file))
+    with pytest.raises(errors.UserError, match="options.file"):
+        npz.Source()
+
+
+def test_a_damaged_array_is_named(tmp_path):
+    good = write(tmp_path)
+    with open(good, "rb") as stream:
+        data = bytearray(stream.read())
+    data[data.index(b"sound.npy") + 300] ^= 0xFF  # The checksum no longer fits.
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(data)
+    with pytest.raises(errors.UserError, match=r"bad\.npz: array 'sound'"):
+        npz.Source(file=str(bad))
+
+
+def test_a_stated_range_is_kept(tmp_path):
+    spec = npz.spec(file=write(tmp_path), value_range=(-9, 300))
+    assert spec.views["sound"][2:] == spec.views["photo"][2:] == (-9, 300)

@@ -1,0 +1,132 @@
+"""Fetching checks what it gets and leaves whole folders only; no network is used."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from mvjax.core import errors
+from mvjax.data import fetch
+
+FILES = {"one-ubyte": b"1" * 500, "two-ubyte": b"2" * 300}
+
+
+def tar_bytes(folder, files, mode="w:gz"):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{folder}/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def deb_bytes(data, member="data.tar.xz"):
+    out = b"!<arch>\n"
+    for name, content in (("debian-binary", b"2.0"), (member, data)):
+        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n"
+        out += header.encode() + content + b"\n" * (len(content) % 2)
+    return out
+
+
+def package(archive, data, *, command=("sh", "-c", "exit 3"), files=None):
+    files = FILES if files is None else files
+    return fetch.Package(
+        command=command,
+        archive=archive,
+        sha256=hashlib.sha256(data).hexdigest(),
+        folder="in/side",
+        algorithm="sha256",
+        files={k: hashlib.sha256(v).hexdigest() for k, v in files.items()},
+        advice="some advice",
+    )
+
+
+@pytest.fixture
+def offer(monkeypatch):
+    """Offers one package under the name "toy"."""
+    return lambda value: monkeypatch.setitem(fetch.PACKAGES, "toy", value)
+
+
+@pytest.mark.parametrize("archive", ["toy.tgz", "toy_1_all.deb"])
+def test_the_client_is_run_once(tmp_path, offer, archive):
+    data = tar_bytes("in/side", FILES)
+    if archive.endswith(".deb"):
+        data = deb_bytes(tar_bytes("./in/side", FILES, "w:xz"))
+    (tmp_path / "registry").write_bytes(data)
+    command = ("cp", str(tmp_path / "registry"), archive)
+    offer(package(archive, data, command=command))
+    cache, lines = tmp_path / "cache", []
+    folder = fetch.fetch("toy", cache, say=lines.append)
+    assert folder == cache / "toy"
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == FILES
+    assert [p.name for p in cache.iterdir()] == ["toy"]
+    assert any("running `cp" in line for line in lines)
+    (tmp_path / "registry").unlink()
+    fetch.fetch("toy", cache, say=lines.append)
+    assert "already" in lines[-1]
+
+
+def test_an_incomplete_folder_is_replaced_from_an_archive_placed_by_hand(
+    tmp_path, offer
+):
+    data = tar_bytes("in/side", FILES)
+    offer(package("toy.tgz", data))
+    (tmp_path / "toy.tgz").write_bytes(data)
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "one-ubyte").write_bytes(b"cut")
+    folder = fetch.fetch("toy", tmp_path, say=lambda line: None)
+    assert (folder / "one-ubyte").read_bytes() == FILES["one-ubyte"]
+
+
+def test_wrong_checksums_leave_nothing(tmp_path, offer):
+    data = tar_bytes("in/side", FILES)
+    (tmp_path / "toy.tgz").write_bytes(data)
+    offer(package("toy.tgz", data + b" "))
+    with pytest.raises(errors.UserError, match="toy.tgz has the sha256"):
+        fetch.fetch("toy", tmp_path, say=lambda line: None)
+    offer(package("toy.tgz", data, files=FILES | {"two-ubyte": b"other"}))
+    with pytest.raises(errors.UserError, match="two-ubyte in toy.tgz"):
+        fetch.fetch("toy", tmp_path, say=lambda line: None)
+    offer(package("toy.tgz", data, files=FILES | {"three": b""}))
+    with pytest.raises(errors.UserError, match="holds no in/side/three"):
+        fetch.fetch("toy", tmp_path, say=lambda line: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.tgz"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("no-such-client", "get"), "`no-such-client` is not installed"),
+        (("sh", "-c", "echo no network >&2; exit 3"), "no network"),
+        (("true",), "left no toy.tgz"),
+    ],
+)
+def test_failing_clients_say_what_to_do_by_hand(tmp_path, offer, command, words):
+    offer(package("toy.tgz", b"", command=command))
+    with pytest.raises(errors.UserError) as caught:
+        fetch.fetch("toy", tmp_path, say=lambda line: None)
+    wanted = [words, "some advice", "place the archive toy.tgz", str(tmp_path / "toy")]
+    for word in wanted:
+        assert word in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(errors.UserError, match="fashion_mnist, mnist"):
+        fetch.fetch("minst")
+
+
+def test_debian_packages_that_are_none_are_refused():
+    with pytest.raises(errors.UserError, match="no Debian package"):
+        fetch.read_deb(gzip.compress(b""), "x.deb")
+    with pytest.raises(errors.UserError, match="holds no data.tar"):
+        fetch.read_deb(deb_bytes(b"", "data.tar.zst"), "x.deb")
+
+
+def test_the_cache_follows_the_environment(tmp_path):
+    found = fetch.default_cache({"XDG_CACHE_HOME": str(tmp_path)})
+    assert found == tmp_path / "mvjax"
+    assert fetch.default_cache({}).parts[-2:] == (".cache", "mvjax")

@@ -1,0 +1,85 @@
+"""IDX files are read whole or refused by name."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from mvjax.core import errors
+from mvjax.data import idx
+
+
+def idx_bytes(array):
+    code = {"uint8": 8, "int16": 11, "int32": 12, "float32": 13}[str(array.dtype)]
+    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_round_trip(tmp_path, dtype, suffix):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    data = idx_bytes(array)
+    path = tmp_path / f"some-ubyte{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix else data)
+    found = idx.read(path, ndim=3)
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    assert idx.find(tmp_path, "some-ubyte") == path
+    assert idx.find(tmp_path, "other") is None
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_wrong_sizes_are_named(tmp_path, suffix):
+    data = idx_bytes(np.zeros((10, 3), np.uint8))
+    pack = gzip.compress if suffix else bytes
+    path = tmp_path / f"x{suffix}"
+    for content, state, found in (
+        (data[:-4], "truncated", 38),
+        (data + b"1", "long", 43),
+    ):
+        path.write_bytes(pack(content))
+        with pytest.raises(errors.UserError, match=f"{state}.* 42 .*{found}") as caught:
+            idx.read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_cut_gzip_stream_is_truncated(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 50)).astype(np.uint8)
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(idx_bytes(noise))[:2000])
+    with pytest.raises(errors.UserError, match=r"x\.gz is truncated: expected 5012"):
+        idx.read(path)
+    path.write_bytes(gzip.compress(idx_bytes(noise))[:11])
+    with pytest.raises(errors.UserError, match="truncated"):
+        idx.read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0", b"<html>not found</html>", b"\0\0\x08\0", b"\0\0\x07\x01\0\0\0\0"],
+)
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(errors.UserError, match="no IDX file"):
+        idx.read(path)
+
+
+def test_garbled_headers_are_refused(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"\0\0\x08\x03" + b"\xff" * 12 + b"data")
+    with pytest.raises(errors.UserError, match="truncated"):
+        idx.read(path)
+    path.write_bytes(b"\0\0\x08\x03\0\0\0")
+    with pytest.raises(errors.UserError, match="at least 16 bytes, found 7"):
+        idx.read(path)
+    path.write_bytes(idx_bytes(np.zeros(4, np.uint8)))
+    with pytest.raises(errors.UserError, match="1 axes, expected 3"):
+        idx.read(path, ndim=3)
+    with pytest.raises(errors.UserError, match="Cannot read"):
+        idx.read(tmp_path / "absent")
+    (tmp_path / "y.gz").write_bytes(b"no gzip at all")
+    with pytest.raises(errors.UserError, match="damaged gzip"):
+        idx.read(tmp_path / "y.gz")

@@ -1,0 +1,139 @@
+"""What holds for every evaluator, and what is particular to each."""
+
+import numpy as np
+import pytest
+
+from mvjax.core import errors
+from mvjax.evaluators import (
+    clustering,
+    knn,
+    linear_probe,
+    probe,
+    reconstruction,
+    svm,
+)
+
+PROTOCOLS = [
+    (clustering.Evaluator(("shared", "raw"), runs=3), "acc"),
+    (knn.Evaluator(("shared", "raw"), k=3, runs=3), "accuracy"),
+    (linear_probe.Evaluator(("shared", "raw"), runs=3), "accuracy"),
+    (svm.Evaluator(("shared", "raw"), runs=3), "accuracy"),
+]
+
+
+@pytest.mark.parametrize(("evaluator", "metric"), PROTOCOLS)
+def test_codes_that_know_the_classes_beat_pixels(features, evaluator, metric):
+    result = evaluator.run(features)
+    assert result[f"shared/{metric}"] == 1.0
+    assert result[f"shared/{metric}_std"] == 0.0
+    assert result[f"raw/{metric}"] < 0.8
+    assert result[f"raw/{metric}_std"] > 0.0
+    assert all(type(value) is float for value in result.values())
+
+
+@pytest.mark.parametrize(("evaluator", "metric"), PROTOCOLS)
+def test_a_second_run_gives_the_same_numbers(
+    features, make_features, make_source, evaluator, metric
+):
+    again = make_features({"train": make_source(47), "test": make_source(23, seed=1)})
+    assert evaluator.run(features) == evaluator.run(again)
+
+
+@pytest.mark.parametrize(("evaluator", "metric"), PROTOCOLS)
+def test_data_without_labels_is_refused(make_features, make_source, evaluator, metric):
+    source = make_source(12, labelled=False)
+    with pytest.raises(errors.UserError, match="no label"):
+        evaluator.run(make_features({"train": source, "test": source}))
+
+
+def test_each_clustering_run_has_its_own_seed(features):
+    three = clustering.Evaluator(("raw",), runs=3, seed=5).run(features)
+    single = [
+        clustering.Evaluator(("raw",), runs=1, seed=5 + r).run(features)["raw/acc"]
+        for r in range(3)
+    ]
+    assert three["raw/acc"] == pytest.approx(np.mean(single))
+    assert three["raw/acc_std"] == pytest.approx(np.std(single))
+
+
+def test_relabelled_clusters_are_scored_as_a_classification(features):
+    result = clustering.Evaluator(runs=1, relabelled=True).run(features)
+    assert result["shared/precision"] == result["shared/f1"] == 1.0
+
+
+def test_more_clusters_than_samples_is_refused(features):
+    with pytest.raises(errors.UserError, match="100 clusters of 47"):
+        clustering.Evaluator(clusters=100).run(features)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbours_match_a_plain_loop(metric):
+    rng = np.random.default_rng(0)
+    rows, test_rows = rng.normal(size=(30, 4)), rng.normal(size=(7, 4))
+    labels = rng.integers(0, 3, 30)
+    a, b = rows, test_rows
+    if metric == "cosine":
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    expected = []
+    for row in b:
+        near = np.argsort(np.linalg.norm(a - row, axis=1))[:5]
+        expected.append(np.argmax(np.bincount(labels[near])))
+    ours = knn.classify(rows, labels, test_rows, k=5, metric=metric)
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_knn_refuses_unknown_metrics_and_too_many_neighbours(features):
+    with pytest.raises(errors.UserError, match="'cosin'.*Did you mean 'cosine'"):
+        knn.Evaluator(metric="cosin").run(features)
+    with pytest.raises(errors.UserError, match=r"1\.\.38.*not 40"):
+        knn.Evaluator(k=40).run(features)
+
+
+def test_linear_probe_ignores_the_scale_of_features():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(40, 3)), np.arange(40) % 2
+    rows[:, 0] += 3 * labels
+    scale = np.array([1e-3, 1.0, 1e3])
+    np.testing.assert_array_equal(
+        linear_probe.classify(rows, labels, rows),
+        linear_probe.classify(rows * scale, labels, rows * scale),
+    )
+
+
+def test_probe_subsets_are_seeded_and_whole_for_one():
+    np.testing.assert_array_equal(probe.subset(5, 1, 0), np.arange(5))
+    first, second = probe.subset(50, 0.8, 0), probe.subset(50, 0.8, 1)
+    assert len(np.unique(first)) == 40
+    assert set(first) != set(second)
+    with pytest.raises(errors.UserError, match="share"):
+        probe.subset(5, 0, 0)
+
+
+def test_reconstruction_is_the_mean_over_all_values(features, make_source):
+    result = reconstruction.Evaluator().run(features)
+    assert list(result) == ["recon/b/mse", "recon/a/mse"]
+    assert result["recon/a/mse"] == pytest.approx(0.25, rel=1e-5)
+    truth = np.mean(make_source(23, seed=1).b ** 2)
+    assert result["recon/b/mse"] == pytest.approx(truth, rel=1e-5)
+
+
+def test_reconstruction_leaves_out_samples_that_lack_the_view(
+    make_features, make_source
+):
+    def shifted(batch):
+        a = batch["views"]["a"].astype(np.float32) / 255
+        error = np.where(batch["present"]["a"], 1.0, 9.0)[:, None, None, None]
+        return {"recon/a": a + error}
+
+    source = make_source(12, present=np.arange(12) % 3 == 0)
+    result = reconstruction.Evaluator().run(make_features({"test": source}, shifted))
+    assert result["recon/a/mse"] == pytest.approx(1.0, rel=1e-5)
+
+
+def test_reconstruction_of_the_baseline_and_of_what_is_no_view(features):
+    result = reconstruction.Evaluator(("recon/a", "untrained:recon/a")).run(features)
+    assert set(result) == {"recon/a/mse", "untrained:recon/a/mse"}
+    with pytest.raises(errors.UserError, match="shared"):
+        reconstruction.Evaluator(("shared",)).run(features)
+    with pytest.raises(errors.UserError, match=r"shape \(2,\).*\(4, 4, 1\)"):
+        reconstruction.Evaluator(("private/a",)).run(features)

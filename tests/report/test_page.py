@@ -1,0 +1,115 @@
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from mvjax.report import page, plots
+
+EVIL = "<script>alert('x')</script>"
+
+
+def make_stage(name="one", **kwargs):
+    labels = np.arange(30) % 3
+    fields = {
+        "summary": {"data <set>": EVIL},
+        "history": {"loss": ([1, 2, 3], [3.0, 2.0, 1.5])},
+        "metrics": {
+            "clustering": {"shared/acc": 0.9, "shared/acc_std": 0.01, "raw/acc": 0.5}
+        },
+        "pictures": {
+            "codes": plots.scatter(np.ones((30, 2)), labels, "codes"),
+            "codes!": plots.scatter(np.ones((30, 2)), labels, "codes again"),
+        },
+        "config": '{"name": "<b>"}',
+        "environment": {"jax": "0.10"},
+        "data": {"hash": "ab" * 32},
+    }
+    return page.Stage(name, **(fields | kwargs))
+
+
+class Balance(html.parser.HTMLParser):
+    """Collects tags and fails where they do not close in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = page.write(
+        tmp_path / "report",
+        title=f"Run {EVIL}",
+        stages=[make_stage(EVIL), make_stage()],
+    )
+    return path, path.read_text()
+
+
+def test_the_page_is_well_formed_escaped_and_self_contained(written):
+    _, content = written
+    parser = Balance()
+    parser.feed(content)
+    assert parser.open == []
+    assert not {"script", "link", "b"} & {tag for tag, _ in parser.seen}
+    sources = [attrs["src"] for tag, attrs in parser.seen if tag == "img"]
+    assert len(sources) == 8
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "url(" not in content
+    assert "http" not in content
+
+
+def test_each_picture_lies_beside_the_page_as_png_and_pdf(written):
+    path, content = written
+    links = re.findall(r'href="([^"#]+)"', content)
+    assert len(links) == len(set(links)) == 16
+    assert {file.name for file in path.parent.iterdir()} == {path.name, *links}
+    for link in links:
+        start = b"%PDF" if link.endswith("pdf") else b"\x89PNG"
+        assert (path.parent / link).read_bytes().startswith(start)
+
+
+def test_tables_mark_the_best_and_the_baselines(written):
+    _, content = written
+    assert "<strong>0.900 ± 0.010</strong>" in content
+    row = re.search(r"<tr class=baseline>.*?</tr>", content)[0]
+    assert "raw<span" in row
+    assert "baseline</span>" in row
+    assert "0.500" in row
+
+
+def test_equal_stages_write_equal_files(tmp_path):
+    first, second = (
+        page.write(tmp_path / name, title="t", stages=[make_stage()])
+        for name in ("a", "b")
+    )
+    for file in first.parent.iterdir():
+        assert file.read_bytes() == (second.parent / file.name).read_bytes()
+
+
+def test_a_stage_without_anything_still_gives_a_page(tmp_path):
+    empty = page.Stage("empty", {}, {}, {}, {}, "", {}, {})
+    path = page.write(tmp_path, title="t", stages=[empty])
+    assert "empty" in path.read_text()
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_a_failed_write_leaves_the_old_page_whole(tmp_path, monkeypatch):
+    path = page.write(tmp_path, title="old", stages=[])
+
+    def fail(*unused):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(page.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        page.write(tmp_path, title="new", stages=[])
+    assert "old" in path.read_text()
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]

@@ -1,0 +1,72 @@
+import pytest
+
+from mvjax.report import tables, text
+
+SCORES = {
+    "raw/image/acc": 0.7,
+    "raw/image/acc_std": 0.1,
+    "shared/acc": 0.9,
+    "shared/acc_std": 0.0,
+    "shared+private/*/acc": float("nan"),
+    "shared/nmi": 0.5,
+}
+
+
+def test_keys_become_rows_and_columns_with_baselines_last():
+    table = tables.build(SCORES)
+    assert table.rows == ("shared", "shared+private/*", "raw/image")
+    assert table.columns == ("acc", "nmi")
+    assert table.cells["shared", "acc"] == tables.Cell(0.9, 0.0, True)
+    assert table.cells["raw/image", "acc"] == tables.Cell(0.7, 0.1, False)
+    assert table.cells["shared", "nmi"] == tables.Cell(0.5, None, False)
+    assert ("raw/image", "nmi") not in table.cells
+
+
+def test_a_metric_that_ends_in_std_on_its_own_stays_a_metric():
+    assert tables.build({"shared/code_std": 2.0}).columns == ("code_std",)
+
+
+def test_equal_printed_values_share_the_first_place():
+    table = tables.build({"a/acc": 0.50001, "b/acc": 0.50004, "c/acc": 0.1})
+    assert [table.cells[row, "acc"].best for row in "abc"] == [True, True, False]
+
+
+def test_errors_are_compared_with_the_baseline_of_the_same_target():
+    table = tables.build(
+        {
+            "recon/a/mse": 0.2,
+            "recon/b/mse": 0.1,
+            "untrained:recon/a/mse": 0.15,
+            "untrained:recon/b/mse": 0.3,
+        }
+    )
+    best = {row for row in table.rows if table.cells[row, "mse"].best}
+    assert best == {"untrained:recon/a", "recon/b"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("raw", True),
+        ("raw/a+raw/b", True),
+        ("untrained:shared", True),
+        ("shared+raw", False),
+        ("rawest", False),
+    ],
+)
+def test_baselines_are_told_by_their_expression(expression, expected):
+    assert tables.is_baseline(expression) is expected
+
+
+def test_text_is_aligned_and_marks_best_and_baselines():
+    lines = text.table({"clustering": SCORES, "empty": {}}).splitlines()
+    assert lines == [
+        "clustering            acc             nmi",
+        "--------------------  --------------  ------",
+        "shared                0.900 ± 0.000*  0.500",
+        "shared+private/*      –",
+        "raw/image (baseline)  0.700 ± 0.100",
+        "",
+        "* best of its column",
+    ]
+    assert text.table({}) == "no metrics"
