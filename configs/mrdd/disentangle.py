@@ -1,8 +1,10 @@
 """MRDD, stage 2: view-specific codes, distilled from a frozen stage 1.
 
 `--config=configs/mrdd/disentangle.py:dataset=edge_mnist`; the arguments are those of
-`consistency.py`. `variant=released` minimises what the released code minimises, which
-is the contrary of the paper's aim (see `mvjax/methods/mrdd_disentangle.py`).
+`consistency.py`, and `stage1=`: the teacher's workdir or published file, `previous` (the
+stage before in `mvjax chain`) or `none` (untrained). `variant=released` minimises what
+the released code minimises, which is the contrary of the paper's aim (see
+`mvjax/methods/mrdd_disentangle.py`).
 """
 
 import ml_collections
@@ -14,7 +16,7 @@ DATASETS = ("edge_mnist", "edge_fashion_mnist", "digits", "npz")
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = config_lib.parse(
-        arg, dataset="edge_mnist", variant="paper", debug=False, file=""
+        arg, dataset="edge_mnist", variant="paper", debug=False, file="", stage1=""
     )
     config_lib.choose("dataset", arg.dataset, DATASETS)
     config_lib.choose("variant", arg.variant, ("paper", "released"))
@@ -28,10 +30,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.seed = 3407
     c.epochs = 1 if arg.debug else (30 if arg.dataset == "digits" else 200)
 
-    # Stage 1, whole, as the teacher; debug runs have a fresh one.
+    # All of stage 1 is the teacher; debug runs have an untrained one by default.
+    source = arg.stage1 or ("none" if arg.debug else "previous")
     c.warm_start = dict()
-    if not arg.debug:
-        c.warm_start = dict(stage1=dict(source="previous", take=dict(teacher="*")))
+    if source != "none":
+        c.warm_start = dict(stage1=dict(source=source, take=dict(teacher="*")))
 
     c.method = dict(
         name="mrdd_disentangle",

@@ -156,9 +156,10 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for key in REQUIRED:
         if key not in config:
             raise errors.UserError(f"The config lacks {key!r}.")
-    if sum(config.get(k) is not None for k in ("epochs", "steps")) != 1:
+    lengths = [config[k] for k in ("epochs", "steps") if config.get(k) is not None]
+    if len(lengths) != 1:
         raise errors.UserError("Set exactly one of config.epochs and config.steps.")
-    if (config.get("epochs") or config.get("steps")) < 1:
+    if lengths[0] < 1:
         raise errors.UserError("config.epochs or config.steps must be at least 1.")
     batch_size = config.data.batch_size
     if config.accumulate < 1 or batch_size % config.accumulate:

@@ -22,6 +22,7 @@ from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import variational
 from mvjax.models import mrdd
+from mvjax.models.layers import initializers
 from mvjax.ops import images as image_ops
 from mvjax.ops import masking
 from mvjax.ops import sampling
@@ -141,8 +142,10 @@ class Method(method.Method):
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         images = stack_views(batch, self.views)
-        # Lazily: compiling hundreds of random draws at once takes minutes.
-        variables = dict(self.net().lazy_init(rng, images, train=False))
+        shapes = jax.eval_shape(
+            lambda: self.net().init(jax.random.key(0), images, train=False)
+        )
+        variables = initializers.torch_default(rng, shapes)
         if self.categories:
             temperature = jnp.float32(self.temperature)
             variables["annealing"] = {"code": {"temperature": temperature}}

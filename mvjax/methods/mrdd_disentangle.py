@@ -31,6 +31,7 @@ from mvjax.losses import variational
 from mvjax.methods import mrdd_consistency
 from mvjax.models import mi_estimators
 from mvjax.models import mrdd
+from mvjax.models.layers import initializers
 from mvjax.ops import images as image_ops
 from mvjax.ops import sampling
 
@@ -154,7 +155,10 @@ class Method(method.Method):
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         images = mrdd_consistency.stack_views(batch, self.views)
         code = jnp.zeros((images.shape[0], self.teacher().code_width))
-        return dict(self.net().lazy_init(rng, images, code))
+        shapes = jax.eval_shape(
+            lambda: self.net().init(jax.random.key(0), images, code)
+        )
+        return initializers.torch_default(rng, shapes)
 
     @property
     def updates(self) -> tuple[method.Update, ...]:
@@ -323,7 +327,8 @@ class Method(method.Method):
         terms = {k: v for k, v in terms.items() if k != "decoded"}
         metrics = {k: jnp.sum(v) for k, v in terms.items()}
         for i, name in enumerate(self.views):
-            metrics[f"total/{name}"] = sum(t[i] for t in terms.values())
+            parts = {f"{k}/{name}": v[i] for k, v in terms.items()}
+            metrics |= parts | {f"total/{name}": sum(parts.values())}
         state = {"batch_stats": stats} if stats else {}
         return sum(jnp.sum(t) for t in terms.values()), method.Aux(metrics, state)
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 def masked_count(height: int, width: int, patch: int, ratio: float) -> int:
     """Number of masked patches; the product is truncated, as released."""
-    return int(ratio * (height // patch) * (width // patch))
+    patches = (height // patch) * (width // patch)  # First: rounding depends on it.
+    return int(ratio * patches)
 
 
 def mask_patches(

@@ -76,7 +76,7 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
             ),
-            metrics=metrics,
+            metrics=dict(metrics),  # Orbax keeps it; the caller goes on changing it.
         )
         if not saved:
             raise RuntimeError(f"orbax did not save step {step}")

@@ -164,7 +164,7 @@ def _fixed_meta(run: run_lib.Run) -> dict[str, Any]:
 
 
 def _meta(run: run_lib.Run, log: "_Log") -> dict[str, Any]:
-    return {**_fixed_meta(run), "metrics": log.latest}
+    return {**_fixed_meta(run), "metrics": dict(log.latest)}
 
 
 def _batches(run: run_lib.Run, step: int) -> pipeline.Batches:

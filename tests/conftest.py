@@ -1,0 +1,21 @@
+"""Settings of all tests: CPU, eight devices, quick compilation, a shared cache of it."""
+
+import atexit
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+# Unoptimised code compiles in half the time and these programs run only a few steps.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# Several tests build the same run; each program is compiled once a session.
+_cache = tempfile.mkdtemp(prefix="mvjax-test-xla-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+sys.path.insert(0, str(pathlib.Path(__file__).parent))

@@ -1,0 +1,110 @@
+"""The plan of the house: which package imports which, and what every file has."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "mvjax").rglob("*.py"))
+# What a package may import of mvjax, beside itself.
+ALLOWED = {
+    "core": set(),
+    "losses": {"core"},
+    "ops": {"core"},
+    "convert": {"core"},
+    "data": {"core"},
+    "models": {"core", "ops", "convert"},
+    "methods": {"core", "losses", "ops", "convert", "models"},
+    "evaluators": {"core", "losses", "data"},
+    "report": {"core"},
+    "train": {"core", "convert", "data", "evaluators", "report"},
+    "cli": {"core", "data", "evaluators", "report", "train"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def parse(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def package(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT / "mvjax").parts[0].removesuffix(".py")
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Packages of mvjax that a file imports, at any depth of nesting."""
+    found = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "mvjax" and len(parts) > 1:
+                found.add(parts[1])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    mine = package(path)
+    known = {p.stem if p.suffix else p.name for p in (ROOT / "mvjax").iterdir()}
+    used = (imported(path) & known) - {mine}
+    assert used <= ALLOWED[mine], f"{mine} must not import {used - ALLOWED[mine]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_says_what_it_is(path):
+    tree = parse(path)
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path} has no module docstring"
+    assert len(path.read_text().splitlines()) <= 450
+
+
+def test_the_trainer_names_no_method_and_no_model():
+    names = [p.stem for p in (ROOT / "mvjax/methods").glob("*.py")]
+    names += [p.stem for p in (ROOT / "mvjax/models").glob("*.py")]
+    for path in (ROOT / "mvjax/train").glob("*.py"):
+        text = path.read_text()
+        for name in set(names) - {"__init__"}:
+            assert name not in text, f"{path.name} names {name}"
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "absent"),
+    [
+        ("import mvjax", 0.3, ("jax", "numpy")),
+        (
+            "from mvjax import cli; cli.make_parser().format_help()",
+            1.0,
+            ("jax", "flax", "orbax", "grain"),
+        ),
+    ],
+)
+def test_imports_are_lazy(code, seconds, absent):
+    check = (
+        f"import sys, time; t = time.perf_counter()\n{code}\n"
+        f"assert not set({absent!r}) & set(sys.modules)\n"
+        f"assert time.perf_counter() - t < {seconds * 5}"  # Five times: a busy machine.
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_the_top_level_holds_what_the_plan_says():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    tops = {name.split("/")[0] for name in tracked}
+    visible = {name for name in tops if not name.startswith(".")}
+    assert visible <= {
+        "mvjax", "configs", "launch", "tests", "README.md", "pyproject.toml", "LICENSE"
+    }

@@ -1,0 +1,1 @@
+"""A small method and data set from outside mvjax, as a user would add them."""

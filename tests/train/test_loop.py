@@ -1,0 +1,225 @@
+"""The trainer: same numbers everywhere, resumed or not; nothing is lost."""
+
+import json
+import os
+import pathlib
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.core import tree
+from mvjax.train import loop
+from mvjax.train import run as run_lib
+
+CONFIG = str(pathlib.Path(__file__).parents[1] / "toy" / "config.py")
+
+
+def make_run(*overrides: str, devices: int = 1) -> run_lib.Run:
+    config = config_lib.load(CONFIG, overrides)
+    return run_lib.Run(config, devices=jax.devices()[:devices])
+
+
+def train(workdir: pathlib.Path, *overrides: str, devices: int = 1):
+    state = loop.train(make_run(*overrides, devices=devices), workdir, progress=False)
+    return jax.device_get(state)
+
+
+def lines(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir: pathlib.Path) -> np.ndarray:
+    return np.array([m["loss"] for m in lines(workdir) if "loss" in m])
+
+
+def assert_same_bits(a, b) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_training_lowers_the_loss_and_leaves_a_whole_workdir(tmp_path):
+    train(tmp_path, "epochs=20")
+    assert losses(tmp_path)[-1] < 0.5 * losses(tmp_path)[0]
+    for name in ("config.json", "run.json", "evaluation.json", "metrics.jsonl"):
+        assert (tmp_path / name).is_file()
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["step"] == 60
+    assert "shared/accuracy" in evaluation["results"]["knn"]
+
+
+def test_resume_equals_uninterrupted_to_the_bit(tmp_path):
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "parts", "epochs=2")
+    resumed = train(tmp_path / "parts")
+    assert_same_bits(whole, resumed)
+
+
+def test_a_finished_run_does_nothing(tmp_path):
+    first = train(tmp_path)
+    log = (tmp_path / "metrics.jsonl").read_text()
+    assert_same_bits(first, train(tmp_path))
+    assert (tmp_path / "metrics.jsonl").read_text() == log
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)],
+    ids=lambda m: "x".join(map(str, m)),
+)
+def test_eight_devices_give_the_numbers_of_one(tmp_path, mesh):
+    one = train(tmp_path / "one")
+    names = ("data", "fsdp", "model")
+    sizes = [f"mesh.{n}={s}" for n, s in zip(names, mesh, strict=True)]
+    eight = train(tmp_path / "eight", *sizes, devices=8)
+    np.testing.assert_allclose(
+        losses(tmp_path / "one"), losses(tmp_path / "eight"), rtol=1e-5
+    )
+    # A bias in front of batch norm has no gradient; Adam makes steps of its rounding.
+    flat, other = (tree.flatten(s.params) for s in (one, eight))
+    for path in flat.keys() - {"left/bias"}:
+        np.testing.assert_allclose(flat[path], other[path], atol=2e-5, err_msg=path)
+
+
+def test_parameters_and_optimiser_state_are_sharded():
+    run = make_run("mesh.data=2", "mesh.fsdp=4", devices=8)
+    state = run.initial_state()
+    kernel = state.params["left"]["kernel"]
+    assert kernel.shape == (6, 4)
+    assert {s.data.shape for s in kernel.addressable_shards} == {(6, 1)}
+    moments = [x for x in jax.tree.leaves(state.opt_state) if x.shape == (6, 4)]
+    assert moments
+    for leaf in moments:
+        assert {s.data.shape for s in leaf.addressable_shards} == {(6, 1)}
+
+
+def test_accumulated_gradients_are_those_of_the_batch(tmp_path):
+    # Without the batch norm's side, whose statistics are of the micro-batch.
+    frozen = ("freeze=('left','norm')", "epochs=1", "optim.name=sgd", "optim.lr=1e-4")
+    run = make_run(*frozen)
+    whole = train(tmp_path / "whole", *frozen)
+    parts = train(tmp_path / "parts", *frozen, "accumulate=4")
+    del run
+    moved = np.abs(whole.params["right"]["kernel"]).max()
+    assert moved > 0
+    # Dropout draws another mask for each micro-batch: only the scale must agree.
+    np.testing.assert_allclose(
+        losses(tmp_path / "whole"), losses(tmp_path / "parts"), rtol=0.5
+    )
+    assert parts.step == whole.step
+
+
+def test_frozen_components_stay_bit_identical(tmp_path):
+    run = make_run("freeze=('left','norm')")
+    before = jax.device_get(run.initial_state())
+    after = train(tmp_path, "freeze=('left','norm')")
+    for name in ("left", "norm"):
+        assert_same_bits(before.params[name], after.params[name])
+    assert_same_bits(before.model_state, after.model_state)
+    assert not np.array_equal(
+        before.params["right"]["kernel"], after.params["right"]["kernel"]
+    )
+    slots = tree.flatten({"opt": _as_dict(after.opt_state)})
+    assert not any("left" in path for path in slots)
+
+
+def _as_dict(state):
+    paths = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in paths}
+
+
+def test_alternating_updates_own_an_optimiser_each(tmp_path):
+    state = train(tmp_path, "method.alternate=True")
+    assert set(state.opt_state) == {"left", "right"}
+
+
+def test_moving_average_follows_the_parameters(tmp_path):
+    state = train(tmp_path, "ema_decay=0.5", "epochs=2")
+    kernel, average = (
+        x["right"]["kernel"] for x in (state.params, state.ema)
+    )
+    distance = np.abs(kernel - average).max()
+    assert 0 < distance < 0.1
+    with make_run("ema_decay=0.5").checkpoints(tmp_path, read_only=True) as saved:
+        variables, _ = saved.variables()
+    np.testing.assert_array_equal(variables["params"]["right"]["kernel"], average)
+
+
+def test_a_signal_saves_and_stops_and_the_run_resumes_to_the_same_bits(
+    tmp_path, monkeypatch
+):
+    whole = train(tmp_path / "whole")
+    flush = loop._Log.step
+
+    def interrupt(self, step, metrics):
+        flush(self, step, metrics)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Log, "step", interrupt)
+    with pytest.raises(loop.Interrupted) as stop:
+        train(tmp_path / "parts")
+    assert stop.value.code == 143
+    monkeypatch.undo()
+    resumed = train(tmp_path / "parts")
+    assert_same_bits(whole, resumed)
+    assert [m["step"] for m in lines(tmp_path / "parts") if "loss" in m][-1] == 12
+
+
+def test_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    with pytest.raises(errors.UserError, match="not finite at step"):
+        train(tmp_path, "method.break_at=7")
+    with make_run().checkpoints(tmp_path, read_only=True) as saved:
+        variables, step = saved.variables()
+    assert step == 6
+    assert np.isfinite(variables["params"]["left"]["kernel"]).all()
+
+
+def test_another_config_in_the_same_workdir_is_refused(tmp_path):
+    train(tmp_path, "epochs=1")
+    with pytest.raises(errors.UserError, match="config.seed"):
+        train(tmp_path, "epochs=1", "seed=1")
+    with pytest.raises(errors.UserError, match="config.method"):
+        train(tmp_path, "epochs=1", "method.width=8")
+
+
+def test_a_truncated_checkpoint_is_one_clear_error(tmp_path):
+    train(tmp_path, "epochs=1")
+    for file in (tmp_path / "checkpoints" / "3" / "state").rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(errors.UserError, match="damaged"):
+        train(tmp_path, "epochs=2")
+
+
+def test_the_best_checkpoint_is_kept_beside_the_latest(tmp_path):
+    overrides = ("checkpoint.keep=1", "epochs=6", "optim.lr=0.3")
+    train(tmp_path, *overrides)
+    with make_run(*overrides).checkpoints(tmp_path) as saved:
+        best, steps = saved.best_step(), saved.steps()
+    by_step = {m["step"]: m["loss"] for m in lines(tmp_path) if "loss" in m}
+    saved_steps = [s for s in by_step if s % 3 == 0]
+    assert best == min(saved_steps, key=by_step.get)
+    assert steps == sorted({best, 18})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=64", "48 records, fewer"),
+        ("mesh.data=3", "does not fit 1 devices"),
+        ("freeze=('lefft',)", "Did you mean 'left'"),
+        ("checkpoint.best=knn/acc", "metric in config.checkpoint.best"),
+        ("method.name=toy.nothing", "Unknown methods"),
+        ("method.name=agrement", "Unknown methods 'agrement'"),
+        ("data.name=digitz", "Did you mean 'digits'"),
+        ("optim.name=adamm", "Did you mean 'adam'"),
+        ("optim.schedule.name=consine", "Did you mean 'cosine'"),
+        ("evals.knn.features=('shard',)", "Did you mean 'shared'"),
+    ],
+)
+def test_mistakes_name_the_culprit_and_the_choices(tmp_path, override, message):
+    with pytest.raises(errors.UserError, match=message):
+        train(tmp_path, override)
