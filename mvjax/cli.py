@@ -5,10 +5,10 @@ Environment variables are read here and nowhere else.
 """
 
 import argparse
+from collections.abc import Sequence
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
 
 from mvjax import __version__
 from mvjax.core import errors
@@ -142,7 +142,9 @@ def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
         print(f"mvjax: {stop}", file=sys.stderr)
         return stop.code
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
-    print(f"\n{workdir}, step {evaluation['step']}\n\n{text.table(evaluation['results'])}")
+    print(
+        f"\n{workdir}, step {evaluation['step']}\n\n{text.table(evaluation['results'])}"
+    )
     return 0
 
 
@@ -171,9 +173,7 @@ def _chain(args: argparse.Namespace) -> int:
     _for(args.overrides, "config", *stages)  # Refuse unknown prefixes at once.
     configs = {}
     for stage, spec in zip(stages, args.configs, strict=True):
-        mine = [
-            t for t in args.overrides if t.partition(".")[0] in ("config", stage)
-        ]
+        mine = [t for t in args.overrides if t.partition(".")[0] in ("config", stage)]
         configs[stage] = config_lib.load(spec, _for(mine, "config", stage))
     chain.link(configs, args.workdir)
     for stage, config in configs.items():
@@ -257,7 +257,7 @@ def _add_embed(commands) -> None:
 
 
 def _embed(args: argparse.Namespace) -> int:
-    from mvjax.evaluators import embed
+    from mvjax.evaluators.common import embed
 
     run, variables, step = _open(args)
     if args.input:
@@ -296,7 +296,9 @@ def _add_convert(commands) -> None:
         "--output", type=pathlib.Path, help="file to write, by ending (with --to)"
     )
     command.add_argument("--table", help="kind of file, where there are several")
-    command.add_argument("--step", type=int, default=None, help="checkpoint (with --to)")
+    command.add_argument(
+        "--step", type=int, default=None, help="checkpoint (with --to)"
+    )
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -1,15 +1,20 @@
 """Reads golden recordings of the published code and compares arrays with them."""
 
+from collections.abc import Mapping
 import dataclasses
+import functools
 import json
 import math
 import os
 import pathlib
-import zlib
-from collections.abc import Mapping
 from typing import Any
+import zlib
 
+import jax
 import numpy as np
+
+# A check runs its program once, so most of its time is compilation.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 FOLDER = pathlib.Path(
     os.environ.get("MVJAX_GOLDEN", pathlib.Path(__file__).parent / "golden")

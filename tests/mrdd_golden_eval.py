@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mvjax.evaluators import clustering, metrics, svm
+from mvjax.evaluators import clustering
+from mvjax.evaluators import svm
+from mvjax.evaluators.common import metrics
 from mvjax.report import grids
 
 # The recordings carry scores rounded to four decimals; this is half a unit more than

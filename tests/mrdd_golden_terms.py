@@ -1,7 +1,7 @@
 """Golden checks of MRDD's formulas: losses, estimators, masking and images."""
 
-import re
 from collections.abc import Callable
+import re
 from typing import Any
 
 from flax import linen as nn
@@ -107,7 +107,7 @@ def _run_estimator(
     variables, _ = torch_map.to_flax(leaves, weights)
     y, permutation = case.inputs[target], case.inputs["perm"]
 
-    @jax.jit
+    @golden_data.jit
     def run(variables: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
         q = net.apply(variables, x)
         values = {k: f(q, y, permutation) for k, f in functions.items()}

@@ -106,5 +106,11 @@ def test_the_top_level_holds_what_the_plan_says():
     tops = {name.split("/")[0] for name in tracked}
     visible = {name for name in tops if not name.startswith(".")}
     assert visible <= {
-        "mvjax", "configs", "launch", "tests", "README.md", "pyproject.toml", "LICENSE"
+        "mvjax",
+        "configs",
+        "launch",
+        "tests",
+        "README.md",
+        "pyproject.toml",
+        "LICENSE",
     }

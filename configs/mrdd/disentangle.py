@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     size = 16 if arg.dataset == "digits" else 32
     hidden = 8 if arg.debug else 16
     blocks = 1 if small else 3
+    levels = (1, 2) if arg.debug else (1, 2, 4)
 
     c = ml_collections.ConfigDict()
     c.seed = 3407
@@ -44,13 +45,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         hidden=hidden,
         c_dim=10,
         latent_channels=8,
-        ch_mult=(1, 2, 4),
+        ch_mult=levels,
         num_res_blocks=blocks,
         categories=0,
         v_dim=10,
         specific_hidden=hidden,
         specific_latent_channels=8,
-        specific_ch_mult=(1, 2, 4),
+        specific_ch_mult=levels,
         specific_num_res_blocks=blocks,
         specific_kl_weight=0.5,
         estimator_hidden=100,

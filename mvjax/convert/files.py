@@ -1,14 +1,15 @@
 """State dicts in any file: PyTorch, safetensors and NumPy archives, by suffix."""
 
+from collections.abc import Mapping
 import os
 import pathlib
-import zipfile
-from collections.abc import Mapping
 from typing import Any
+import zipfile
 
 import numpy as np
 
-from mvjax.convert import atomic, torch_file
+from mvjax.convert import torch_file
+from mvjax.core import atomic
 from mvjax.core import errors
 
 _TORCH = (".pth", ".pt", ".bin", ".ckpt")

@@ -6,8 +6,8 @@ a file change attributes of what it reached. This one interprets the few opcodes
 of the caller, and a name that is not there ends the reading.
 """
 
-import pickletools
 from collections.abc import Callable, Mapping
+import pickletools
 from typing import Any, BinaryIO
 
 _LITERALS = {

@@ -12,19 +12,20 @@ reader allocate more than it holds itself. Writes the zip format, which
 `torch.load(weights_only=True)` accepts.
 """
 
+from collections.abc import Callable, Mapping
 import io
 import math
 import os
 import pathlib
 import struct
-import zipfile
-from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
+import zipfile
 
 import ml_dtypes
 import numpy as np
 
-from mvjax.convert import atomic, safe_pickle
+from mvjax.convert import safe_pickle
+from mvjax.core import atomic
 from mvjax.core import errors
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # First pickle of the stream format.

@@ -5,15 +5,16 @@ same table reads a PyTorch file (`to_flax`) and writes one (`to_torch`), bit for
 """
 
 import collections
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mvjax.core import errors, tree
+from mvjax.core import errors
+from mvjax.core import tree
 
 _SHOWN = 5  # Culprits that an error names of each kind.
 

@@ -5,11 +5,11 @@ the command line as `path.py` or `path.py:dataset=digits,debug`.
 """
 
 import ast
+from collections.abc import Sequence
 import importlib.util
 import json
 import pathlib
 import types
-from collections.abc import Sequence
 from typing import Any
 
 import ml_collections

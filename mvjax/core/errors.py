@@ -1,7 +1,7 @@
 """The one exception for mistakes of use: bad names, files, shapes and values."""
 
-import difflib
 from collections.abc import Iterable
+import difflib
 
 
 class UserError(Exception):

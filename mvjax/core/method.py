@@ -1,7 +1,7 @@
 """The contract between a trained objective and everything that runs it."""
 
-import dataclasses
 from collections.abc import Callable
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax

@@ -1,7 +1,7 @@
 """Paths and components of variable trees (nested dicts of arrays)."""
 
-import fnmatch
 from collections.abc import Iterable
+import fnmatch
 from typing import Any
 
 from mvjax.core import errors

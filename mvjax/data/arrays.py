@@ -1,7 +1,7 @@
 """A source that holds its records in memory and gathers whole batches from them."""
 
-import hashlib
 from collections.abc import Sequence
+import hashlib
 from typing import Any
 
 import numpy as np

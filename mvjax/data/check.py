@@ -1,12 +1,13 @@
 """Validates a data set from the first record to the last and counts what is in it."""
 
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
+import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mvjax.core import errors, lookup
+from mvjax.core import errors
+from mvjax.core import lookup
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 

@@ -5,6 +5,7 @@ file in it, and puts the files into the cache in one step: a folder in the cache
 whole or not there.
 """
 
+from collections.abc import Callable, Mapping
 import hashlib
 import io
 import os
@@ -13,7 +14,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mvjax.core import errors

@@ -10,7 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.data import arrays, batch, edges, fetch, idx
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import edges
+from mvjax.data import fetch
+from mvjax.data import idx
 from mvjax.data import images as images_lib
 
 CLASSES = 10

@@ -6,16 +6,17 @@ batch is cut into consecutive shares, one for each host: joined in host order
 they are the batch that a single host would make, row for row.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 import inspect
 import pathlib
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from mvjax.core import errors, lookup
+from mvjax.core import errors
+from mvjax.core import lookup
 from mvjax.data import batch as batch_lib
 from mvjax.data import synthetic
 

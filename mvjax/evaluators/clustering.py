@@ -11,8 +11,8 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.evaluators import features as features_lib
-from mvjax.evaluators import metrics
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import metrics
 
 _SMALL = 2**20  # Values that one thread clusters as fast as many.
 
@@ -43,8 +43,8 @@ def k_means(
     Raises:
       UserError: There are fewer samples than clusters.
     """
-    import threadpoolctl
     from sklearn import cluster
+    import threadpoolctl
 
     if len(rows) < clusters:
         raise errors.UserError(

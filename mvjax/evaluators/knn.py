@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.evaluators import features as features_lib
-from mvjax.evaluators import probe
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import probe
 
 METRICS = ("cosine", "euclidean")
 

@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 
-from mvjax.evaluators import features as features_lib
-from mvjax.evaluators import probe
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import probe
 
 
 def classify(
@@ -29,7 +29,9 @@ def classify(
     Returns:
       Predicted labels, `[N]`.
     """
-    from sklearn import exceptions, linear_model, preprocessing
+    from sklearn import exceptions
+    from sklearn import linear_model
+    from sklearn import preprocessing
 
     scaler = preprocessing.StandardScaler().fit(rows)
     model = linear_model.LogisticRegression(C=strength, max_iter=steps)

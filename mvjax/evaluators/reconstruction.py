@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.evaluators import features as features_lib
+from mvjax.evaluators.common import features as features_lib
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.evaluators import features as features_lib
-from mvjax.evaluators import metrics
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import metrics
 
 
 def gamma_scale(rows: np.ndarray) -> float:

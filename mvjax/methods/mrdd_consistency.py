@@ -161,7 +161,10 @@ class Method(method.Method):
             code = jax.random.uniform(code_key, code_shape)
         else:
             code = jax.random.normal(code_key, (batch_size, self.c_dim))
-        return {"mask": jax.random.uniform(rng_lib.named(rng, "mask"), shape), "code": code}
+        return {
+            "mask": jax.random.uniform(rng_lib.named(rng, "mask"), shape),
+            "code": code,
+        }
 
     def mask(self, images: jax.Array, uniform: jax.Array) -> jax.Array:
         """Masks `[B, V, S, S, C]` with one patch order for each view `[B, V, N]`."""

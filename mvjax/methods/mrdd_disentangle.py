@@ -32,7 +32,6 @@ from mvjax.methods import mrdd_consistency
 from mvjax.models import mi_estimators
 from mvjax.models import mrdd
 from mvjax.models.layers import initializers
-from mvjax.ops import images as image_ops
 from mvjax.ops import sampling
 
 OBJECTIVES = ("club", "full", "released")
@@ -267,7 +266,9 @@ class Method(method.Method):
         """Sampled codes `[V, B, v_dim]`, the KL and the decoder's codes, statistics."""
         images = mrdd_consistency.stack_views(batch, self.views)
         distributions, moved = self._apply(variables, images, method="distributions")
-        mean, logvar = (jnp.stack(d) for d in zip(*((d[:, 0], d[:, 1]) for d in distributions)))
+        mean, logvar = (
+            jnp.stack(d) for d in zip(*((d[:, 0], d[:, 1]) for d in distributions))
+        )
         v = sampling.gaussian(mean, logvar, noise["specific"])
         kl = [variational.gaussian_kl(m, s) for m, s in zip(mean, logvar, strict=True)]
         decoded = v

@@ -6,7 +6,7 @@ autoencoder with batch norm instead of group norm. As in the released code: norm
 effect), no output activation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import linen as nn
@@ -30,23 +30,33 @@ def timestep_embedding(t: jax.Array, width: int) -> jax.Array:
     return jnp.pad(embedding, ((0, 0), (0, width % 2)))
 
 
+def _identity(x: jax.Array) -> jax.Array:
+    return x
+
+
 class Norm(nn.Module):
-    """Batch norm or group norm of 32 groups, by name."""
+    """Batch norm or group norm of 32 groups, by name, then an activation."""
 
     kind: str = "batch"  # "batch" or "group".
     groups: int = 1  # Interleaved groups of rows, see `norm.BatchNorm`.
+    activation: Callable[[jax.Array], jax.Array] = nn.swish
     dtype: Any = jnp.float32
 
     def setup(self):
         if self.kind == "batch":
             self.norm = norm_lib.BatchNorm(
-                epsilon=NORM_EPSILON, groups=self.groups, dtype=self.dtype
+                epsilon=NORM_EPSILON,
+                groups=self.groups,
+                activation=self.activation,
+                dtype=self.dtype,
             )
         else:
             self.norm = norm_lib.GroupNorm(epsilon=NORM_EPSILON, dtype=self.dtype)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.norm(x, train=train) if self.kind == "batch" else self.norm(x)
+        if self.kind == "batch":
+            return self.norm(x, train=train)
+        return self.activation(self.norm(x))
 
 
 class ResBlock(nn.Module):
@@ -66,8 +76,8 @@ class ResBlock(nn.Module):
         """Maps `[B, H, W, C]` (and a time-step embedding `[B, T]`) to features."""
 
         def normalise(h: jax.Array, name: str) -> jax.Array:
-            layer = Norm(self.norm, self.groups, self.dtype, name=name)
-            return nn.swish(layer(h, train=train))
+            layer = Norm(self.norm, self.groups, dtype=self.dtype, name=name)
+            return layer(h, train=train)
 
         h = normalise(x, "norm1")
         h = conv.Conv2D(self.features, dtype=self.dtype, name="conv1")(h)
@@ -117,7 +127,8 @@ class AttnBlock(nn.Module):
                 name=name,
             )(h)
 
-        h = Norm(self.norm, self.groups, self.dtype, name="norm")(x, train=train)
+        layer = Norm(self.norm, self.groups, _identity, self.dtype, name="norm")
+        h = layer(x, train=train)
         q, k, v = (
             project(h, name).reshape(batch, height * width, channels)
             for name in ("q", "k", "v")
@@ -218,8 +229,9 @@ class _Stack(nn.Module):
         return self._res_block(h, last, "mid_block_2", train=train)
 
     def _head(self, h: jax.Array, features: int, *, train: bool) -> jax.Array:
-        h = Norm(self.norm, self.groups, self.dtype, name="norm_out")(h, train=train)
-        return conv.Conv2D(features, dtype=self.dtype, name="conv_out")(nn.swish(h))
+        layer = Norm(self.norm, self.groups, dtype=self.dtype, name="norm_out")
+        h = layer(h, train=train)
+        return conv.Conv2D(features, dtype=self.dtype, name="conv_out")(h)
 
 
 class Encoder(_Stack):
@@ -311,9 +323,7 @@ def attn_block_leaves(
 def _middle_leaves(stack: _Stack) -> list[torch_map.Leaf]:
     leaves = []
     for j in (1, 2):
-        leaves += res_block_leaves(
-            f"mid_block_{j}", f"mid.block_{j}", norm=stack.norm
-        )
+        leaves += res_block_leaves(f"mid_block_{j}", f"mid.block_{j}", norm=stack.norm)
     if stack.attention:
         leaves += attn_block_leaves("mid_attn_1", "mid.attn_1", norm=stack.norm)
     return leaves
@@ -368,9 +378,7 @@ def decoder_leaves(decoder: Decoder, size: int) -> list[torch_map.Leaf]:
         widths = [width] + [target] * (decoder.num_res_blocks + 1)
         leaves += _level_leaves(decoder, "up", i, widths, size >> i)
         if i and decoder.resamp_with_conv:
-            leaves += torch_map.conv2d(
-                f"up_{i}_upsample/conv", f"up.{i}.upsample.conv"
-            )
+            leaves += torch_map.conv2d(f"up_{i}_upsample/conv", f"up.{i}.upsample.conv")
         width = target
     if not decoder.give_pre_end:
         leaves += _norm_leaves(decoder.norm, "norm_out", "norm_out")

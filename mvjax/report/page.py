@@ -5,16 +5,17 @@ be mailed or archived. Every text from outside is escaped.
 """
 
 import base64
+from collections.abc import Mapping, Sequence
 import html
 import io
 import os
 import pathlib
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mvjax.report import plots, tables
+from mvjax.core import atomic
+from mvjax.report import plots
+from mvjax.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +112,8 @@ def write(
         + "</body></html>\n"
     )
     path = folder / "index.html"
-    _replace(path, page.encode())
+    with atomic.replace(path) as stream:
+        stream.write(page.encode())
     return path
 
 
@@ -185,8 +187,10 @@ def _picture(
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     # Without a date, so that equal runs write equal files.
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    _replace(folder / f"{stem}.png", png.getvalue())
-    _replace(folder / f"{stem}.pdf", pdf.getvalue())
+    with atomic.replace(folder / f"{stem}.png") as stream:
+        stream.write(png.getvalue())
+    with atomic.replace(folder / f"{stem}.pdf") as stream:
+        stream.write(pdf.getvalue())
     data = base64.b64encode(png.getvalue()).decode()
     text = _escape(caption)
     return (
@@ -226,16 +230,3 @@ def _stem(name: str, taken: set[str]) -> str:
         stem, number = f"{base}-{number}", number + 1
     taken.add(stem)
     return stem
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that only the old or the new content is ever seen."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp keeps others from reading.
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise

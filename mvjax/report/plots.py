@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvjax.report import grids, tables
+from mvjax.report import grids
+from mvjax.report import tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -328,8 +329,8 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, str]:
         spread = np.random.default_rng(0).uniform(-1, 1, number)
         return np.stack([codes[:, 0], spread], axis=1), "one dimension, spread out"
     if 50 < number <= MOST_TSNE:
-        import threadpoolctl
         from sklearn import manifold
+        import threadpoolctl
 
         perplexity = float(np.clip(number / 50, 15, 30))
         reducer: Any = manifold.TSNE(

@@ -4,8 +4,8 @@ Scores of an evaluator are `{"<feature expression>/<metric>": mean}` with the de
 over runs, where there is one, under `"<feature expression>/<metric>_std"`.
 """
 
-import math
 from collections.abc import Mapping
+import math
 from typing import NamedTuple
 
 _STD = "_std"

@@ -46,7 +46,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *unused: Any) -> None:
+    def __exit__(self, *unused: object) -> None:
         self._manager.close()
 
     def steps(self) -> list[int]:
@@ -67,7 +67,9 @@ class Checkpoints:
           UserError: The metric of the best checkpoint does not exist.
         """
         if self._best and self._best not in metrics:
-            raise errors.unknown("metric in config.checkpoint.best", self._best, metrics)
+            raise errors.unknown(
+                "metric in config.checkpoint.best", self._best, metrics
+            )
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -130,7 +132,9 @@ class Checkpoints:
                 f"No checkpoint of step {step}. Choices: {', '.join(map(str, steps))}."
             )
         try:
-            restored = ocp.PyTreeCheckpointer().restore(self.folder / str(step) / "state")
+            restored = ocp.PyTreeCheckpointer().restore(
+                self.folder / str(step) / "state"
+            )
         except (ValueError, KeyError, FileNotFoundError, OSError) as error:
             raise errors.UserError(
                 f"Checkpoint {self.folder / str(step)} is damaged: {_first_line(error)}"

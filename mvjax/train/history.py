@@ -33,9 +33,7 @@ def write_page(
     stages = [
         _stage(name, folder, cache) for name, folder in chain.stages(workdir).items()
     ]
-    return page.write(
-        workdir / "report", title=f"mvjax: {workdir.name}", stages=stages
-    )
+    return page.write(workdir / "report", title=f"mvjax: {workdir.name}", stages=stages)
 
 
 def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:

@@ -1,12 +1,12 @@
 """The one training loop: step, log, evaluate, save."""
 
 import datetime
+from importlib import metadata
 import pathlib
 import platform
 import signal
 import sys
 import time
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -47,7 +47,7 @@ class _Signals:
             self._old[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *unused: Any) -> None:
+    def __exit__(self, *unused: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -244,7 +244,9 @@ class _Log:
             for made in self._run.optimizers.values()
             for name, schedule in made.schedules.items()
         }
-        extra = {f"lr/{name}" if len(rates) > 1 else "lr": v for name, v in rates.items()}
+        extra = {
+            f"lr/{name}" if len(rates) > 1 else "lr": v for name, v in rates.items()
+        }
         self._pending, self._time = [], now
         self.latest |= means
         self._write(

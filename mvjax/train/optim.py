@@ -83,9 +83,7 @@ def _labels(params: Any, groups: dict[str, Any]) -> Any:
     return tree.unflatten(flat)
 
 
-def make(
-    config: Any, params: Any, *, steps_per_epoch: int, epochs: float
-) -> Optimizer:
+def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Optimizer:
     """Builds the optimiser of `config.optim` for the trainable parameters.
 
     Args:
@@ -107,7 +105,10 @@ def make(
     transforms, rates = {}, {}
     for group, fields in groups.items():
         fields = top | {k: v for k, v in fields.items() if k != "match"}
-        name, schedule = fields.pop("name"), fields.pop("schedule", {"name": "constant"})
+        name, schedule = (
+            fields.pop("name"),
+            fields.pop("schedule", {"name": "constant"}),
+        )
         for key in fields:
             if key not in FIELDS:
                 raise errors.unknown("key of config.optim", key, {*FIELDS, "groups"})

@@ -1,22 +1,23 @@
 """What a config describes, assembled: method, data, mesh, optimisers, state, step."""
 
+from collections.abc import Callable, Sequence
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
-from mvjax.evaluators import features as features_lib
+from mvjax.evaluators.common import features as features_lib
 from mvjax.train import checkpoint
 from mvjax.train import optim
 from mvjax.train import sharding
@@ -216,7 +217,11 @@ class Run:
         """The checkpoints of a workdir, kept as the config says."""
         c = self.config.checkpoint
         return checkpoint.Checkpoints(
-            workdir, keep=c.keep, best=c.best, best_mode=c.best_mode, read_only=read_only
+            workdir,
+            keep=c.keep,
+            best=c.best,
+            best_mode=c.best_mode,
+            read_only=read_only,
         )
 
     def predictor(self, variables: method_lib.Variables) -> features_lib.Predict:
@@ -277,14 +282,11 @@ class Run:
             "synthetic": bool(self.config.data.get("synthetic", False)),
             "views": {n: list(v.shape) for n, v in self.spec.views.items()},
             "records": {s: len(self.source(s)) for s in ("train", "test")},
-            "fingerprint": {
-                s: self.source(s).fingerprint() for s in ("train", "test")
-            },
+            "fingerprint": {s: self.source(s).fingerprint() for s in ("train", "test")},
         }
 
 
 def write_json(file: pathlib.Path, value: Any) -> None:
     """Writes JSON so that a crash leaves the old file or the new one."""
-    temporary = file.with_suffix(file.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(file)
+    with atomic.replace(file) as stream:
+        stream.write((json.dumps(value, indent=2) + "\n").encode())

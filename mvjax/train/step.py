@@ -17,9 +17,7 @@ Step = Callable[
 ]
 
 
-def trainable(
-    update: method_lib.Update, params: dict, freeze: tuple[str, ...]
-) -> dict:
+def trainable(update: method_lib.Update, params: dict, freeze: tuple[str, ...]) -> dict:
     """Components of `params` that an update trains."""
     return {k: params[k] for k in tree.select(params, update.trains, freeze)}
 

@@ -101,9 +101,7 @@ def learning_rates(run: run_lib.Run, points: int = 60) -> str:
         for group, schedule in made.schedules.items():
             values = np.array([float(schedule(s)) for s in steps])
             top = values.max() or 1.0
-            bars = "".join(
-                BARS[int(round(v / top * (len(BARS) - 1)))] for v in values
-            )
+            bars = "".join(BARS[int(round(v / top * (len(BARS) - 1)))] for v in values)
             lines.append(
                 f"{update}/{group}: |{bars}| first {values[0]:.3g}, "
                 f"greatest {values.max():.3g}, last {values[-1]:.3g}"

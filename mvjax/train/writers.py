@@ -5,6 +5,8 @@ import pathlib
 import sys
 from typing import Any, Protocol
 
+from mvjax.core import atomic
+
 
 class Writer(Protocol):
     """Takes the metrics of a step."""
@@ -20,9 +22,8 @@ class JsonLines:
     def __init__(self, file: pathlib.Path, step: int):
         kept = [m for m in read_lines(file) if m["step"] <= step]
         text = "".join(json.dumps(m) + "\n" for m in kept)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(file)
+        with atomic.replace(file) as stream:
+            stream.write(text.encode())
         self._file = file.open("a")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:

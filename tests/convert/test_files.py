@@ -7,7 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mvjax.convert import files, torch_file
+from mvjax.convert import files
+from mvjax.convert import torch_file
 from mvjax.core import errors
 
 RNG = np.random.default_rng(0)

@@ -2,11 +2,11 @@
 
 import types
 
+from flax import linen as nn
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from mvjax.convert import torch_map
 from mvjax.core import errors

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from mvjax.data import arrays, batch, check
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import check
 from mvjax.data.sources import digits
 
 

@@ -5,10 +5,11 @@ import os
 import pathlib
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
-from mvjax.data import edges, images
+from mvjax.data import edges
+from mvjax.data import images
 
 GOLDEN = pathlib.Path(
     os.environ.get("MVJAX_GOLDEN", pathlib.Path(__file__).parents[1] / "golden")

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.data import arrays, batch, pipeline, synthetic
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import pipeline
+from mvjax.data import synthetic
 
 SPEC = batch.Spec({"x": batch.ViewSpec((3,), "float32", -10, 1000)}, 5)
 

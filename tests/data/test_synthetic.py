@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mvjax.data import batch, synthetic
+from mvjax.data import batch
+from mvjax.data import synthetic
 
 SPEC = batch.Spec(
     {

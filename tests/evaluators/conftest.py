@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mvjax.evaluators import features as features_lib
+from mvjax.evaluators.common import features as features_lib
 
 CLASSES = 3
 

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mvjax.evaluators import metrics
+from mvjax.evaluators.common import metrics
 
 
 def pair(seed, size=60, labels=4, clusters=4):

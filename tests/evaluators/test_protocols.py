@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.evaluators import (
-    clustering,
-    knn,
-    linear_probe,
-    probe,
-    reconstruction,
-    svm,
-)
+from mvjax.evaluators import clustering
+from mvjax.evaluators import knn
+from mvjax.evaluators import linear_probe
+from mvjax.evaluators import reconstruction
+from mvjax.evaluators import svm
+from mvjax.evaluators.common import probe
 
 PROTOCOLS = [
     (clustering.Evaluator(("shared", "raw"), runs=3), "acc"),

@@ -4,7 +4,8 @@ import re
 import numpy as np
 import pytest
 
-from mvjax.report import page, plots
+from mvjax.report import page
+from mvjax.report import plots
 
 EVIL = "<script>alert('x')</script>"
 

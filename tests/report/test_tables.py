@@ -1,6 +1,7 @@
 import pytest
 
-from mvjax.report import tables, text
+from mvjax.report import tables
+from mvjax.report import text
 
 SCORES = {
     "raw/image/acc": 0.7,

@@ -137,9 +137,7 @@ def test_alternating_updates_own_an_optimiser_each(tmp_path):
 
 def test_moving_average_follows_the_parameters(tmp_path):
     state = train(tmp_path, "ema_decay=0.5", "epochs=2")
-    kernel, average = (
-        x["right"]["kernel"] for x in (state.params, state.ema)
-    )
+    kernel, average = (x["right"]["kernel"] for x in (state.params, state.ema))
     distance = np.abs(kernel - average).max()
     assert 0 < distance < 0.1
     with make_run("ema_decay=0.5").checkpoints(tmp_path, read_only=True) as saved:

@@ -8,7 +8,9 @@ keep the order of the file.
 
 import numpy as np
 
-from mvjax.data import arrays, batch, edges
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import edges
 from mvjax.data import images as images_lib
 
 CLASSES = 10

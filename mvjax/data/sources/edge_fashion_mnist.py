@@ -5,7 +5,8 @@
 resizing, as in the released MRDD code.
 """
 
-from mvjax.data import batch, mnist
+from mvjax.data import batch
+from mvjax.data import mnist
 
 FAMILY = mnist.Family(
     "edge_fashion_mnist", "fashion_mnist", ("FashionMNIST/raw", "EdgeFMNISTDataset/raw")

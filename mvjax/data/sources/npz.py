@@ -20,7 +20,8 @@ import zlib
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.data import arrays, batch
+from mvjax.data import arrays
+from mvjax.data import batch
 
 _NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "bool": "uint8"}
 

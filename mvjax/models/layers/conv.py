@@ -82,47 +82,78 @@ _conv2d_cpu.defvjp(_forward, _backward)
 
 def _kernel_gradient(x, dy, kernel, strides, padding):
     """Gradient `[h, w, I, O]` for inputs `[B, H, W, I]` and gradients of the output."""
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, _, inputs, _ = kernel.shape
-    part_bytes = x[0].size * kernel.shape[1] * x.dtype.itemsize
-    parts = _divisor(x.shape[0], x.shape[0] * part_bytes / PART_BYTES)
+    height, width, inputs, outputs = kernel.shape
+    if strides == (1, 1):
+        products = functools.partial(_split_products, size=(height, width))
+        area = x.shape[1] * dy.shape[2] * (width * inputs + height * outputs)
+    else:
+        products = functools.partial(
+            _patch_products, size=(height, width), strides=strides
+        )
+        area = dy.shape[1] * dy.shape[2] * height * width * inputs
+    batch = x.shape[0]
+    parts = _divisor(batch, batch * area * x.dtype.itemsize / PART_BYTES)
 
-    def split(a: jax.Array) -> jax.Array:
-        return a.reshape(parts, a.shape[0] // parts, *a.shape[1:])
+    def part(a: jax.Array, i: jax.Array) -> jax.Array:
+        # Rows i, i + parts, ...: on several devices each one keeps its own rows.
+        a = a.reshape(batch // parts, parts, *a.shape[1:])
+        return lax.dynamic_index_in_dim(a, i, axis=1, keepdims=False)
 
-    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]):
-        return total + _row_products(*part, kernel.shape, strides), None
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        return total + products(part(x, i), part(dy, i), padding=padding)
 
     zero = jnp.zeros(kernel.shape, jnp.float32)
-    total, _ = lax.scan(add, zero, (split(x), split(dy)))
-    return total.astype(kernel.dtype)
+    return lax.fori_loop(0, parts, add, zero).astype(kernel.dtype)
 
 
-def _row_products(x, dy, shape, strides):
-    """The same gradient for some images, padded: one product for each kernel row."""
-    height, width, inputs, outputs = shape
-    rows, columns = dy.shape[1:3]
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`a^T b` of `[..., M]` and `[..., N]`, summed over everything else, float32."""
+    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+    return lax.dot_general(
+        a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
+
+
+def _split_products(x, dy, *, size, padding):
+    """Stride 1: shifts the inputs along the width and `dy` along the height.
+
+    One product of `[.., w * I]` and `[.., h * O]` then holds all h * w kernel entries.
+    """
+    height, width = size
+    rows, inputs = x.shape[1], x.shape[3]
+    outputs, out_rows = dy.shape[3], dy.shape[1]
+    x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
+    # Input row r meets output row r - i + top for kernel row i.
+    above = height - 1 - padding[0][0]
+    below = rows + height - 1 - out_rows - above
+    zero = jnp.zeros((), dy.dtype)
+    dy = lax.pad(dy, zero, ((0, 0, 0), (above, below, 0), (0, 0, 0), (0, 0, 0)))
+    columns = dy.shape[2]
     across = jnp.concatenate(
+        [x[:, :, j : j + columns] for j in range(width)], axis=-1
+    )  # [b, H, W', w * I]
+    down = jnp.concatenate(
+        [dy[:, i : i + rows] for i in range(height)], axis=-1
+    )  # [b, H, W', h * O]
+    entries = _product(across, down).reshape(width, inputs, height, outputs)
+    return jnp.transpose(entries, (2, 0, 1, 3))[::-1]
+
+
+def _patch_products(x, dy, *, size, strides, padding):
+    """Any stride: patches of the inputs, `[b, H', W', h * w * I]`, against `dy`."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = (
+        (n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)
+    )
+    patches = jnp.concatenate(
         [
-            x[:, :, j : j + (columns - 1) * strides[1] + 1 : strides[1]]
-            for j in range(width)
+            x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+            for i in range(size[0])
+            for j in range(size[1])
         ],
         axis=-1,
-    )  # [b, H, W', w * I]
-    flat = dy.reshape(-1, outputs)
-    products = []
-    for i in range(height):
-        part = across[:, i : i + (rows - 1) * strides[0] + 1 : strides[0]]
-        part = part.reshape(-1, width * inputs)
-        products.append(
-            lax.dot_general(
-                part,
-                flat,
-                (((0,), (0,)), ((), ())),
-                preferred_element_type=jnp.float32,
-            )
-        )
-    return jnp.stack(products).reshape(shape)
+    )
+    return _product(patches, dy).reshape(*size, x.shape[3], dy.shape[3])
 
 
 def _divisor(size: int, wanted: float) -> int:

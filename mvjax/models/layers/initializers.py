@@ -1,7 +1,7 @@
 """PyTorch's default initialisation, for one layer and for a whole network at once."""
 
-import zlib
 from typing import Any
+import zlib
 
 from flax import linen as nn
 import jax
@@ -42,7 +42,9 @@ def torch_default(key: jax.Array, shapes: dict) -> dict:
     def draw(data: np.ndarray) -> dict:
         seed = np.asarray(data).tolist()
         flat = tree.flatten(shapes)
-        return tree.unflatten({p: _leaf(p, leaf, flat, seed) for p, leaf in flat.items()})
+        return tree.unflatten(
+            {p: _leaf(p, leaf, flat, seed) for p, leaf in flat.items()}
+        )
 
     return jax.pure_callback(draw, shapes, jax.random.key_data(key))
 

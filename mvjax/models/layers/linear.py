@@ -9,8 +9,6 @@ import jax.numpy as jnp
 from mvjax.models.layers import initializers
 
 
-
-
 class Linear(nn.Module):
     """`x @ kernel + bias`; `params` kernel `[in, out]` and bias `[out]`."""
 

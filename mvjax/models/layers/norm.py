@@ -1,10 +1,75 @@
 """Normalisation layers with PyTorch's conventions."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalise(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    epsilon: float,
+    activation: Callable[[jax.Array], jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises `[B, G, ..., C]` by group and channel, then activates.
+
+    The gradient is written out because it needs nothing but the input: a third of the
+    memory traffic of what differentiation keeps. None flows through the statistics.
+
+    Returns:
+      The result, float32, and the groups' means and biased variances, `[G, C]`.
+    """
+    return _normalise_forward(x, scale, bias, epsilon, activation)[0]
+
+
+def _axes(x: jax.Array) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim - 1))
+
+
+def _spread(x: jax.Array, statistic: jax.Array) -> jax.Array:
+    """`[G, C]` in a shape that broadcasts against `[B, G, ..., C]`."""
+    groups, channels = statistic.shape
+    return statistic.reshape(1, groups, *(1,) * (x.ndim - 3), channels)
+
+
+def _normalise_forward(x, scale, bias, epsilon, activation):
+    y = x.astype(jnp.float32)
+    mean = jnp.mean(y, axis=_axes(x))  # [G, C]
+    var = jnp.mean(jnp.square(y - _spread(x, mean)), axis=_axes(x))
+    factor = scale * jax.lax.rsqrt(var + epsilon)
+    shift = bias - mean * factor
+    y = activation(y * _spread(x, factor) + _spread(x, shift))
+    return (y, mean, var), (x, scale, bias, mean, var)
+
+
+def _normalise_backward(epsilon, activation, residuals, cotangents):
+    x, scale, bias, mean, var = residuals
+    y = x.astype(jnp.float32)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    factor = scale * inverse
+    shift = bias - mean * factor
+    _, pull = jax.vjp(activation, y * _spread(x, factor) + _spread(x, shift))
+    (dz,) = pull(cotangents[0])
+    centred = y - _spread(x, mean)
+    d_bias = jnp.sum(dz, axis=_axes(x))  # [G, C]
+    d_scale = jnp.sum(dz * centred, axis=_axes(x)) * inverse
+    n = x.size // mean.size
+    slope = _spread(x, inverse * d_scale / n)
+    dx = _spread(x, factor) * (dz - _spread(x, d_bias / n) - centred * slope)
+    return dx.astype(x.dtype), jnp.sum(d_scale, axis=0), jnp.sum(d_bias, axis=0)
+
+
+_normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class BatchNorm(nn.Module):
@@ -14,6 +79,7 @@ class BatchNorm(nn.Module):
     `jit`. With `groups > 1` row `b * groups + g` of the batch belongs to group g: each
     group is normalised by its own statistics and the running ones are updated once for
     each group, in order, which is what that many separate PyTorch calls would do.
+    `activation` is applied to the result, element by element.
 
     Variables: `params` scale and bias `[C]`; `batch_stats` mean and var `[C]` and count
     `[]` int32, PyTorch's `num_batches_tracked`.
@@ -22,6 +88,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9  # Weight of the old running value; PyTorch's 0.1.
     groups: int = 1
+    activation: Callable[[jax.Array], jax.Array] = _identity
     dtype: Any = jnp.float32  # Type of the result; statistics are float32.
 
     @nn.compact
@@ -36,20 +103,21 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
             shift = bias - mean.value * factor
-            return (x * factor + shift).astype(self.dtype)
-        y = x.astype(jnp.float32).reshape((-1, self.groups, *x.shape[1:]))
-        axes = (0, *range(2, y.ndim - 1))
-        batch_mean = jnp.mean(y, axis=axes, keepdims=True)  # [1, G, ..., C]
-        batch_var = jnp.mean(jnp.square(y - batch_mean), axis=axes, keepdims=True)
+            return self.activation(x * factor + shift).astype(self.dtype)
+        y, batch_mean, batch_var = _normalise(
+            x.reshape((-1, self.groups, *x.shape[1:])),
+            scale,
+            bias,
+            self.epsilon,
+            self.activation,
+        )
         if not self.is_initializing():
-            n = y.size // (self.groups * channels)
-            means = batch_mean.reshape(self.groups, channels)
-            variances = batch_var.reshape(self.groups, channels) * (n / max(n - 1, 1))
+            n = x.size // (self.groups * channels)
+            unbiased = batch_var * (n / max(n - 1, 1))
             for g in range(self.groups):
-                mean.value = self._blend(mean.value, means[g])
-                var.value = self._blend(var.value, variances[g])
+                mean.value = self._blend(mean.value, batch_mean[g])
+                var.value = self._blend(var.value, unbiased[g])
             count.value = count.value + self.groups
-        y = (y - batch_mean) * (jax.lax.rsqrt(batch_var + self.epsilon) * scale) + bias
         return y.reshape(x.shape).astype(self.dtype)
 
     def _blend(self, old: jax.Array, new: jax.Array) -> jax.Array:

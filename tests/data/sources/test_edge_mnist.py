@@ -8,12 +8,16 @@ import pickle
 import struct
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from mvjax.core import errors
-from mvjax.data import batch, edges, fetch, images
-from mvjax.data.sources import edge_fashion_mnist, edge_mnist
+from mvjax.data import batch
+from mvjax.data import edges
+from mvjax.data import fetch
+from mvjax.data import images
+from mvjax.data.sources import edge_fashion_mnist
+from mvjax.data.sources import edge_mnist
 
 CACHE = fetch.default_cache(os.environ)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from mvjax.core import errors
-from mvjax.evaluators import features as features_lib
-from mvjax.evaluators import metrics
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import metrics
 
 # (training rows [M, D], training labels [M], test rows [N, D]) -> predictions [N]
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

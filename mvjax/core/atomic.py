@@ -1,9 +1,9 @@
 """Files that appear whole or not at all."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import BinaryIO
 
 from mvjax.core import errors

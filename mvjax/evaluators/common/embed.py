@@ -1,16 +1,16 @@
 """Codes of whole data sets or of a user's own views, as files."""
 
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 from mvjax.data.sources import npz
-from mvjax.evaluators import features as features_lib
+from mvjax.evaluators.common import features as features_lib
 
 
 def open_views(file: pathlib.Path, spec: batch_lib.Spec) -> Any:
@@ -86,7 +86,5 @@ def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     if file.suffix != ".npz":
         raise errors.UserError(f"--output {file} must end in .npz.")
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".tmp")
-    with temporary.open("wb") as stream:
+    with atomic.replace(file) as stream:
         np.savez_compressed(stream, **arrays)
-    os.replace(temporary, file)

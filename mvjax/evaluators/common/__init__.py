@@ -1,0 +1,1 @@
+"""What the protocols share: features by name, scores, probes, files of codes."""
