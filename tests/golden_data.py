@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -10,11 +9,7 @@ import pathlib
 from typing import Any
 import zlib
 
-import jax
 import numpy as np
-
-# A check runs its program once, so most of its time is compilation.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 FOLDER = pathlib.Path(
     os.environ.get("MVJAX_GOLDEN", pathlib.Path(__file__).parent / "golden")

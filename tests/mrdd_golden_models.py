@@ -155,9 +155,9 @@ def check_blocks(case: golden_data.Case) -> None:
         if not has_mode:
             outputs[f"eval/{name}"] = golden_data.nchw(module.apply(variables, *inputs))
             continue
-        y = golden_data.jit(lambda v, *a, m=module: m.apply(v, *a, train=False))
+        y = jax.jit(lambda v, *a, m=module: m.apply(v, *a, train=False))
         outputs[f"eval/{name}"] = golden_data.nchw(y(variables, *inputs))
-        y, state = golden_data.jit(
+        y, state = jax.jit(
             lambda v, *a, m=module: m.apply(v, *a, train=True, mutable=["batch_stats"])
         )(variables, *inputs)
         outputs[f"train/{name}"] = golden_data.nchw(y)
@@ -247,7 +247,7 @@ def check_encdec(case: golden_data.Case) -> None:
             stats |= {name: state["batch_stats"]} if "batch_stats" in state else {}
         return results, stats
 
-    @golden_data.jit
+    @jax.jit
     def everything(variables: Any, x: Any) -> Any:
         def objective(params: Any, x: Any) -> Any:
             results, stats = run({**variables, "params": params}, x, train=True)
@@ -295,7 +295,7 @@ def check_consistency(case: golden_data.Case) -> None:
     code_noise = inputs["u_train" if method.categories else "eps_z"]
     noise = {"mask": np.stack(masks, axis=1), "code": code_noise}
 
-    @golden_data.jit
+    @jax.jit
     def everything(variables: Any, batch: Any, noise: Any) -> Any:
         def loss(params: Any) -> Any:
             return method.loss_given({**variables, "params": params}, batch, noise)
@@ -399,7 +399,7 @@ def check_viewspecific(case: golden_data.Case) -> None:
         found = {"mu": h[:, 0], "logvar": h[:, 1], "latent": v}
         return found | {"recon": recon, "sample": sample}
 
-    @golden_data.jit
+    @jax.jit
     def everything(variables: Any) -> Any:
         def loss(params: Any) -> Any:
             mine = {**variables, "params": params}
@@ -454,7 +454,7 @@ def check_stage2(case: golden_data.Case) -> None:
     ):
         noise[name] = np.stack([inputs[f"{key}{v}"] for v in numbers])
 
-    @golden_data.jit
+    @jax.jit
     def everything(variables: Any, batch: Any, noise: Any) -> Any:
         def loss(params: Any, name: str) -> Any:
             value, aux = methods[name].loss_given(
@@ -546,7 +546,7 @@ def check_features(case: golden_data.Case) -> None:
     prior_code = np.repeat(inputs["sample_c"][:1], samples * samples, axis=0)
     given = inputs["gen_z"]
 
-    @golden_data.jit
+    @jax.jit
     def everything(variables: Any, batch: Any) -> Any:
         images = mrdd_consistency.stack_views(batch, method.views)
         teacher = {k: v["teacher"] for k, v in variables.items()}

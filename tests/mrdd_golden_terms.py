@@ -107,7 +107,7 @@ def _run_estimator(
     variables, _ = torch_map.to_flax(leaves, weights)
     y, permutation = case.inputs[target], case.inputs["perm"]
 
-    @golden_data.jit
+    @jax.jit
     def run(variables: Any, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
         q = net.apply(variables, x)
         values = {k: f(q, y, permutation) for k, f in functions.items()}

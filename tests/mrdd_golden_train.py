@@ -74,7 +74,7 @@ def check_optim(case: golden_data.Case) -> None:
 def _path(made: optim.Optimizer, params: dict, grads: list[dict]) -> list[dict]:
     """Parameters after each step."""
 
-    @golden_data.jit
+    @jax.jit
     def step(params: dict, state: Any, grads: dict) -> tuple[dict, Any]:
         updates, state = made.transform.update(grads, state, params)
         return jax.tree.map(jnp.add, params, updates), state
@@ -134,7 +134,7 @@ def _train(
     step = step_lib.make_step(
         method, {update.name: made.transform}, steps_per_epoch=1, freeze=freeze
     )
-    step = golden_data.jit(step)
+    step = jax.jit(step)
     state = state_lib.TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -193,7 +193,7 @@ def check_train_stage1(case: golden_data.Case) -> None:
         "lr": np.stack([rates(s) for s in range(config["steps"])]),
     }
     recorded = dict(case.outputs)
-    codes = golden_data.jit(method.predict)(state.eval_variables, batch)
+    codes = jax.jit(method.predict)(state.eval_variables, batch)
     golden_data.assert_close(
         codes["shared"], recorded.pop("final_eval_mu"), FINAL_FEATURES_RTOL, "features"
     )

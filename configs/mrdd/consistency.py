@@ -21,11 +21,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     released = arg.variant == "released"
     fashion = arg.dataset == "edge_fashion_mnist"
     small = arg.dataset == "digits" or arg.debug
-    size = 16 if arg.dataset == "digits" else 32
+    size = 8 if arg.dataset == "digits" else 32
 
     c = ml_collections.ConfigDict()
     c.seed = 8527 if fashion else 3407
-    c.epochs = 1 if arg.debug else (60 if arg.dataset == "digits" else 200)
+    c.epochs = 1 if arg.debug else (40 if arg.dataset == "digits" else 200)
 
     c.method = dict(
         name="mrdd_consistency",
@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         hidden=8 if arg.debug else 16,
         c_dim=10,
         latent_channels=8,
-        ch_mult=(1, 2) if arg.debug else (1, 2, 4),
+        ch_mult=(1, 2) if small else (1, 2, 4),
         num_res_blocks=1 if small else 3,
         categories=0,
         temperature=0.5,

@@ -22,14 +22,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
     small = arg.dataset == "digits" or arg.debug
-    size = 16 if arg.dataset == "digits" else 32
+    size = 8 if arg.dataset == "digits" else 32
     hidden = 8 if arg.debug else 16
     blocks = 1 if small else 3
-    levels = (1, 2) if arg.debug else (1, 2, 4)
+    levels = (1, 2) if small else (1, 2, 4)
 
     c = ml_collections.ConfigDict()
     c.seed = 3407
-    c.epochs = 1 if arg.debug else (30 if arg.dataset == "digits" else 200)
+    c.epochs = 1 if arg.debug else (15 if arg.dataset == "digits" else 200)
 
     # All of stage 1 is the teacher; debug runs have an untrained one by default.
     source = arg.stage1 or ("none" if arg.debug else "previous")

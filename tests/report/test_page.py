@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from mvjax.core import errors
 from mvjax.report import page
 from mvjax.report import plots
 
@@ -109,8 +110,8 @@ def test_a_failed_write_leaves_the_old_page_whole(tmp_path, monkeypatch):
     def fail(*unused):
         raise OSError("disk full")
 
-    monkeypatch.setattr(page.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(errors.UserError, match="disk full"):
         page.write(tmp_path, title="new", stages=[])
     assert "old" in path.read_text()
     assert [file.name for file in tmp_path.iterdir()] == ["index.html"]

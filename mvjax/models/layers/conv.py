@@ -1,161 +1,220 @@
-"""Two-dimensional convolution, with a formulation of its gradients for CPUs.
+"""2-D convolution with PyTorch's default initialisation, formulated for XLA's CPU too.
 
-XLA turns the gradient of a kernel into a convolution whose window is the whole image;
-on CPUs that runs at a tenth of the speed of a matrix product. Here that gradient is a sum
-of matrix products over small parts of the batch, each part small enough for the cache.
+On GPU and TPU `conv2d` is `jax.lax.conv_general_dilated`. On CPU that function is near
+the machine's peak forwards, but two cases are 10 to 1000 times slower than they need be:
+
+- The weight gradient becomes a convolution whose kernel is as large as the image.
+  `_kernel_gradient` computes it as a matrix product instead.
+- Maps of a few pixels and 1x1 kernels, in both directions: `_matmul_conv2d`.
+
+The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
+differentiation does not pass through the first case (on CPU, stride 1).
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from mvjax.models.layers import initializers
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-PART_BYTES = 2**20  # Bytes of shifted copies that a part of the batch may take.
+Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right).
+
+# Maps of at most this many pixels a side are multiplied as matrices of patches. Their
+# patches are small, and below the kernel's size XLA's CPU convolution is a plain loop.
+SMALL_SIDE = 4
+# Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
+# whole batch they take ten times as long, most of it for fresh memory pages.
+CHUNK_BYTES = 2**20
 
 
 class Conv2D(nn.Module):
-    """Convolution of `[B, H, W, I]`; `params` kernel `[h, w, I, O]` and bias `[O]`."""
+    """Convolution of `[B, H, W, C]`; `params` kernel `[kh, kw, C, features]` and bias."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: Padding = ((1, 1), (1, 1))
     use_bias: bool = True
-    dtype: Any = jnp.float32
+    dtype: Any = jnp.float32  # Compute type; parameters are float32.
+    kernel_init: nn.initializers.Initializer | None = None  # None: PyTorch's default.
+    bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, H', W', features]`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        init = initializers.torch_uniform(shape[0] * shape[1] * shape[2])
-        kernel = self.param("kernel", init, shape)
+        default = initializers.torch_uniform(shape[0] * shape[1] * shape[2])
+        kernel = self.param("kernel", self.kernel_init or default, shape)
         y = conv2d(
-            x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            strides=self.strides,
+            padding=self.padding,
         )
         if not self.use_bias:
             return y
-        return y + self.param("bias", init, (self.features,)).astype(self.dtype)
+        bias = self.param("bias", self.bias_init or default, (self.features,))
+        return y + bias.astype(self.dtype)
 
 
 def conv2d(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """Cross-correlates images with a kernel, PyTorch's `conv2d`.
+
+    Args:
+      x: Images `[B, H, W, C]`.
+      kernel: Weights `[kh, kw, C, D]` of the same type.
+      strides: Steps down and to the right.
+      padding: Zeros above and below, left and right; not negative.
+
+    Returns:
+      `[B, H', W', D]` of the same type.
+    """
+    strides = tuple(strides)
+    padding = tuple((low, high) for low, high in padding)
+    if jax.default_backend() != "cpu":
+        return _lax_conv2d(x, kernel, strides, padding)
+    if min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1):
+        return _matmul_conv2d(x, kernel, strides, padding)
+    if strides == (1, 1):
+        return _stride1_conv2d(x, kernel, padding)
+    return _lax_conv2d(x, kernel, strides, padding)
+
+
+def _lax_conv2d(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
 ) -> jax.Array:
-    """Convolves `[B, H, W, I]` with `[h, w, I, O]` to `[B, H', W', O]`.
-
-    The result is that of `lax.conv_general_dilated`; on CPUs the kernel's gradient is
-    computed in another way, equal up to rounding.
-    """
-    if jax.default_backend() != "cpu":
-        return _plain(x, kernel, strides, padding)
-    return _conv2d_cpu(x, kernel, strides, padding)
-
-
-def _plain(x, kernel, strides, padding):
-    return lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=DIMENSIONS
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv2d_cpu(x, kernel, strides, padding):
-    return _plain(x, kernel, strides, padding)
-
-
-def _forward(x, kernel, strides, padding):
-    return _plain(x, kernel, strides, padding), (x, kernel)
-
-
-def _backward(strides, padding, residuals, dy):
-    x, kernel = residuals
-    _, pull = jax.vjp(lambda x: _plain(x, kernel, strides, padding), x)
-    return pull(dy)[0], _kernel_gradient(x, dy, kernel, strides, padding)
-
-
-_conv2d_cpu.defvjp(_forward, _backward)
-
-
-def _kernel_gradient(x, dy, kernel, strides, padding):
-    """Gradient `[h, w, I, O]` for inputs `[B, H, W, I]` and gradients of the output."""
-    height, width, inputs, outputs = kernel.shape
-    if strides == (1, 1):
-        products = functools.partial(_split_products, size=(height, width))
-        area = x.shape[1] * dy.shape[2] * (width * inputs + height * outputs)
-    else:
-        products = functools.partial(
-            _patch_products, size=(height, width), strides=strides
-        )
-        area = dy.shape[1] * dy.shape[2] * height * width * inputs
-    batch = x.shape[0]
-    parts = _divisor(batch, batch * area * x.dtype.itemsize / PART_BYTES)
-
-    def part(a: jax.Array, i: jax.Array) -> jax.Array:
-        # Rows i, i + parts, ...: on several devices each one keeps its own rows.
-        a = a.reshape(batch // parts, parts, *a.shape[1:])
-        return lax.dynamic_index_in_dim(a, i, axis=1, keepdims=False)
-
-    def add(i: jax.Array, total: jax.Array) -> jax.Array:
-        return total + products(part(x, i), part(dy, i), padding=padding)
-
-    zero = jnp.zeros(kernel.shape, jnp.float32)
-    return lax.fori_loop(0, parts, add, zero).astype(kernel.dtype)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a^T b` of `[..., M]` and `[..., N]`, summed over everything else, float32."""
-    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-    return lax.dot_general(
-        a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )
-
-
-def _split_products(x, dy, *, size, padding):
-    """Stride 1: shifts the inputs along the width and `dy` along the height.
-
-    One product of `[.., w * I]` and `[.., h * O]` then holds all h * w kernel entries.
-    """
-    height, width = size
-    rows, inputs = x.shape[1], x.shape[3]
-    outputs, out_rows = dy.shape[3], dy.shape[1]
-    x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
-    # Input row r meets output row r - i + top for kernel row i.
-    above = height - 1 - padding[0][0]
-    below = rows + height - 1 - out_rows - above
-    zero = jnp.zeros((), dy.dtype)
-    dy = lax.pad(dy, zero, ((0, 0, 0), (above, below, 0), (0, 0, 0), (0, 0, 0)))
-    columns = dy.shape[2]
-    across = jnp.concatenate(
-        [x[:, :, j : j + columns] for j in range(width)], axis=-1
-    )  # [b, H, W', w * I]
-    down = jnp.concatenate(
-        [dy[:, i : i + rows] for i in range(height)], axis=-1
-    )  # [b, H, W', h * O]
-    entries = _product(across, down).reshape(width, inputs, height, outputs)
-    return jnp.transpose(entries, (2, 0, 1, 3))[::-1]
-
-
-def _patch_products(x, dy, *, size, strides, padding):
-    """Any stride: patches of the inputs, `[b, H', W', h * w * I]`, against `dy`."""
+def _matmul_conv2d(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """`conv2d` as one product of all patches and the kernel."""
+    kh, kw, channels, features = kernel.shape
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (
-        (n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)
+    height = (x.shape[1] - kh) // strides[0] + 1
+    width = (x.shape[2] - kw) // strides[1] + 1
+    taps = [
+        x[
+            :,
+            i : i + strides[0] * (height - 1) + 1 : strides[0],
+            j : j + strides[1] * (width - 1) + 1 : strides[1],
+        ]
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
+    y = jnp.dot(
+        patches.reshape(-1, kh * kw * channels),
+        kernel.reshape(-1, features),
+        preferred_element_type=jnp.float32,
     )
-    patches = jnp.concatenate(
-        [
-            x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
-            for i in range(size[0])
-            for j in range(size[1])
-        ],
-        axis=-1,
-    )
-    return _product(patches, dy).reshape(*size, x.shape[3], dy.shape[3])
+    return y.reshape(x.shape[0], height, width, features).astype(x.dtype)
 
 
-def _divisor(size: int, wanted: float) -> int:
-    """The smallest divisor of `size` that is at least `wanted`."""
-    return next((d for d in range(1, size + 1) if size % d == 0 and d >= wanted), size)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _stride1_conv2d(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    return _lax_conv2d(x, kernel, (1, 1), padding)
+
+
+def _stride1_forward(
+    x: jax.Array, kernel: jax.Array, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _stride1_conv2d(x, kernel, padding), (x, kernel)
+
+
+def _stride1_backward(
+    padding: Padding, residuals: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, (1, 1), padding), x)
+    (dx,) = pull_back(dy)
+    kh, kw, channels, features = kernel.shape
+    gradient = functools.partial(_kernel_gradient, size=(kh, kw), padding=padding)
+    row = x.shape[1] * dy.shape[2] * (kw * channels + kh * features)
+    chunks = _count_chunks(x.shape[0], row * x.dtype.itemsize)
+    return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
+
+
+_stride1_conv2d.defvjp(_stride1_forward, _stride1_backward)
+
+
+def _kernel_gradient(
+    x: jax.Array, dy: jax.Array, *, size: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """Gradient of a stride-1 kernel: `kernel[i, j]` meets `x[r, c + j]`, `dy[r - i, c]`.
+
+    The product needs x once for each j and dy once for each i, `kw C + kh D` numbers a
+    pixel, where patches of x alone have `kh kw C`; and a square result multiplies faster.
+
+    Args:
+      x: Inputs `[B, H, W, C]`.
+      dy: Gradients of the outputs `[B, H', W', D]`.
+      size: `kh, kw`.
+      padding: As in `conv2d`.
+
+    Returns:
+      `[kh, kw, C, D]`, float32.
+    """
+    kh, kw = size
+    batch, height, _, channels = x.shape
+    out_height, width, features = dy.shape[1:]
+    x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
+    # Row r of x was tap i of output row r - i + top. Row r + k of the padded dy holds
+    # that output row for k = kh - 1 - i, hence the reversal at the end.
+    top = kh - 1 - padding[0][0]
+    bottom = height + kh - 1 - out_height - top
+    zero = jnp.zeros((), dy.dtype)
+    # lax.pad, because these margins are negative where the padding exceeds kh - 1.
+    dy = jax.lax.pad(dy, zero, ((0, 0, 0), (top, bottom, 0), (0, 0, 0), (0, 0, 0)))
+    x = jnp.concatenate([x[:, :, j : j + width] for j in range(kw)], axis=-1)
+    dy = jnp.concatenate([dy[:, k : k + height] for k in range(kh)], axis=-1)
+    gradient = jax.lax.dot_general(
+        x.reshape(-1, kw * channels),
+        dy.reshape(-1, kh * features),
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )  # [kw C, kh D]
+    gradient = gradient.reshape(kw, channels, kh, features)
+    return jnp.transpose(gradient, (2, 0, 1, 3))[::-1]
+
+
+def _count_chunks(batch: int, image_bytes: int) -> int:
+    """Smallest divisor of the batch whose chunks stay within `CHUNK_BYTES`."""
+    for chunks in range(1, batch):
+        if batch % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
+            return chunks
+    return max(batch, 1)
+
+
+def _sum_over_chunks(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    dy: jax.Array,
+    chunks: int,
+) -> jax.Array:
+    """Sums a function of `[B / chunks, ...]` arrays over the batch.
+
+    Chunk t holds rows t, t + chunks, ...: a batch that is split over devices stays split.
+    """
+    if chunks == 1:
+        return function(x, dy)
+    x = x.reshape(-1, chunks, *x.shape[1:])
+    dy = dy.reshape(-1, chunks, *dy.shape[1:])
+
+    def add(t: jax.Array, total: jax.Array) -> jax.Array:
+        take = functools.partial(
+            jax.lax.dynamic_index_in_dim, index=t, axis=1, keepdims=False
+        )
+        return total + function(take(x), take(dy))
+
+    total = jax.eval_shape(function, x[:, 0], dy[:, 0])
+    return jax.lax.fori_loop(0, chunks, add, jnp.zeros(total.shape, total.dtype))

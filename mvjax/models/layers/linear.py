@@ -14,10 +14,11 @@ class Linear(nn.Module):
 
     features: int
     use_bias: bool = True
-    dtype: Any = jnp.float32
+    dtype: Any = jnp.float32  # Compute type; parameters are float32.
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., in]` to `[..., features]`."""
         init = initializers.torch_uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))

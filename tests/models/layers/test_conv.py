@@ -1,0 +1,157 @@
+"""Convolutions agree with `jax.lax` in values and gradients, however they are computed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mvjax.models.layers import conv
+from mvjax.models.layers import linear
+
+ONE = ((1, 1), (1, 1))
+NONE = ((0, 0), (0, 0))
+# Batch, height, width, channels, features, kernel, strides, padding.
+CASES = {
+    "3x3": (4, 8, 8, 5, 7, (3, 3), (1, 1), ONE),
+    "odd sizes": (3, 7, 11, 2, 3, (3, 3), (1, 1), ONE),
+    "one image": (1, 9, 6, 1, 4, (3, 3), (1, 1), ONE),
+    "empty batch": (0, 8, 8, 3, 4, (3, 3), (1, 1), ONE),
+    "no padding": (2, 7, 6, 3, 4, (3, 3), (1, 1), NONE),
+    "uneven kernel and padding": (2, 6, 9, 3, 2, (2, 5), (1, 1), ((0, 1), (3, 1))),
+    "padding beyond the kernel": (2, 6, 5, 2, 3, (3, 3), (1, 1), ((3, 4), (5, 2))),
+    "1x1": (4, 8, 8, 5, 7, (1, 1), (1, 1), NONE),
+    "1x1 with stride": (4, 9, 8, 5, 7, (1, 1), (2, 2), NONE),
+    "1x1 with padding": (2, 5, 5, 2, 3, (1, 1), (1, 1), ((1, 0), (0, 2))),
+    "downsampling": (4, 8, 8, 4, 4, (3, 3), (2, 2), ((0, 1), (0, 1))),
+    "two strides": (2, 9, 7, 3, 4, (3, 3), (2, 3), ONE),
+    "2x2 map": (4, 2, 2, 6, 5, (3, 3), (1, 1), ONE),
+    "4x4 map to 2x2": (4, 4, 4, 3, 5, (3, 3), (2, 2), ((0, 1), (0, 1))),
+    "1x1 map": (4, 1, 1, 3, 5, (3, 3), (1, 1), ONE),
+    "several chunks": (6, 16, 16, 64, 64, (3, 3), (1, 1), ONE),
+}
+
+
+def draw(case, dtype=np.float32):
+    batch, height, width, channels, features, size, strides, padding = case
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, height, width, channels))
+    kernel = rng.normal(size=(*size, channels, features))
+    return (
+        jnp.asarray(x, dtype),
+        jnp.asarray(kernel, dtype),
+        dict(strides=strides, padding=padding),
+    )
+
+
+def reference(x, kernel, *, strides, padding):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def value_and_gradients(function, x, kernel, **settings):
+    """Output, input gradient and kernel gradient for one fixed output gradient."""
+
+    @jax.jit
+    def run(x, kernel):
+        y, pull_back = jax.vjp(lambda x, k: function(x, k, **settings), x, kernel)
+        dy = np.random.default_rng(1).normal(size=y.shape)
+        return y, *pull_back(jnp.asarray(dy, y.dtype))
+
+    return run(x, kernel)
+
+
+def assert_close(actual, desired, relative):
+    """Compares relative to the largest entry: sums cancel, so small ones are noise."""
+    actual, desired = (np.asarray(a, np.float32) for a in (actual, desired))
+    assert actual.shape == desired.shape
+    if desired.size:
+        scale = np.abs(desired).max()
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=relative * scale)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_lax_convolution_with_gradients(name):
+    x, kernel, settings = draw(CASES[name])
+    actual = value_and_gradients(conv.conv2d, x, kernel, **settings)
+    desired = value_and_gradients(reference, x, kernel, **settings)
+    for a, d in zip(actual, desired, strict=True):
+        assert a.dtype == jnp.float32
+        assert_close(a, d, 1e-5)  # Another order of up to 1536 float32 additions.
+
+
+@pytest.mark.parametrize("name", ["3x3", "1x1", "downsampling", "2x2 map"])
+def test_bfloat16_stays_near_float32(name):
+    x, kernel, settings = draw(CASES[name], jnp.bfloat16)
+    actual = value_and_gradients(conv.conv2d, x, kernel, **settings)
+    exact = (x.astype(jnp.float32), kernel.astype(jnp.float32))
+    desired = value_and_gradients(reference, *exact, **settings)
+    for a, d in zip(actual, desired, strict=True):
+        assert a.dtype == jnp.bfloat16
+        assert_close(a, d, 2e-2)  # bfloat16 has 8 bits; dy, sums and results round.
+
+
+def test_chunks_are_used_and_divide_the_batch():
+    assert conv._count_chunks(6, 6 * 2**18) == 6  # Nothing fits: one image a chunk.
+    assert conv._count_chunks(6, 2**19) == 3
+    assert conv._count_chunks(6, 1) == 1
+    assert conv._count_chunks(0, 2**30) == 1
+    batch, height, width, channels, features, *_ = CASES["several chunks"]
+    image_bytes = 4 * height * width * 3 * (channels + features)
+    assert conv._count_chunks(batch, image_bytes) > 1
+
+
+def test_vmap_equals_a_loop():
+    x, kernel, settings = draw(CASES["3x3"])
+    xs, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, kernel + 1])
+
+    def gradients(x, kernel):
+        return value_and_gradients(conv.conv2d, x, kernel, **settings)
+
+    together = jax.vmap(gradients)(xs, kernels)
+    for i in range(2):
+        for a, d in zip(together, gradients(xs[i], kernels[i]), strict=True):
+            assert_close(a[i], d, 1e-5)
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+def test_batch_split_over_devices_equals_one_device(monkeypatch):
+    monkeypatch.setattr(conv, "CHUNK_BYTES", 2**14)  # Several chunks of a small batch.
+    x, kernel, settings = draw((8, 6, 6, 4, 4, (3, 3), (1, 1), ONE))
+    whole = value_and_gradients(conv.conv2d, x, kernel, **settings)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    split = value_and_gradients(
+        conv.conv2d,
+        jax.device_put(x, rows),
+        jax.device_put(kernel, replicated),
+        **settings,
+    )
+    for a, d in zip(split, whole, strict=True):
+        assert_close(a, d, 1e-5)
+
+
+def test_layer_has_torch_parameters():
+    layer = conv.Conv2D(8, kernel_size=(3, 5))
+    x = jnp.ones((2, 6, 6, 4))
+    params = layer.init(jax.random.key(0), x)["params"]
+    assert params["kernel"].shape == (3, 5, 4, 8)
+    assert params["bias"].shape == (8,)
+    bound = (4 * 3 * 5) ** -0.5
+    for leaf in jax.tree.leaves(params):
+        assert np.abs(leaf).max() <= bound
+    assert np.abs(params["kernel"]).max() > 0.9 * bound
+    y = layer.apply({"params": params}, x)
+    desired = reference(x, params["kernel"], strides=(1, 1), padding=ONE)
+    assert_close(y, desired + params["bias"], 1e-5)
+
+
+@pytest.mark.parametrize("layer", [conv.Conv2D(3), linear.Linear(3)])
+def test_dtype_is_of_the_computation_only(layer):
+    layer = layer.clone(dtype=jnp.bfloat16, use_bias=False)
+    x = jnp.ones((2, 6, 6, 4))
+    y, variables = layer.init_with_output(jax.random.key(0), x)
+    assert y.dtype == jnp.bfloat16
+    assert list(variables["params"]) == ["kernel"]
+    assert variables["params"]["kernel"].dtype == jnp.float32
