@@ -16,7 +16,7 @@ Objectives (`objective`):
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -35,6 +35,15 @@ from mvjax.models.layers import initializers
 from mvjax.ops import sampling
 
 OBJECTIVES = ("club", "full", "released")
+
+
+class _Codes(NamedTuple):
+    """View-specific codes of a batch and what goes with them."""
+
+    specific: jax.Array  # [V, B, v_dim], sampled; the estimator's input.
+    decoded: jax.Array  # [V, B, v_dim], sampled; the decoders' input.
+    kl: jax.Array  # [V], weighted.
+    stats: dict[str, Any]  # Moved batch statistics by component.
 
 
 class Net(nn.Module):
@@ -204,33 +213,40 @@ class Method(method.Method):
         noise: dict[str, jax.Array],
     ) -> tuple[jax.Array, method.Aux]:
         """`loss` for noise that is given, see `noise`."""
-        code, state = self._teacher_code(variables, batch, noise["teacher"])
-        v, terms, state = self._encode(variables, batch, noise, state)
+        code, stats = self._teacher_code(variables, batch, noise["teacher"])
+        codes = self._encode(variables, batch, noise)
+        stats |= codes.stats
         if self.objective == "released":
-            return self._finish({"nll": self._nll(variables, v, code)}, state)
-        terms, state = self._decode(variables, batch, noise, code, terms, state)
+            nll = self._nll(variables, codes.specific, code)
+            return self._finish({"nll": nll}, stats)
+        recon, moved = self._reconstruct(variables, batch, codes.decoded, code)
+        stats |= moved
+        terms = {"recon": recon, "kl": codes.kl}
         if self.objective == "full":
-            terms["nll"] = self._nll(variables, v, code)
-            return self._finish(terms, state)
-        terms["club"] = self._club(variables, v, code, noise["permutation"])
-        terms["nll"] = self._nll(variables, jax.lax.stop_gradient(v), code)
-        return self._finish(terms, state)
+            terms["nll"] = self._nll(variables, codes.specific, code)
+            return self._finish(terms, stats)
+        terms["club"] = self._club(
+            variables, codes.specific, code, noise["permutation"]
+        )
+        detached = jax.lax.stop_gradient(codes.specific)
+        terms["nll"] = self._nll(variables, detached, code)
+        return self._finish(terms, stats)
 
     def encoder_loss(self, variables, batch, rng):
         """The part of `club` that encoders and decoders minimise."""
         noise = self.noise(rng, batch["index"].shape[0])
-        code, state = self._teacher_code(variables, batch, noise["teacher"])
-        v, terms, state = self._encode(variables, batch, noise, state)
-        terms, state = self._decode(variables, batch, noise, code, terms, state)
-        terms["club"] = self._club(variables, v, code, noise["permutation"])
-        return self._finish(terms, state)
+        code, stats = self._teacher_code(variables, batch, noise["teacher"])
+        codes = self._encode(variables, batch, noise)
+        recon, moved = self._reconstruct(variables, batch, codes.decoded, code)
+        bound = self._club(variables, codes.specific, code, noise["permutation"])
+        terms = {"recon": recon, "kl": codes.kl, "club": bound}
+        return self._finish(terms, stats | codes.stats | moved)
 
     def estimator_loss(self, variables, batch, rng):
         """The estimators' part of `club`; statistics stay as they are."""
         noise = self.noise(rng, batch["index"].shape[0])
         code, _ = self._teacher_code(variables, batch, noise["teacher"])
-        v, _, _ = self._encode(variables, batch, noise, {})
-        v = jax.lax.stop_gradient(v)
+        v = jax.lax.stop_gradient(self._encode(variables, batch, noise).specific)
         return self._finish({"nll": self._nll(variables, v, code)}, {})
 
     def _teacher_code(
@@ -250,54 +266,46 @@ class Method(method.Method):
         else:
             code = sampling.gaussian(distribution[:, 0], distribution[:, 1], noise)
         # The decoders of stage 1 do not run, so only what ran has moved.
-        return jax.lax.stop_gradient(code), {
-            "teacher": {**mine["batch_stats"], **state["batch_stats"]}
-        }
+        moved = mine.get("batch_stats", {}) | state.get("batch_stats", {})
+        return jax.lax.stop_gradient(code), {"teacher": moved}
 
-    def _apply(self, variables: Any, *args: Any, method: str) -> tuple[Any, dict]:
+    def _apply(
+        self, variables: Any, *args: Any, method: str, components: str
+    ) -> tuple[Any, dict]:
+        """Runs a part of the network in training mode; its statistics by component."""
         result, state = self.net().apply(
             variables, *args, train=True, method=method, mutable=["batch_stats"]
         )
-        return result, dict(state["batch_stats"])
+        stats = state.get("batch_stats", {})  # Group norm has none.
+        return result, {k: v for k, v in stats.items() if k.startswith(components)}
 
-    def _encode(
-        self, variables: Any, batch: Any, noise: Any, state: dict
-    ) -> tuple[jax.Array, dict, dict]:
-        """Sampled codes `[V, B, v_dim]`, the KL and the decoder's codes, statistics."""
+    def _encode(self, variables: Any, batch: Any, noise: Any) -> _Codes:
         images = mrdd_consistency.stack_views(batch, self.views)
-        distributions, moved = self._apply(variables, images, method="distributions")
-        mean, logvar = (
-            jnp.stack(d) for d in zip(*((d[:, 0], d[:, 1]) for d in distributions))
+        distributions, stats = self._apply(
+            variables, images, method="distributions", components="encoders_"
         )
-        v = sampling.gaussian(mean, logvar, noise["specific"])
-        kl = [variational.gaussian_kl(m, s) for m, s in zip(mean, logvar, strict=True)]
-        decoded = v
+        mean, logvar = jnp.stack(distributions, axis=1).transpose(2, 1, 0, 3)
+        kl = jnp.stack(
+            [variational.gaussian_kl(m, s) for m, s in zip(mean, logvar, strict=True)]
+        )
+        specific = decoded = sampling.gaussian(mean, logvar, noise["specific"])
         if self.objective == "full":
             decoded = sampling.gaussian(mean, logvar, noise["decoded"])
-        names = [f"encoders_{i}" for i in range(len(self.views))]
-        state = state | {n: moved[n] for n in names if n in moved}
-        terms = {"kl": self.specific_kl_weight * jnp.stack(kl), "decoded": decoded}
-        return v, terms, state
+        return _Codes(specific, decoded, self.specific_kl_weight * kl, stats)
 
-    def _decode(
-        self,
-        variables: Any,
-        batch: Any,
-        noise: Any,
-        code: jax.Array,
-        terms: dict,
-        state: dict,
-    ) -> tuple[dict, dict]:
-        """Adds the reconstruction's term to `terms`."""
-        codes = [jnp.concatenate([v, code], axis=1) for v in terms["decoded"]]
-        recons, moved = self._apply(variables, codes, method="decode")
+    def _reconstruct(
+        self, variables: Any, batch: Any, specific: jax.Array, code: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        """Summed squared errors of the views drawn from [v, c], `[V]`; statistics."""
+        codes = [jnp.concatenate([v, code], axis=1) for v in specific]
+        recons, stats = self._apply(
+            variables, codes, method="decode", components="decoders_"
+        )
         sums = [
             jnp.sum(e) * batch.get("parts", 1)
             for e in mrdd_consistency.view_errors(batch, self.views, recons)
         ]
-        names = [f"decoders_{i}" for i in range(len(self.views))]
-        state = state | {n: moved[n] for n in names if n in moved}
-        return {"kl": terms["kl"], "recon": jnp.stack(sums)}, state
+        return jnp.stack(sums), stats
 
     def _estimate(self, variables: Any, v: jax.Array) -> list:
         return self.net().apply(variables, list(v), method="estimate")
@@ -325,7 +333,6 @@ class Method(method.Method):
         self, terms: dict[str, jax.Array], stats: dict
     ) -> tuple[jax.Array, method.Aux]:
         """Sums the terms `[V]` and names them for the log."""
-        terms = {k: v for k, v in terms.items() if k != "decoded"}
         metrics = {k: jnp.sum(v) for k, v in terms.items()}
         for i, name in enumerate(self.views):
             parts = {f"{k}/{name}": v[i] for k, v in terms.items()}

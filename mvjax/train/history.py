@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.evaluators.common import features as features_lib
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.train import chain
@@ -91,22 +93,19 @@ def _pictures(run: run_lib.Run, variables: Any) -> dict[str, Any]:
             {view: pair[0] for view, pair in images.items()},
             {view: pair[1] for view, pair in images.items()},
         )
-    codes = features.table("test")
-    labels = batch["label"]
-    for name in codes:
-        if name in ("label", "index") or codes[name].ndim != 2:
-            continue
-        rows = codes[name][:SHOWN_CODES]
-        labels = _labels(features, len(codes[name]))[: len(rows)]
-        pictures[f"{name} of test samples"] = plots.scatter(rows, labels, name)
+    codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}
+    labels = _labels(features)
+    for name, rows in codes.items():
+        shown = labels[:SHOWN_CODES]
+        pictures[f"{name} of test samples"] = plots.scatter(
+            rows[:SHOWN_CODES], shown, name
+        )
     return pictures
 
 
-def _labels(features: Any, count: int) -> np.ndarray:
-    """Labels of the test split; zeros where the data have none."""
-    from mvjax.core import errors
-
+def _labels(features: features_lib.Features) -> np.ndarray:
+    """Labels of the test split; all 0 where the data have none."""
     try:
         return features.labels("test")
     except errors.UserError:
-        return np.zeros(count, np.int32)
+        return np.zeros(len(features.get("test", "raw")), np.int32)

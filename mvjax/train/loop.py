@@ -82,7 +82,7 @@ def train(
         if progress:
             print(summary.run_table(run, started), file=sys.stderr)
         step, total = int(state.step), run.total_steps
-        run_lib.write_json(workdir / RUN_FILE, _describe(run, step, meta))
+        run_lib.write_json(workdir / RUN_FILE, _describe(run, step))
         log = _Log(run, workdir, step, meta.get("metrics", {}), progress)
         rng = jax.random.key(config.seed)
         rows = sharding.batch_sharding(run.mesh)
@@ -91,7 +91,7 @@ def train(
                 batch = sharding.put_batch(next(batches), rows)
                 state, metrics = run.step(state, batch, rng)
                 step += 1
-                log.step(step, metrics)
+                log.add(metrics)
                 stop = signals.code or step == total
                 if stop or step % config.log_every_steps == 0:
                     log.flush(step)
@@ -222,9 +222,8 @@ class _Log:
         )
         self._time = time.monotonic()
 
-    def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    def add(self, metrics: dict[str, jax.Array]) -> None:
         """Takes the metrics of one step."""
-        del step
         self._pending.append(metrics)
         if len(self._pending) > 2:  # Let the host run at most two steps ahead.
             jax.block_until_ready(self._pending[-3])
@@ -306,9 +305,8 @@ def _finish(
     log.close()
 
 
-def _describe(run: run_lib.Run, step: int, meta: dict) -> dict[str, Any]:
+def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:
     """Environment and data of a run, for the report."""
-    del meta
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -32,8 +32,9 @@ def _normalise(
     return _normalise_forward(x, scale, bias, epsilon, activation)[0]
 
 
-def _axes(x: jax.Array) -> tuple[int, ...]:
-    return (0, *range(2, x.ndim - 1))
+def _group_sums(x: jax.Array) -> jax.Array:
+    """Sums `[B, G, ..., C]` to `[G, C]`; space first, which is faster on CPUs."""
+    return x.sum(axis=tuple(range(2, x.ndim - 1))).sum(axis=0)
 
 
 def _spread(x: jax.Array, statistic: jax.Array) -> jax.Array:
@@ -44,29 +45,25 @@ def _spread(x: jax.Array, statistic: jax.Array) -> jax.Array:
 
 def _normalise_forward(x, scale, bias, epsilon, activation):
     y = x.astype(jnp.float32)
-    mean = jnp.mean(y, axis=_axes(x))  # [G, C]
-    var = jnp.mean(jnp.square(y - _spread(x, mean)), axis=_axes(x))
+    share = x.shape[1] * x.shape[-1] / x.size
+    mean = _group_sums(y) * share  # [G, C]
+    var = _group_sums(jnp.square(y - _spread(x, mean))) * share
     factor = scale * jax.lax.rsqrt(var + epsilon)
-    shift = bias - mean * factor
-    y = activation(y * _spread(x, factor) + _spread(x, shift))
+    y = activation((y - _spread(x, mean)) * _spread(x, factor) + bias)
     return (y, mean, var), (x, scale, bias, mean, var)
 
 
 def _normalise_backward(epsilon, activation, residuals, cotangents):
     x, scale, bias, mean, var = residuals
-    y = x.astype(jnp.float32)
+    share = x.shape[1] * x.shape[-1] / x.size
     inverse = jax.lax.rsqrt(var + epsilon)
-    factor = scale * inverse
-    shift = bias - mean * factor
-    _, pull = jax.vjp(activation, y * _spread(x, factor) + _spread(x, shift))
+    normal = (x.astype(jnp.float32) - _spread(x, mean)) * _spread(x, inverse)
+    _, pull = jax.vjp(activation, normal * scale + bias)
     (dz,) = pull(cotangents[0])
-    centred = y - _spread(x, mean)
-    d_bias = jnp.sum(dz, axis=_axes(x))  # [G, C]
-    d_scale = jnp.sum(dz * centred, axis=_axes(x)) * inverse
-    n = x.size // mean.size
-    slope = _spread(x, inverse * d_scale / n)
-    dx = _spread(x, factor) * (dz - _spread(x, d_bias / n) - centred * slope)
-    return dx.astype(x.dtype), jnp.sum(d_scale, axis=0), jnp.sum(d_bias, axis=0)
+    d_bias, d_scale = _group_sums(dz), _group_sums(dz * normal)  # [G, C]
+    centred = dz - _spread(x, d_bias * share) - normal * _spread(x, d_scale * share)
+    dx = _spread(x, inverse * scale) * centred
+    return dx.astype(x.dtype), d_scale.sum(axis=0), d_bias.sum(axis=0)
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
