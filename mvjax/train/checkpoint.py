@@ -132,21 +132,28 @@ class Checkpoints:
                 f"No checkpoint of step {step}. Choices: {', '.join(map(str, steps))}."
             )
         try:
-            restored = ocp.PyTreeCheckpointer().restore(
-                self.folder / str(step) / "state"
-            )
+            restored = _read_arrays(self.folder / str(step) / "state")
         except (ValueError, KeyError, FileNotFoundError, OSError) as error:
             raise errors.UserError(
                 f"Checkpoint {self.folder / str(step)} is damaged: {_first_line(error)}"
             ) from error
         params = restored.get("ema") or restored["params"]
         state = restored.get("model_state") or {}
-        variables = jax.tree.map(np.asarray, {"params": params, **state})
-        return variables, step
+        return {"params": params, **state}, step
 
     def best_step(self) -> int | None:
         """Step of the best checkpoint, if the run keeps one."""
         return self._manager.best_step() if self._best else None
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
+    """A saved tree as NumPy arrays, whatever devices it was saved from."""
+    checkpointer = ocp.PyTreeCheckpointer()
+    arguments = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+        checkpointer.metadata(folder).item_metadata.tree,
+    )
+    return checkpointer.restore(folder, restore_args=arguments)
 
 
 def _first_line(error: Exception) -> str:
