@@ -13,6 +13,9 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# XLA's thread pool is as large as this says. Simulated devices wait for each other in
+# collectives on its threads; with one thread a device that can block for ever.
+os.environ["NPROC"] = "24"
 # Several tests build the same run; each program is compiled once a session.
 _cache = tempfile.mkdtemp(prefix="mvjax-test-xla-")
 atexit.register(shutil.rmtree, _cache, ignore_errors=True)
