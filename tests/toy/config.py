@@ -12,7 +12,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.method = dict(name="toy.method", width=4, alternate=False, break_at=-1)
     c.data = dict(name="toy.source", options=dict(), batch_size=16)
     c.optim = dict(name="adamw", lr=1e-2, schedule=dict(name="constant"))
-    c.evals = dict(knn=dict(name="knn", features=("shared", "raw"), k=3, runs=2))
+    c.evals = dict(
+        knn=dict(name="knn", features=("shared", "raw"), k=3, runs=2, every_epochs=0)
+    )
     c.checkpoint = dict(every_epochs=1, keep=10, best="loss", best_mode="min")
     c.log_every_steps = 2
     return c

@@ -57,6 +57,12 @@ def test_resume_equals_uninterrupted_to_the_bit(tmp_path):
     assert_same_bits(whole, resumed)
 
 
+def test_evaluators_run_every_so_many_epochs(tmp_path):
+    train(tmp_path, "evals.knn.every_epochs=2")
+    found = [m["step"] for m in lines(tmp_path) if "knn/shared/accuracy" in m]
+    assert found == [6, 12]
+
+
 def test_a_finished_run_does_nothing(tmp_path):
     first = train(tmp_path)
     log = (tmp_path / "metrics.jsonl").read_text()
