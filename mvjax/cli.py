@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="mvjax",
-        description=__doc__ and "Multi-view representation learning in JAX and Flax.",
+        description="Multi-view representation learning in JAX and Flax.",
         epilog=f"example: mvjax train --config={STAGE_1} --workdir=runs/c",
     )
     parser.add_argument("--version", action="version", version=__version__)

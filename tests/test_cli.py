@@ -215,6 +215,22 @@ def test_data_check_of_the_bundled_digits(capsys):
         (
             (
                 "show",
+                "--config=configs/mrdd/disentangle.py:debug",
+                "--config.method.norm=grup",
+            ),
+            "Did you mean 'group'",
+        ),
+        (
+            (
+                "show",
+                "--config=configs/mrdd/consistency.py:debug",
+                "--config.method.norm=group",
+            ),
+            "32 groups; config.method.hidden 8",
+        ),
+        (
+            (
+                "show",
                 "--config=configs/mrdd/consistency.py:debug",
                 "--config.method.mask_patch=3",
             ),

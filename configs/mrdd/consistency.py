@@ -37,6 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         latent_channels=8,
         ch_mult=(1, 2) if small else (1, 2, 4),
         num_res_blocks=1 if small else 3,
+        norm="batch",
         categories=0,
         temperature=0.5,
         kl_weight=1.0,

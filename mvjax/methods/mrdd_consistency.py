@@ -77,6 +77,29 @@ def check_images(
         )
 
 
+def check_choices(fields: method.Method, **choices: tuple[str, ...]) -> None:
+    """Raises `UserError` for a field with an unknown name or an impossible width.
+
+    Args:
+      fields: A method with fields `norm` and `dtype`.
+      **choices: What other fields may be.
+    """
+    widths = {k: v for k, v in vars(fields).items() if k.endswith("hidden")}
+    widths.pop("estimator_hidden", None)
+    choices |= {"norm": ("batch", "group"), "dtype": ("float32", "bfloat16")}
+    for name, allowed in choices.items():
+        if getattr(fields, name) not in allowed:
+            raise errors.unknown(
+                f"config.method.{name}", getattr(fields, name), allowed
+            )
+    for name, width in widths.items():
+        if fields.norm == "group" and width % 32:
+            raise errors.UserError(
+                f"config.method.norm=group has 32 groups; config.method.{name} {width} "
+                "is no multiple of that."
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Method(method.Method):
     """Masked cross-view prediction; `predict` gives `shared` and `recon/<view>`."""
@@ -133,12 +156,7 @@ class Method(method.Method):
             raise errors.UserError(
                 f"config.method.mask_ratio {self.mask_ratio} is not in [0, 1]."
             )
-        if self.reconstruction not in ("sum", "mean_pixels"):
-            raise errors.unknown(
-                "config.method.reconstruction",
-                self.reconstruction,
-                ("sum", "mean_pixels"),
-            )
+        check_choices(self, reconstruction=("sum", "mean_pixels"))
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         images = stack_views(batch, self.views)

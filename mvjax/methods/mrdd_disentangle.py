@@ -143,15 +143,12 @@ class Method(method.Method):
         mrdd_consistency.check_images(
             spec, self.views, self.image_size, self.channels, levels
         )
-        for name, choices in (
-            ("objective", OBJECTIVES),
-            ("teacher_mode", ("eval", "train")),
-            ("specific_code", ("mean", "sample")),
-        ):
-            if getattr(self, name) not in choices:
-                raise errors.unknown(
-                    f"config.method.{name}", getattr(self, name), choices
-                )
+        mrdd_consistency.check_choices(
+            self,
+            objective=OBJECTIVES,
+            teacher_mode=("eval", "train"),
+            specific_code=("mean", "sample"),
+        )
         if self.estimator_steps < 1:
             raise errors.UserError("config.method.estimator_steps must be at least 1.")
         if self.estimator_steps > 1 and self.objective != "club":

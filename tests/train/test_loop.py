@@ -104,10 +104,8 @@ def test_parameters_and_optimiser_state_are_sharded():
 def test_accumulated_gradients_are_those_of_the_batch(tmp_path):
     # Without the batch norm's side, whose statistics are of the micro-batch.
     frozen = ("freeze=('left','norm')", "epochs=1", "optim.name=sgd", "optim.lr=1e-4")
-    run = make_run(*frozen)
     whole = train(tmp_path / "whole", *frozen)
     parts = train(tmp_path / "parts", *frozen, "accumulate=4")
-    del run
     moved = np.abs(whole.params["right"]["kernel"]).max()
     assert moved > 0
     # Dropout draws another mask for each micro-batch: only the scale must agree.
