@@ -28,7 +28,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right
 SMALL_SIDE = 4
 # Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
 # whole batch they take ten times as long, most of it for fresh memory pages.
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**21
 
 
 class Conv2D(nn.Module):
