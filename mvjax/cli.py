@@ -7,6 +7,7 @@ Environment variables are read here and nowhere else.
 import argparse
 from collections.abc import Sequence
 import ctypes
+import importlib.util
 import logging
 import os
 import pathlib
@@ -44,7 +45,21 @@ def _prepare(args: argparse.Namespace) -> None:
     args.cache = _cache()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.cache / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    _thread_convolutions()
     _keep_memory()
+
+
+def _thread_convolutions() -> None:
+    """Has XLA's CPU convolutions use all threads.
+
+    By default XLA gives them to a library that runs those of more than 16 channels on one
+    thread. What the user sets in XLA_FLAGS comes later, so it wins.
+    """
+    if importlib.util.find_spec("libtpu"):
+        return  # It reads the same variable and may not know the flag.
+    flag = "--xla_cpu_experimental_ynn_fusion_type"
+    flag += "=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+    os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 def _keep_memory() -> None:
