@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
-# "present": {name: [B]} for samples that lack a view. Inside a training step also the
+# "present": {name: [B]} for samples that lack a view and "factors": {name: [B]}, classes
+# of what else is known to vary, -1 where unknown. Inside a training step also the
 # int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
 Batch = dict[str, Any]
 

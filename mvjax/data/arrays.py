@@ -20,6 +20,7 @@ class ArraySource:
       views: Arrays `[N, *shape]` by view, in the dtypes of `spec`.
       labels: Classes `[N]` int32, -1 where unknown.
       present: Presence `[N]` bool by view, for views that some samples lack.
+      factors: Classes `[N]` int32 by factor, -1 where unknown.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class ArraySource:
         views: dict[str, np.ndarray],
         labels: np.ndarray | None = None,
         present: dict[str, np.ndarray] | None = None,
+        factors: dict[str, np.ndarray] | None = None,
     ):
         """Takes the arrays as they are; none is copied."""
         self.spec = spec
@@ -37,6 +39,8 @@ class ArraySource:
             labels = np.full(self._length, -1)
         self.labels = np.asarray(labels, np.int32)
         self.present = {k: np.asarray(v, bool) for k, v in (present or {}).items()}
+        factors = factors or {}
+        self.factors = {k: np.asarray(factors[k], np.int32) for k in spec.factors}
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -53,6 +57,8 @@ class ArraySource:
         }
         if self.present:
             record["present"] = {k: v[index] for k, v in self.present.items()}
+        if self.factors:
+            record["factors"] = {k: v[index] for k, v in self.factors.items()}
         return record
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> batch.Record:
@@ -65,6 +71,8 @@ class ArraySource:
         }
         if self.present:
             out["present"] = {k: v[indices] for k, v in self.present.items()}
+        if self.factors:
+            out["factors"] = {k: v[indices] for k, v in self.factors.items()}
         return out
 
     def fingerprint(self) -> str:
@@ -73,6 +81,7 @@ class ArraySource:
             digest = hashlib.sha256()
             named = {f"views/{k}": v for k, v in self.views.items()}
             named |= {f"present/{k}": v for k, v in self.present.items()}
+            named |= {f"factors/{k}": v for k, v in self.factors.items()}
             named["label"] = self.labels
             for name in sorted(named):
                 array = np.ascontiguousarray(named[name])

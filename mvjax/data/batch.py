@@ -1,7 +1,8 @@
 """Records and batches: what a data set hands over and what it promises about it.
 
 A record is `{"views": {name: array}, "label": int32, "index": int32}`, optionally with
-`"present": {name: bool}` for samples that lack a view; the label is -1 where it is
+`"present": {name: bool}` for samples that lack a view and `"factors": {name: int32}`,
+what else is known to vary, such as a colour; label and factors are -1 where they are
 unknown. A batch holds the same with a leading axis B.
 """
 
@@ -28,6 +29,7 @@ class Spec(NamedTuple):
 
     views: dict[str, ViewSpec]
     classes: int | None  # Labels are 0..classes-1, or -1; None: there are no labels.
+    factors: dict[str, int] = {}  # Number of classes of each factor, by name.
 
 
 def example(spec: Spec, batch_size: int) -> Record:
@@ -38,9 +40,10 @@ def example(spec: Spec, batch_size: int) -> Record:
       batch_size: B.
 
     Returns:
-      Views `[B, *shape]` in their dtypes, `label` `[B]` int32, `index` `[B]` int32.
+      Views `[B, *shape]` in their dtypes, `label` and `index` `[B]` int32, and, if the
+      data set has them, `factors`, each `[B]` int32.
     """
-    return {
+    batch = {
         "views": {
             name: np.zeros((batch_size, *view.shape), view.dtype)
             for name, view in spec.views.items()
@@ -48,6 +51,9 @@ def example(spec: Spec, batch_size: int) -> Record:
         "label": np.zeros(batch_size, np.int32),
         "index": np.arange(batch_size, dtype=np.int32),
     }
+    if spec.factors:
+        batch["factors"] = {k: np.zeros(batch_size, np.int32) for k in spec.factors}
+    return batch
 
 
 def view_problem(array: Any, view: ViewSpec) -> str | None:
@@ -110,6 +116,7 @@ def record_problems(record: Record, spec: Spec, where: str) -> list[str]:
             problem = view_problem(record["views"][name], view)
             if problem:
                 problems.append(f"{place}, view {name!r}: {problem}.")
+    problems += _factor_problems(record.get("factors", {}), spec, place)
     classes = spec.classes or 0
     if not -1 <= int(record["label"]) < classes:
         problems.append(
@@ -118,6 +125,23 @@ def record_problems(record: Record, spec: Spec, where: str) -> list[str]:
             else f"{place}: label {int(record['label'])}, expected -1 (no classes)."
         )
     return problems
+
+
+def _factor_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:
+    """Lists what is wrong with a record's factors."""
+    if sorted(found) != sorted(spec.factors):
+        return [
+            (
+                f"{place}: has the factors {', '.join(sorted(found)) or 'none'}, "
+                f"expected {', '.join(sorted(spec.factors)) or 'none'}."
+            )
+        ]
+    return [
+        f"{place}, factor {name!r}: {int(value)}, expected -1 or "
+        f"0..{spec.factors[name] - 1}."
+        for name, value in found.items()
+        if not -1 <= int(value) < spec.factors[name]
+    ]
 
 
 def validate_record(record: Record, spec: Spec, where: str) -> None:

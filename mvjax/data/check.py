@@ -219,6 +219,11 @@ def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
     labels = batch["label"]
     if len(labels) != rows or labels.min() < -1 or labels.max() >= (spec.classes or 0):
         return False
+    factors = batch.get("factors", {})
+    if sorted(factors) != sorted(spec.factors):
+        return False
+    if any(v.min() < -1 or v.max() >= spec.factors[k] for k, v in factors.items()):
+        return False
     return all(
         batch_lib.view_problem(
             batch["views"][name], view._replace(shape=(rows, *view.shape))

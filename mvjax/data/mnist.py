@@ -64,21 +64,40 @@ class EdgeSource(arrays.ArraySource):
         Raises:
           UserError: The files are missing or damaged.
         """
-        arrays.check_split(split)
         arrays.check_limit(limit)
-        splits = ("train", "test") if split == "all" else (split,)
-        if folder is None and tfds_dir is not None:
-            parts = [read_tfds(family, tfds_dir, name) for name in splits]
-        else:
-            place = find_folder(family, folder=folder, cache=cache)
-            parts = [read_idx(place, name) for name in splits]
-        images = np.concatenate([part[0] for part in parts])[:limit, ..., None]
-        labels = np.concatenate([part[1] for part in parts])[:limit]
+        images, labels = read(
+            family, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+        )
+        images, labels = images[:limit], labels[:limit]
         views = {  # Edges first, at the size of the file.
             "image": images_lib.resize(images, size),
             "edge": images_lib.resize(edges.edge_view(images), size),
         }
         super().__init__(spec(size), views, labels)
+
+
+def read(
+    family: Family,
+    *,
+    split: str,
+    folder: str | None,
+    tfds_dir: str | None,
+    cache: str | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a split from wherever the files are; arguments as for `EdgeSource`.
+
+    Returns:
+      Images `[N, H, W, 1]` uint8 and labels `[N]`.
+    """
+    arrays.check_split(split)
+    splits = ("train", "test") if split == "all" else (split,)
+    if folder is None and tfds_dir is not None:
+        parts = [read_tfds(family, tfds_dir, name) for name in splits]
+    else:
+        place = find_folder(family, folder=folder, cache=cache)
+        parts = [read_idx(place, name) for name in splits]
+    images = np.concatenate([part[0] for part in parts])[..., None]
+    return images, np.concatenate([part[1] for part in parts])
 
 
 def find_folder(

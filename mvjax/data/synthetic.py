@@ -63,7 +63,11 @@ class Synthetic:
             value += 0.05 * rng.standard_normal(pattern.shape, np.float32)
             views[name] = _scale(np.clip(value, 0, 1), view)
         label = np.int32(kind if self.spec.classes else -1)
-        return {"views": views, "label": label, "index": np.int32(index)}
+        record = {"views": views, "label": label, "index": np.int32(index)}
+        if self.spec.factors:
+            sizes = self.spec.factors.items()
+            record["factors"] = {k: np.int32(rng.integers(n)) for k, n in sizes}
+        return record
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that stand for spec, length and seed."""

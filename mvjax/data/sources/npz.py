@@ -7,6 +7,7 @@ beside them:
 * `label`: integers `[N]`, -1 where unknown;
 * `present/<view>`: booleans `[N]`, False where a sample lacks the view (its values are
   then read as zeros);
+* `factor/<name>`: integers `[N]`, what else varies, such as a colour; -1 where unknown;
 * `split`: strings `[N]`, each "train" or "test". Without it the samples are split at
   random (seed 0) by the option `train_fraction`.
 
@@ -94,7 +95,8 @@ class Source(arrays.ArraySource):
             _spec(found, value_range),
             {name: array[chosen] for name, array in views.items()},
             None if label is None else label[chosen],
-            {name: mask[chosen] for name, mask in _present(found).items()},
+            {k: v[chosen] for k, v in _named(found, "present/").items()},
+            {k: v[chosen] for k, v in _named(found, "factor/").items()},
         )
 
 
@@ -136,6 +138,8 @@ def _array_problems(found: dict[str, np.ndarray]) -> list[str]:
     for name, array in found.items():
         if array.ndim < 1:
             problems.append(f"array {name!r} has no sample axis.")
+        elif name == "label" or name.startswith("factor/"):
+            problems += _class_problems(name, array)
         elif name in views:
             mask = found.get(f"present/{name}")
             problems += _view_problems(name, array, mask)
@@ -144,12 +148,7 @@ def _array_problems(found: dict[str, np.ndarray]) -> list[str]:
         elif name.startswith("present/") and (array.dtype != bool or array.ndim != 1):
             problems.append(f"array {name!r} must be [N] of booleans.")
     problems += _length_problems(found, views)
-    label, split = found.get("label"), found.get("split")
-    if label is not None and (label.ndim != 1 or label.dtype.kind not in "iu"):
-        problems.append(f"array 'label' must be [N] of integers, is {_say(label)}.")
-    elif label is not None and (label.astype(np.int64) < -1).any():
-        first = int(np.argmax(label < -1))
-        problems.append(f"array 'label': {label[first]} at index {first}, below -1.")
+    split = found.get("split")
     if split is not None and (split.ndim != 1 or split.dtype.kind != "U"):
         problems.append(f"array 'split' must be [N] of text, is {_say(split)}.")
     elif split is not None and not np.isin(split, ("train", "test")).all():
@@ -161,6 +160,16 @@ def _array_problems(found: dict[str, np.ndarray]) -> list[str]:
     if not problems:
         _narrow(found)
     return problems
+
+
+def _class_problems(name: str, array: np.ndarray) -> list[str]:
+    """Checks labels or factors `[N]`."""
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        return [f"array {name!r} must be [N] of integers, is {_say(array)}."]
+    if (array.astype(np.int64) < -1).any():
+        first = int(np.argmax(array < -1))
+        return [f"array {name!r}: {array[first]} at index {first}, below -1."]
+    return []
 
 
 def _view_problems(name: str, array: np.ndarray, mask: np.ndarray | None) -> list[str]:
@@ -226,16 +235,17 @@ def _views(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name: array
         for name, array in found.items()
-        if name not in ("label", "split") and not name.startswith("present/")
+        if name not in ("label", "split")
+        and not name.startswith(("present/", "factor/"))
     }
 
 
-def _present(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The presence masks by view."""
+def _named(found: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays `<prefix><name>` by name."""
     return {
-        name.removeprefix("present/"): array
+        name.removeprefix(prefix): array
         for name, array in found.items()
-        if name.startswith("present/")
+        if name.startswith(prefix)
     }
 
 
@@ -268,7 +278,12 @@ def _spec(
         )
     label = found.get("label")
     known = label is not None and label.size and label.max() >= 0
-    return batch.Spec(views, int(label.max()) + 1 if known else None)
+    factors = _named(found, "factor/").items()
+    return batch.Spec(
+        views,
+        int(label.max()) + 1 if known else None,
+        {name: max(int(array.max(initial=-1)), 0) + 1 for name, array in factors},
+    )
 
 
 def _say(array: np.ndarray) -> str:

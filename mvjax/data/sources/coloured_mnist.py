@@ -1,0 +1,78 @@
+"""Coloured MNIST: the pairs of SDIM/EDIM, from MNIST's files.
+
+60,000 records for training, 10,000 for testing: 28x28 digits and two colours, from which
+the method makes its views on the device. Where the files come from: see
+`mvjax/data/mnist.py`.
+"""
+
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import colours
+from mvjax.data import mnist
+
+FAMILY = mnist.Family("coloured_mnist", "mnist", ("MNIST/raw",))
+SIZE = 28
+
+
+def spec(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    tfds_dir: str | None = None,
+    cache: str | None = None,
+    pairing: str = "same_instance",
+    color_seed: int = 0,
+    color_rng: str = "stateless",
+) -> batch.Spec:
+    """Says what the records look like; needs no data."""
+    del split, folder, tfds_dir, cache, color_seed, color_rng
+    return colours.spec(SIZE, pairing)
+
+
+def find_problems(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    tfds_dir: str | None = None,
+    cache: str | None = None,
+    **options: object,
+) -> list[str]:
+    """Lists what is wrong with the files, one line for each problem."""
+    del options
+    return mnist.find_problems(
+        FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+    )
+
+
+class Source(colours.ColourSource):
+    """Digits and colours in memory; see `colours.ColourSource` for the options."""
+
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        folder: str | None = None,
+        tfds_dir: str | None = None,
+        cache: str | None = None,
+        pairing: str = "same_instance",
+        color_seed: int = 0,
+        color_rng: str = "stateless",
+        limit: int | None = None,
+    ):
+        """Reads the files from `folder`, `tfds_dir` or the cache.
+
+        Raises:
+          UserError: The files are missing or damaged, or an option is unknown.
+        """
+        arrays.check_limit(limit)
+        images, labels = mnist.read(
+            FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+        )
+        super().__init__(
+            images[:limit],
+            labels[:limit],
+            split=split,
+            pairing=pairing,
+            color_seed=color_seed,
+            color_rng=color_rng,
+        )
