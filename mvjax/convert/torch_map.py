@@ -61,7 +61,33 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
 KEEP = Layout("keep", _contiguous, _contiguous)
 LINEAR = _permuted("linear", (1, 0))  # (out, in) <-> (in, out).
 CONV2D = _permuted("conv2d", (2, 3, 1, 0))  # (O, I, H, W) <-> (H, W, I, O).
+POINTWISE = Layout(  # (O, I, 1, 1) <-> (I, O).
+    "pointwise",
+    lambda array: np.asarray(array.reshape(array.shape[:2]).T, order="C"),
+    lambda array: np.ascontiguousarray(array.T).reshape(*array.T.shape, 1, 1),
+)
 COUNT = Layout("count", _counter(np.int32), _counter(np.int64))
+
+
+def _flat_linear_layout(height: int, width: int, channels: int) -> Layout:
+    """(O, C*H*W + D) <-> (H*W*C + D, O)."""
+    size = height * width * channels
+
+    def permute(array: np.ndarray, shape: tuple[int, ...], axes: tuple) -> np.ndarray:
+        if array.ndim != 2 or array.shape[1] < size:
+            raise ValueError(f"expected (out, {size} or more)")
+        head = array[:, :size].reshape(-1, *shape).transpose(axes)
+        return np.concatenate([head.reshape(len(array), size), array[:, size:]], axis=1)
+
+    return Layout(
+        f"flat {height}x{width}x{channels}",
+        lambda array: np.asarray(
+            permute(array, (channels, height, width), (0, 2, 3, 1)).T, order="C"
+        ),
+        lambda array: permute(
+            np.asarray(array.T), (height, width, channels), (0, 3, 1, 2)
+        ),
+    )
 
 
 class Leaf(NamedTuple):
@@ -99,6 +125,23 @@ def linear(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
 def conv2d(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
     """`torch.nn.Conv2d` and `nn.Conv` with a two-dimensional kernel."""
     return _weight_and_bias(flax, torch, "kernel", CONV2D, bias)
+
+
+def pointwise(flax: str, torch: str) -> list[Leaf]:
+    """`torch.nn.Conv2d` of kernel size 1 and a linear layer on the last axis."""
+    return _weight_and_bias(flax, torch, "kernel", POINTWISE, bias=True)
+
+
+def flat_linear(flax: str, torch: str, shape: tuple[int, int, int]) -> list[Leaf]:
+    """A linear layer behind a flattened map, H, W, C here and C, H, W in PyTorch.
+
+    Args:
+      flax: Path of the layer.
+      torch: Its PyTorch name.
+      shape: `(H, W, C)` of the map; inputs beyond its size follow it unpermuted.
+    """
+    layout = _flat_linear_layout(*shape)
+    return _weight_and_bias(flax, torch, "kernel", layout, bias=True)
 
 
 def group_norm(flax: str, torch: str) -> list[Leaf]:

@@ -24,8 +24,9 @@ def apply(
 
     Args:
       config: Mapping from a label to `source` (a workdir, or a file of PyTorch weights
-        that one of the method's tables describes) and, for a workdir, `take`: our
-        component to its component, or to `"*"` for all of its components.
+        that one of the method's tables describes, `table` where several do) and, for a
+        workdir, `take`: our component to its component, or to `"*"` for all of its
+        components.
       method: The method that `variables` are of.
       variables: Fresh variables.
 
@@ -44,7 +45,7 @@ def apply(
         if path.is_dir():
             new = _from_workdir(path, dict(entry["take"]))
         else:
-            new = from_torch(method, path, variables)[0]
+            new = from_torch(method, path, variables, entry.get("table"))[0]
         _check(label, source, variables, new)
         variables = tree.merge(variables, new)
     return variables
@@ -71,7 +72,10 @@ def _from_workdir(workdir: pathlib.Path, take: dict[str, str]) -> method_lib.Var
 
 
 def from_torch(
-    method: method_lib.Method, file: pathlib.Path, variables: method_lib.Variables
+    method: method_lib.Method,
+    file: pathlib.Path,
+    variables: method_lib.Variables,
+    table: str | None = None,
 ) -> tuple[method_lib.Variables, torch_map.Report, str]:
     """Reads a published file by the method's table that fits it.
 
@@ -79,6 +83,7 @@ def from_torch(
       method: Method with `torch_tables`.
       file: `.pth`, `.safetensors` or `.npz`.
       variables: Arrays or shapes that the result must fit.
+      table: One of the method's tables; None: the first of the nearest ones.
 
     Returns:
       Variables of the components that the file holds, the report, the table's name.
@@ -89,13 +94,15 @@ def from_torch(
     tables = method.torch_tables()
     if not tables:
         raise errors.UserError("This method knows no PyTorch files.")
+    if table is not None and table not in tables:
+        raise errors.unknown("table", table, tables)
     tensors = files.read(file)
 
     def distance(name: str) -> int:
         names = {n for leaf in tables[name] for n in leaf.torch_names}
         return len(names ^ set(tensors))
 
-    name = min(tables, key=distance)
+    name = table or min(tables, key=distance)
     flat = tree.flatten(variables)
     template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in tables[name]})
     try:

@@ -27,7 +27,7 @@ def _normalise(
     memory traffic of what differentiation keeps. None flows through the statistics.
 
     Returns:
-      The result, float32, and the groups' means and biased variances, `[G, C]`.
+      The result, float32 or wider, and the groups' means and biased variances, `[G, C]`.
     """
     return _normalise_forward(x, scale, bias, epsilon, activation)[0]
 
@@ -44,7 +44,7 @@ def _spread(x: jax.Array, statistic: jax.Array) -> jax.Array:
 
 
 def _normalise_forward(x, scale, bias, epsilon, activation):
-    y = x.astype(jnp.float32)
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     share = x.shape[1] * x.shape[-1] / x.size
     mean = _group_sums(y) * share  # [G, C]
     var = _group_sums(jnp.square(y - _spread(x, mean))) * share
@@ -57,7 +57,8 @@ def _normalise_backward(epsilon, activation, residuals, cotangents):
     x, scale, bias, mean, var = residuals
     share = x.shape[1] * x.shape[-1] / x.size
     inverse = jax.lax.rsqrt(var + epsilon)
-    normal = (x.astype(jnp.float32) - _spread(x, mean)) * _spread(x, inverse)
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    normal = (y - _spread(x, mean)) * _spread(x, inverse)
     _, pull = jax.vjp(activation, normal * scale + bias)
     (dz,) = pull(cotangents[0])
     d_bias, d_scale = _group_sums(dz), _group_sums(dz * normal)  # [G, C]

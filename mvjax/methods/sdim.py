@@ -1,0 +1,441 @@
+"""SDIM: shared codes of two or more views by cross mutual information.
+
+Sanchez, Serrurier and Ortner, "Learning Disentangled Representations via Mutual
+Information Estimation", ECCV 2020, stage 1. Each view's map must be recognisable from the
+codes of the *other* views (`switched`), as a whole (global critic) and at each position
+(local critic), and the codes must agree (L1):
+
+    global_coeff * sum_v I(M_v; S_u) + local_coeff * ... + shared_coeff * |S_u - S_v|
+
+Diagnostic classifiers read detached codes. By default they minimise the cross entropy;
+as released they take the softmax twice and normalise the logits.
+"""
+
+import dataclasses
+import itertools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mvjax.convert import torch_map
+from mvjax.core import errors
+from mvjax.core import method
+from mvjax.core import rng as rng_lib
+from mvjax.losses import classification
+from mvjax.losses import mutual_information
+from mvjax.models import dim
+from mvjax.models.layers import initializers
+from mvjax.ops import colouring
+from mvjax.ops import images as image_ops
+
+COLOURS = ("none", "mnist")
+BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
+CLASSIFIER_LOSSES = ("softmax", "double_softmax")
+Arrays = dict[str, jax.Array]
+
+
+def prefixed(leaves: list[torch_map.Leaf], prefix: str) -> list[torch_map.Leaf]:
+    """A table whose PyTorch names lie below `prefix`."""
+    return [
+        leaf._replace(torch_names=tuple(f"{prefix}.{n}" for n in leaf.torch_names))
+        for leaf in leaves
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Base(method.Method):
+    """What both stages share: views, encoders, critics, diagnostic classifiers.
+
+    With `colours="mnist"` the views `x` and `y` are made on the device from the data's
+    view `digit` (and `partner`), in training with new colours in each epoch.
+    """
+
+    views: tuple[str, ...] = ("x", "y")
+    image_shapes: tuple[tuple[int, ...], ...] = ((28, 28, 3), (28, 28, 3))
+    encoders: tuple[str, ...] = ("conv", "conv")  # Keys of `dim.ENCODERS`, by view.
+    colours: str = "mnist"
+    redraw: bool = True  # New colours in each epoch of training.
+    color_seed: int = 0
+    filters: int = 64
+    shared_dim: int = 64
+    critic_hidden: int = 512
+    switched: bool = True  # False: each map meets the code of its own view.
+    bound: str = "jsd"  # Of `losses.mutual_information`.
+    negatives: str = "roll"  # Or "permutation", "all_pairs".
+    local_mutual_loss_coeff: float = 1.0
+    global_mutual_loss_coeff: float = 0.5
+    # Diagnostic classifiers: name, factor (or "label"), view, classes.
+    probes: tuple[tuple[str, str, str, int], ...] = ()
+    classifier_loss: str = "softmax"
+    probe_norm_logits: bool = False
+    freeze_dead_biases: bool = True  # Those that a batch norm behind them cancels.
+    dtype: str = "float32"
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The network of each component."""
+        raise NotImplementedError
+
+    def encoder(self, view: str, code: int) -> nn.Module:
+        """A fresh encoder of a view."""
+        kind = dim.ENCODERS[self.encoders[self.views.index(view)]]
+        return kind(code, self.filters, dtype=jnp.dtype(self.dtype))
+
+    def critics(self) -> dict[str, nn.Module]:
+        """Local and global critic of each view."""
+        return {
+            f"{scope}_{view}": dim.Critic(
+                scope == "local", self.critic_hidden, jnp.dtype(self.dtype)
+            )
+            for scope in ("local", "global")
+            for view in self.views
+        }
+
+    def probe_parts(self) -> dict[str, nn.Module]:
+        """The diagnostic classifiers."""
+        return {
+            f"probe_{name}": dim.Probe(
+                classes,
+                norm_logits=self.probe_norm_logits,
+                dtype=jnp.dtype(self.dtype),
+            )
+            for name, _, _, classes in self.probes
+        }
+
+    def check(self, spec: Any) -> None:
+        choices = dict(
+            colours=COLOURS,
+            bound=BOUNDS,
+            negatives=dim.NEGATIVES,
+            classifier_loss=CLASSIFIER_LOSSES,
+            dtype=("float32", "bfloat16"),
+        )
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise errors.unknown(
+                    f"config.method.{name}", getattr(self, name), allowed
+                )
+        self._check_views(spec)
+        for name, factor, view, classes in self.probes:
+            known = {"label": spec.classes or 0, **spec.factors}
+            if factor not in known:
+                raise errors.unknown(f"factor of the probe {name!r}:", factor, known)
+            if view not in self.views:
+                raise errors.unknown(f"view of the probe {name!r}:", view, self.views)
+            if known[factor] > classes:
+                raise errors.UserError(
+                    f"config.method.probes: {name!r} has {classes} classes but the "
+                    f"data's factor {factor!r} {known[factor]}."
+                )
+
+    def _check_views(self, spec: Any) -> None:
+        counts = {len(self.views), len(self.image_shapes), len(self.encoders)}
+        if len(counts) > 1 or len(self.views) < 2:
+            raise errors.UserError(
+                "config.method.views, .image_shapes and .encoders need one entry for "
+                f"each of two or more views; got {len(self.views)}, "
+                f"{len(self.image_shapes)} and {len(self.encoders)}."
+            )
+        for kind in self.encoders:
+            if kind not in dim.ENCODERS:
+                raise errors.unknown("config.method.encoders", kind, dim.ENCODERS)
+        found = {name: tuple(view.shape) for name, view in spec.views.items()}
+        wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
+        if self.colours == "mnist":
+            sides = found.get("digit", (0,))[:2]
+            if "digit" not in found or len(self.views) != 2:
+                raise errors.UserError(
+                    "config.method.colours=mnist makes two views from the data's view "
+                    f"'digit'; the data set has {tuple(found)}. For ready views set "
+                    "config.method.colours=none."
+                )
+            found = dict.fromkeys(self.views, (*sides, 3))
+        for name, shape in wanted.items():
+            if found.get(name) != shape:
+                raise errors.UserError(
+                    f"View {name!r} has shape {found.get(name)} in the data, "
+                    f"{shape} in config.method.image_shapes (views there: "
+                    f"{', '.join(found)})."
+                )
+        for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
+            if kind == "conv" and (
+                len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
+            ):
+                raise errors.UserError(
+                    f"View {name!r} of shape {shape} is too small for the encoder "
+                    "'conv', which needs images of 18 pixels or more a side; choose "
+                    f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
+                )
+
+    def inputs(self, batch: method.Batch) -> Arrays:
+        """Views as float arrays in [0, 1], coloured where the config says so."""
+        held = batch["views"]
+        if self.colours == "none" or all(name in held for name in self.views):
+            return {name: image_ops.to_float(held[name]) for name in self.views}
+        factors = batch["factors"]
+        background, foreground = factors["color_bg"], factors["color_fg"]
+        if self._redraws(batch):
+            background, foreground = colouring.draw(
+                self.color_seed, batch["epoch"], batch["index"]
+            )
+        first = colouring.colour_background(held["digit"], background)
+        partner = held.get("partner", held["digit"])
+        second = colouring.colour_foreground(partner, foreground)
+        return dict(zip(self.views, (first, second), strict=True))
+
+    def _redraws(self, batch: method.Batch) -> bool:
+        coloured = self.colours == "mnist" and "digit" in batch["views"]
+        return coloured and self.redraw and "epoch" in batch
+
+    def targets(self, batch: method.Batch, factor: str) -> jax.Array:
+        """Classes `[B]` of a factor in this batch, with the colours that it shows."""
+        if factor == "label":
+            return batch["label"]
+        if factor in ("color_bg", "color_fg") and self._redraws(batch):
+            colours = colouring.draw(self.color_seed, batch["epoch"], batch["index"])
+            return colours[factor == "color_fg"]
+        return batch["factors"][factor]
+
+    def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
+        # Shapes only: the modules run on placeholders, the numbers come from NumPy.
+        shapes = jax.eval_shape(lambda: self._trace(self.inputs(batch)))
+        variables = initializers.torch_default(rng, shapes)
+        if self.bound == "dv":  # MINE's moving averages of exp T'.
+            averages = {name: {"average": jnp.zeros(())} for name in self.critics()}
+            variables["moving"] = averages
+        return variables
+
+    def _trace(self, views: Arrays) -> dict:
+        """Variables of all components, by running each once."""
+        parts, key = self.parts(), jax.random.key(0)
+        collected: dict[str, dict] = {}
+
+        def run(name: str, *args: Any, **kwargs: Any) -> Any:
+            result, made = parts[name].init_with_output(key, *args, **kwargs)
+            for collection, leaves in made.items():
+                collected.setdefault(collection, {})[name] = leaves
+            return result
+
+        self.trace(run, views)
+        return collected
+
+    def trace(self, run: Any, views: Arrays) -> None:
+        """Runs `run(component, *inputs)` for every component."""
+        raise NotImplementedError
+
+    def apply(
+        self, variables: method.Variables, name: str, *args: Any, **kwargs: Any
+    ) -> tuple[Any, dict]:
+        """Runs a component; returns its result and its moved statistics, if any."""
+        mine = {k: v[name] for k, v in variables.items() if name in v}
+        part = self.parts()[name]
+        if not kwargs.get("train"):
+            return part.apply(mine, *args, **kwargs), {}
+        result, state = part.apply(mine, *args, mutable=["batch_stats"], **kwargs)
+        return result, {name: state["batch_stats"]} if state else {}
+
+    def encode(
+        self, variables: method.Variables, views: Arrays, prefix: str, *, train: bool
+    ) -> tuple[Arrays, Arrays, dict]:
+        """Codes `[B, D]` and maps `[B, h, w, M]` by view, and moved statistics."""
+        codes, maps, stats = {}, {}, {}
+        for view, x in views.items():
+            (codes[view], maps[view]), moved = self.apply(
+                variables, f"{prefix}_{view}", x, train=train
+            )
+            stats |= moved
+        return codes, maps, stats
+
+    def partners(self, view: str) -> tuple[str, ...]:
+        """Views whose shared codes meet the map of `view`."""
+        if not self.switched:
+            return (view,)
+        return tuple(other for other in self.views if other != view)
+
+    def mutual_information(
+        self,
+        variables: method.Variables,
+        maps: Arrays,
+        codes: dict[tuple[str, str], jax.Array],
+        rng: jax.Array,
+    ) -> tuple[Arrays, Arrays, dict]:
+        """Weighted losses of both scopes, bounds in nats, collections that moved.
+
+        Args:
+          variables: All components.
+          maps: `[B, h, w, M]` by view.
+          codes: `[B, D]` by (view of the map, view of the shared code).
+          rng: Draws the permutation, if negatives are drawn.
+        """
+        batch = next(iter(maps.values())).shape[0]
+        order = jax.random.permutation(rng_lib.named(rng, "negatives"), batch)
+        # A random cycle: nobody meets itself.
+        following = jnp.zeros_like(order).at[order].set(jnp.roll(order, -1))
+        losses, bounds = {}, {}
+        averages = dict(variables.get("moving", {}))
+        for scope in ("global", "local"):
+            total = 0.0
+            for view in self.views:
+                name = f"{scope}_{view}"
+                for other in self.partners(view):
+                    (joint, marginal), _ = self.apply(
+                        variables,
+                        name,
+                        maps[view],
+                        codes[view, other],
+                        negatives=self.negatives,
+                        permutation=following,
+                    )
+                    if self.negatives == "all_pairs":
+                        marginal = mutual_information.off_diagonal(marginal)
+                    share = 1 / len(self.partners(view))
+                    average = None
+                    if name in averages:
+                        average = mutual_information.update_average(
+                            averages[name]["average"], marginal
+                        )
+                        averages[name] = {"average": average}
+                    loss = mutual_information.loss(
+                        self.bound, joint, marginal, average=average
+                    )
+                    total = total + share * loss
+                    estimate = mutual_information.estimate(self.bound, joint, marginal)
+                    key = f"information_{scope}/{view}"
+                    bounds[key] = bounds.get(key, 0.0) + share * estimate
+            weight = getattr(self, f"{scope}_mutual_loss_coeff")
+            losses[f"{scope}_mutual_loss"] = weight * total
+        return losses, bounds, {"moving": averages} if averages else {}
+
+    def probe_losses(
+        self, variables: method.Variables, batch: method.Batch, codes: Arrays
+    ) -> tuple[jax.Array, Arrays, dict]:
+        """Summed loss of the classifiers on detached codes, their metrics, statistics."""
+        total, metrics, stats = jnp.zeros(()), {}, {}
+        for name, factor, view, _ in self.probes:
+            code = jax.lax.stop_gradient(codes[view])
+            logits, moved = self.apply(variables, f"probe_{name}", code, train=True)
+            labels = self.targets(batch, factor)
+            criterion = classification.cross_entropy
+            if self.classifier_loss == "double_softmax":
+                criterion = classification.double_softmax
+            loss = criterion(logits, labels)
+            total = total + loss
+            metrics[f"{name}_classif_loss"] = loss
+            metrics[f"{name}_accuracy"] = classification.accuracy(logits, labels)
+            stats |= moved
+        return total, metrics, stats
+
+    def alive(self, variables: method.Variables) -> method.Variables:
+        """Variables whose dead biases get no gradient, if the config wants that."""
+        if not self.freeze_dead_biases:
+            return variables
+        probe = "probe_norm" if self.probe_norm_logits else "probe"
+        dead = {}
+        for name, module in self.parts().items():
+            if isinstance(module, dim.ConvEncoder):
+                dead[name] = dim.DEAD_BIASES["encoder"]
+            elif isinstance(module, dim.Probe):
+                dead[name] = dim.DEAD_BIASES[probe]
+        params = dict(variables["params"])
+        for name, paths in dead.items():
+            layers = dict(params[name])
+            for path in paths:
+                layer, leaf = path.split("/")
+                fixed = jax.lax.stop_gradient(layers[layer][leaf])
+                layers[layer] = {**layers[layer], leaf: fixed}
+            params[name] = layers
+        return {**variables, "params": params}
+
+    def map_shape(self, view: str) -> tuple[int, int, int]:
+        """Shape of the map that the encoder of a view gives."""
+        i = self.views.index(view)
+        if self.encoders[i] == "mlp":
+            return (1, 1, 4 * self.filters)
+        return dim.conv_map_shape(self.image_shapes[i], self.filters)
+
+    def common_leaves(self, map_channels: int = 1) -> list[torch_map.Leaf]:
+        """Table of critics and classifiers; maps have `map_channels` times M channels."""
+        leaves = []
+        for view in self.views:
+            height, width, channels = self.map_shape(view)
+            shape = (height, width, channels * map_channels)
+            for scope, table in (
+                ("local", dim.local_leaves()),
+                ("global", dim.global_leaves(shape)),
+            ):
+                leaves += torch_map.nest(
+                    table, flax=f"{scope}_{view}", torch=f"{scope}_stat_{view}"
+                )
+        for name, *_ in self.probes:
+            table = dim.probe_leaves(self.probe_norm_logits)
+            leaves += torch_map.nest(
+                table, flax=f"probe_{name}", torch=f"{name}_classifier"
+            )
+        return leaves
+
+    def encoder_tables(self, prefix: str) -> dict[str, list[torch_map.Leaf]]:
+        """Tables of the single encoders, by component; empty if one has no table."""
+        if set(self.encoders) != {"conv"}:
+            return {}
+        names = [f"{prefix}_{view}" for view in self.views]
+        return {
+            name: torch_map.nest(
+                dim.encoder_leaves(self.map_shape(view)), flax=name, torch=""
+            )
+            for name, view in zip(names, self.views, strict=True)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Base):
+    """Stage 1; `predict` gives `shared/<view>` and their mean `shared`."""
+
+    shared_loss_coeff: float = 0.1
+
+    def parts(self) -> dict[str, nn.Module]:
+        encoders = {
+            f"shared_{view}": self.encoder(view, self.shared_dim) for view in self.views
+        }
+        return encoders | self.critics() | self.probe_parts()
+
+    def trace(self, run: Any, views: Arrays) -> None:
+        for view in self.views:
+            code, maps = run(f"shared_{view}", views[view], train=False)
+            for scope in ("local", "global"):
+                run(f"{scope}_{view}", maps, code)
+        for name, *_ in self.probes:
+            run(f"probe_{name}", code, train=False)
+
+    def loss(self, variables, batch, rng):
+        variables = self.alive(variables)
+        codes, maps, stats = self.encode(
+            variables, self.inputs(batch), "shared", train=True
+        )
+        pairs = {(v, u): codes[u] for v in self.views for u in self.partners(v)}
+        terms, bounds, averages = self.mutual_information(variables, maps, pairs, rng)
+        distances = [
+            jnp.mean(jnp.abs(codes[u] - codes[v]))
+            for u, v in itertools.combinations(self.views, 2)
+        ]
+        agreement = sum(distances) / (len(self.views) - 1)
+        terms["shared_loss"] = self.shared_loss_coeff * agreement
+        encoder_loss = sum(terms.values())
+        classifiers, metrics, moved = self.probe_losses(variables, batch, codes)
+        metrics |= terms | bounds | {"encoder_loss": encoder_loss}
+        state = {"batch_stats": stats | moved} | averages
+        return encoder_loss + classifiers, method.Aux(metrics, state)
+
+    def predict(self, variables, batch):
+        codes, _, _ = self.encode(variables, self.inputs(batch), "shared", train=False)
+        result = {f"shared/{view}": code for view, code in codes.items()}
+        return result | {"shared": sum(codes.values()) / len(codes)}
+
+    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+        encoders = self.encoder_tables("shared")
+        if not encoders:
+            return {}
+        whole = self.common_leaves()
+        for view in self.views:
+            whole += prefixed(encoders[f"shared_{view}"], f"sh_enc_{view}")
+        return {"sdim": whole, **encoders}
