@@ -22,6 +22,8 @@ Predict = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 UNTRAINED = "untrained:"
 RAW = "raw"
+LABEL = "label"
+_FACTOR = "factor/"  # Keys of factors in the table of the data.
 
 
 def unit_range(view: np.ndarray) -> np.ndarray:
@@ -36,8 +38,8 @@ class Features:
 
     Args:
       predict: Variables bound, jitted; takes a batch of NumPy arrays (`views`, `label`,
-        `index` and, where the data set has it, `present`) and returns named arrays with
-        leading axis B.
+        `index` and, where the data set has them, `present` and `factors`) and returns
+        named arrays with leading axis B.
       sources: The data source of each split.
       batch_size: Rows that `predict` gets at a time; the last batch is padded.
       baseline: The same function with untrained variables, for `untrained:`.
@@ -106,15 +108,36 @@ class Features:
         Raises:
           UserError: Unknown split, or a sample without a label (-1).
         """
+        return self.factor(split, LABEL)
+
+    def factor(self, split: str, name: str) -> np.ndarray:
+        """Classes of one factor in index order, `[N]`; `"label"` gives the labels.
+
+        Raises:
+          UserError: Unknown split or factor, or a sample whose class is unknown (-1).
+        """
         self._keep(split, RAW, [])
-        labels = self._kept[split, RAW]["label"]
-        missing = int((labels < 0).sum())
+        kept = self._kept[split, RAW]
+        key = name if name == LABEL else _FACTOR + name
+        if key not in kept:
+            names = {LABEL, *self.factor_names(split)}
+            raise errors.unknown("factor", name, names)
+        values = kept[key]
+        missing = int((values < 0).sum())
         if missing:
+            what = "label" if name == LABEL else f"class of factor {name!r}"
             raise errors.UserError(
-                f"Split {split!r} has no label for {missing} of {len(labels)} samples, "
-                "and this evaluation needs them."
+                f"Split {split!r} has no {what} for {missing} of {len(values)} "
+                "samples, and this evaluation needs them."
             )
-        return labels
+        return values
+
+    def factor_names(self, split: str) -> list[str]:
+        """Names of the factors in the order of the data; `["label"]` without any."""
+        self._keep(split, RAW, [])
+        kept = self._kept[split, RAW]
+        names = [k.removeprefix(_FACTOR) for k in kept if k.startswith(_FACTOR)]
+        return names or [LABEL]
 
     def views(self, split: str) -> list[str]:
         """Names of the views in the order of the data."""
@@ -212,7 +235,9 @@ class Features:
             rows = {n: v for n, v in outputs.items() if n in names or v.ndim <= 2}
             if group == RAW:
                 rows = {n: _raw_view(batch, n.removeprefix(f"{RAW}/")) for n in names}
-                rows["label"] = np.asarray(batch["label"])
+                rows[LABEL] = np.asarray(batch["label"])
+                for factor, values in batch.get("factors", {}).items():
+                    rows[_FACTOR + factor] = np.asarray(values)
             for name, value in rows.items():
                 parts.setdefault(name, []).append(value)
         if not order:

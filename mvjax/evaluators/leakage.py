@@ -1,0 +1,172 @@
+"""Which code holds which factor: probes for every pair, beside chance and no training.
+
+Each code is asked for each factor by logistic regression (L2, C = 1) and by five nearest
+neighbours, both on standardised codes. Codes of untrained encoders already tell colours
+and many shapes apart, so an accuracy means little without theirs beside it.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.evaluators import knn
+from mvjax.evaluators import linear_probe
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import metrics
+from mvjax.evaluators.common import probe
+
+PROBES = ("logistic", "knn")
+
+
+def standardise(
+    rows: np.ndarray, test_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts and scales `[M, D]` and `[N, D]` by mean and deviation of the first."""
+    from sklearn import preprocessing
+
+    scaler = preprocessing.StandardScaler().fit(rows)
+    return scaler.transform(rows), scaler.transform(test_rows)
+
+
+def chance_rate(classes: np.ndarray, test_classes: np.ndarray) -> float:
+    """Accuracy on `[N]` of always saying the most frequent class of `[M]`.
+
+    Among equally frequent classes the smallest is said.
+    """
+    return float(np.mean(test_classes == np.argmax(np.bincount(classes))))
+
+
+def above_chance(accuracy: float, chance: float) -> float:
+    """Accuracy on the scale on which chance is 0 and all right is 1."""
+    return (accuracy - chance) / (1 - chance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Accuracy on `test` of probes fitted on `train`, for each code and factor.
+
+    With `wanted`, `disentanglement` is the mean over the wanted pairs minus the mean
+    over all other pairs of the accuracy above chance, by the first probe: 1 if each
+    code holds what it should and nothing else. Codes that owe nothing to training
+    (`raw`, `untrained:...`) do not count.
+    """
+
+    features: tuple[str, ...] = ("shared",)
+    factors: tuple[str, ...] = ()  # (): all that the data know.
+    wanted: tuple[str, ...] = ()  # "expression:factor"; (): no score.
+    probes: tuple[str, ...] = PROBES
+    k: int = 5  # Neighbours that vote.
+    strength: float = 1.0  # Inverse weight of the L2 penalty.
+    steps: int = 2000  # Most steps of L-BFGS.
+    train: str = "train"
+    test: str = "test"
+    train_limit: int = 0  # Most training samples, drawn at random; 0: all.
+    baseline: bool = True  # Also the same codes of untrained variables.
+    seed: int = 0
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<expression>/<factor>/<score>`, scores being probes and `chance`.
+
+        With `baseline`, also the same below `untrained:<expression>`; with `wanted`,
+        `disentanglement` and its value without training.
+
+        Raises:
+          UserError: Unknown probe, feature, factor or wanted pair; a factor that has one
+            class only, or a code without a column.
+        """
+        if not self.probes:
+            raise errors.UserError(f"probes is empty. Choices: {', '.join(PROBES)}.")
+        for name in self.probes:
+            if name not in PROBES:
+                raise errors.unknown("probe", name, PROBES)
+        expressions = tuple(dict.fromkeys(self.features))
+        factors = self.factors or tuple(features.factor_names(self.train))
+        learned = [e for e in expressions if _is_learned(features, self.train, e)]
+        self._check_wanted([f"{e}:{f}" for e in learned for f in factors])
+        untrained = [features_lib.UNTRAINED + e for e in learned if self.baseline]
+        result = {}
+        for expression in dict.fromkeys([*expressions, *untrained]):
+            for factor in factors:
+                scores = self._scores(features, expression, factor)
+                result |= {f"{expression}/{factor}/{k}": v for k, v in scores.items()}
+        if self.wanted:
+            pairs = [(e, f) for e in learned for f in factors]
+            for prefix in ("", features_lib.UNTRAINED) if self.baseline else ("",):
+                score = self._disentanglement(result, prefix, pairs)
+                result[f"{prefix}disentanglement"] = score
+        return result
+
+    def _check_wanted(self, pairs: list[str]) -> None:
+        """Refuses wanted pairs that are not measured, and a score without contrast."""
+        for pair in self.wanted:
+            if pair not in pairs:
+                raise errors.unknown("wanted pair", pair, pairs)
+        if self.wanted and not set(pairs) - set(self.wanted):
+            raise errors.UserError(
+                "Every measured pair of code and factor is wanted, so there is nothing "
+                "to compare with: add codes or factors, or leave `wanted` empty."
+            )
+
+    def _scores(
+        self, features: features_lib.Features, expression: str, factor: str
+    ) -> dict[str, float]:
+        """Accuracies of the probes and of chance for one code and factor."""
+        classes = features.factor(self.train, factor)
+        chosen = self._chosen(len(classes))
+        classes, rows = classes[chosen], features.get(self.train, expression)[chosen]
+        test_classes = features.factor(self.test, factor)
+        test_rows = features.get(self.test, expression)
+        for split, values in ((self.train, classes), (self.test, test_classes)):
+            if len(np.unique(values)) < 2:
+                raise errors.UserError(
+                    f"Factor {factor!r} has one class only in the {len(values)} samples "
+                    f"of split {split!r}; leave it out of `factors`."
+                )
+        if not rows.shape[1]:
+            raise errors.UserError(f"Feature {expression!r} has no columns.")
+        scores = {}
+        for name in self.probes:
+            guess = self._classify(name, rows, classes, test_rows)
+            scores[name] = metrics.accuracy(test_classes, guess)
+        return scores | {"chance": chance_rate(classes, test_classes)}
+
+    def _chosen(self, size: int) -> np.ndarray:
+        """Positions of the training samples that are used; equal for all codes."""
+        if self.train_limit < 0:
+            raise errors.UserError(f"train_limit must be >= 0, not {self.train_limit}.")
+        share = min(1.0, self.train_limit / size) if self.train_limit else 1.0
+        return probe.subset(size, share, self.seed)
+
+    def _classify(
+        self, name: str, rows: np.ndarray, classes: np.ndarray, test_rows: np.ndarray
+    ) -> np.ndarray:
+        """Classes of the test rows, `[N]`, as one probe guesses them."""
+        if name == "logistic":  # Standardises by itself.
+            return linear_probe.classify(
+                rows, classes, test_rows, strength=self.strength, steps=self.steps
+            )
+        rows, test_rows = standardise(rows, test_rows)
+        return knn.classify(rows, classes, test_rows, k=self.k, metric="euclidean")
+
+    def _disentanglement(
+        self, result: dict[str, float], prefix: str, pairs: list[tuple[str, str]]
+    ) -> float:
+        """Mean of the wanted pairs minus mean of the others, above chance."""
+        values: dict[bool, list[float]] = {True: [], False: []}
+        for expression, factor in pairs:
+            place = f"{prefix}{expression}/{factor}"
+            accuracy, chance = result[f"{place}/{self.probes[0]}"], f"{place}/chance"
+            is_wanted = f"{expression}:{factor}" in self.wanted
+            values[is_wanted].append(above_chance(accuracy, result[chance]))
+        # fsum, so that the order of the codes cannot even change the last bit.
+        wanted, others = (math.fsum(v) / len(v) for v in values.values())
+        return wanted - others
+
+
+def _is_learned(features: features_lib.Features, split: str, expression: str) -> bool:
+    """Whether training has a part in a code."""
+    prefix, names = features.expand(split, expression)
+    raw = all(name.startswith(f"{features_lib.RAW}/") for name in names)
+    return not (prefix or raw)
