@@ -45,6 +45,8 @@ def _prepare(args: argparse.Namespace) -> None:
     args.cache = _cache()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.cache / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     _thread_convolutions()
     _keep_memory()
 
@@ -120,6 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_data,
         _add_show,
         _add_report,
+        _add_board,
     ):
         add(commands)
     return parser
@@ -135,9 +138,7 @@ def _command(commands, name: str, run, text: str, example: str):
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
-    command.add_argument(
-        "--debug", action="store_true", help="show tracebacks of mistakes"
-    )
+    command.add_argument("--debug", action="store_true", help="tracebacks of mistakes")
     return command
 
 
@@ -151,9 +152,7 @@ def _add_train(commands) -> None:
     )
     command.add_argument("--config", required=True, help=CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=pathlib.Path)
-    command.add_argument(
-        "--no-progress", action="store_true", help="no bar and no tables"
-    )
+    command.add_argument("--no-progress", action="store_true", help="no bar, no tables")
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -176,9 +175,8 @@ def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
         print(f"mvjax: {stop}", file=sys.stderr)
         return stop.code
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
-    print(
-        f"\n{workdir}, step {evaluation['step']}\n\n{text.table(evaluation['results'])}"
-    )
+    print(f"\n{workdir}, step {evaluation['step']}\n")
+    print(text.table(evaluation["results"]))
     return 0
 
 
@@ -194,9 +192,7 @@ def _add_chain(commands) -> None:
     )
     command.add_argument("configs", nargs="+", help=CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=pathlib.Path)
-    command.add_argument(
-        "--no-progress", action="store_true", help="no bar and no tables"
-    )
+    command.add_argument("--no-progress", action="store_true", help="no bar, no tables")
 
 
 def _chain(args: argparse.Namespace) -> int:
@@ -234,9 +230,7 @@ def _add_evaluate(commands) -> None:
 
 def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workdir", required=True, type=pathlib.Path)
-    command.add_argument(
-        "--step", type=int, default=None, help="checkpoint; the latest by default"
-    )
+    command.add_argument("--step", type=int, help="checkpoint; the latest by default")
 
 
 def _open(args: argparse.Namespace):
@@ -330,9 +324,7 @@ def _add_convert(commands) -> None:
         "--output", type=pathlib.Path, help="file to write, by ending (with --to)"
     )
     command.add_argument("--table", help="kind of file, where there are several")
-    command.add_argument(
-        "--step", type=int, default=None, help="checkpoint (with --to)"
-    )
+    command.add_argument("--step", type=int, help="checkpoint (with --to)")
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -438,3 +430,19 @@ def _report(args: argparse.Namespace) -> int:
     page = history.write_page(args.workdir, args.cache)
     print(f"Report: {page}")
     return 0
+
+
+def _add_board(commands) -> None:
+    text = "show the curves of a folder's runs in the browser; Ctrl-C ends it"
+    example = "mvjax board runs/digits"
+    command = _command(commands, "board", _board, text, example)
+    command.add_argument("folder", type=pathlib.Path, help="of runs, or of one run")
+    command.add_argument("--tensorboard", action="store_true", help="not MLflow")
+    command.add_argument("--port", type=int, help="5000, or 6006; 0: any free one")
+
+
+def _board(args: argparse.Namespace) -> int:
+    from mvjax.train import board
+
+    _for(args.overrides)
+    return board.serve(args.folder, tensorboard=args.tensorboard, port=args.port)

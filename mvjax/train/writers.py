@@ -1,4 +1,4 @@
-"""Where metrics go: `metrics.jsonl`, TensorBoard, the progress bar."""
+"""Where metrics go: `metrics.jsonl`, TensorBoard, MLflow, the progress bar."""
 
 import json
 import pathlib
@@ -6,6 +6,8 @@ import sys
 from typing import Any, Protocol
 
 from mvjax.core import atomic
+from mvjax.train import board
+from mvjax.train import mlflow_writer
 
 
 class Writer(Protocol):
@@ -13,10 +15,13 @@ class Writer(Protocol):
 
     def write(self, step: int, metrics: dict[str, float]) -> None: ...
 
+    def artifact(self, name: str, path: pathlib.Path) -> None:
+        """Keeps a copy of a file, or of a folder's content, where the writer can."""
+
     def close(self) -> None: ...
 
 
-class JsonLines:
+class JsonLines(Writer):
     """One JSON object a line, flushed at once; a resumed run drops later lines."""
 
     def __init__(self, file: pathlib.Path, step: int):
@@ -34,7 +39,7 @@ class JsonLines:
         self._file.close()
 
 
-class TensorBoard:
+class TensorBoard(Writer):
     """Event files, when the extra `tensorboard` is installed."""
 
     def __init__(self, folder: pathlib.Path, step: int):
@@ -69,6 +74,8 @@ def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
         writers.append(TensorBoard(workdir / "tensorboard", step))
     except ModuleNotFoundError:
         pass  # The extra is not installed.
+    if board.installed("mlflow"):
+        writers.append(mlflow_writer.MLflow(workdir, step))
     return writers
 
 

@@ -1,0 +1,358 @@
+"""MLflow runs: one store for all workdirs of a folder, written beside the loop."""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import json
+import logging
+import pathlib
+import queue
+import re
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from typing import Any, NamedTuple
+import weakref
+
+from mvjax.core import config as config_lib
+from mvjax.train import board
+from mvjax.train import run as run_lib
+
+PERIOD = 5.0  # Seconds between two writes to the store.
+PATIENCE = 60.0  # Seconds that the end of a run waits for the store.
+LOCK_PATIENCE = 15.0  # Seconds until a store that another program writes is given up.
+METRICS_A_CALL, PARAMETERS_A_CALL = 1000, 100  # MLflow's limits.
+KEY_LENGTH, VALUE_LENGTH = 250, 6000
+# Parameters under the names that a published system gave them, where a config has them.
+PUBLISHED = {
+    "Batch size": "data.batch_size",
+    "Learning rate": "optim.lr",
+    "Local mutual weight": "method.local_mutual_loss_coeff",
+    "Global mutual weight": "method.global_mutual_loss_coeff",
+    "L1 weight": "method.shared_loss_coeff",
+    "Discriminator weight": "method.disentangling_loss_coeff",
+}
+REPLACED = {"+": "-and-", "*": "all"}
+
+
+class MLflow:
+    """Metrics, config and artifacts of a run, when the extra `mlflow` is installed.
+
+    The run is named after the workdir, which in a chain is the stage. It lies in
+    `mlflow.db` beside the workdir, in an experiment named after the folder of both;
+    `mlflow.json` in the workdir holds its id. A run that resumes goes on in the same
+    MLflow run and leaves out steps that are there already; one that starts again from
+    step 0 gets a new one.
+
+    A thread imports MLflow and does the work, so the loop never waits. Whatever fails
+    in it costs one warning and switches this writer off.
+
+    Args:
+      workdir: Of the run; its config is there.
+      step: Steps done before.
+      library: The module `mlflow`; None: import it when the first metrics come.
+      period: Seconds between two writes.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        step: int,
+        *,
+        library: Any = None,
+        period: float = PERIOD,
+    ):
+        self._workdir = workdir.absolute()
+        self._step = step
+        self._worker = _Worker(self._workdir, step, library, period)
+        # An exception in the loop closes no writer; then the run has failed.
+        self._failed = weakref.finalize(self, self._worker.end, "FAILED")
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        self._step = step
+        now = int(time.time() * 1000)
+        values = ((clean(name), float(value)) for name, value in metrics.items())
+        self._worker.put([_Value(name, value, now, step) for name, value in values])
+
+    def artifact(self, name: str, path: pathlib.Path) -> None:
+        """Copies a file or the content of a folder to `name/`; waits until it is done."""
+        item = _Artifact(clean(name), pathlib.Path(path), threading.Event())
+        self._worker.put(item)
+        self._worker.wait(item.done)
+
+    def close(self) -> None:
+        """Ends the run: finished if its final evaluation is there, else killed."""
+        self._failed.detach()
+        self._worker.end("FINISHED" if self._is_finished() else "KILLED")
+
+    def _is_finished(self) -> bool:
+        file = self._workdir / run_lib.EVALUATION_FILE
+        return file.exists() and config_lib.read_json(file).get("step") == self._step
+
+
+class _Value(NamedTuple):
+    """A metric at a step; time in ms since 1970."""
+
+    name: str
+    value: float
+    time: int
+    step: int
+
+
+class _Artifact(NamedTuple):
+    """Something to copy."""
+
+    name: str
+    path: pathlib.Path
+    done: threading.Event
+
+
+class _End(NamedTuple):
+    """The last thing in the queue."""
+
+    status: str
+
+
+class _Worker:
+    """The thread, its queue, and what becomes of its failures."""
+
+    def __init__(
+        self, workdir: pathlib.Path, step: int, library: Any, period: float
+    ) -> None:
+        self._workdir = workdir
+        self._step = step
+        self._library = library
+        self._period = period
+        self._started = int(time.time() * 1000)
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._off = False
+
+    def put(self, item: list[_Value] | _Artifact | _End) -> None:
+        """Takes work; the first starts the thread."""
+        if self._off:
+            return
+        if self._thread is None:
+            # Daemon: a store that hangs must not keep the process.
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._queue.put(item)
+
+    def wait(self, done: threading.Event) -> None:
+        """Waits for work that was put, as long as there is hope."""
+        end = time.monotonic() + PATIENCE
+        while not self._off and not done.wait(0.05):
+            if time.monotonic() > end:
+                self._switch_off(f"no answer within {PATIENCE:.0f} seconds")
+
+    def end(self, status: str) -> None:
+        """Writes what is left and ends the run, if anything was ever written."""
+        if self._thread is None or self._off:
+            return
+        self.put(_End(status))
+        if threading.current_thread() is self._thread:
+            return  # The garbage collector can call from anywhere.
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self._switch_off(f"no answer within {PATIENCE:.0f} seconds")
+
+    def _work(self) -> None:
+        try:
+            library = self._library or _import()
+            session = _Session(library, self._workdir, self._step, self._started)
+            last = None
+            while not isinstance(last, _End) and not self._off:
+                values, last = self._collect()
+                session.log(values)
+                if isinstance(last, _Artifact):
+                    session.copy(last)
+            if isinstance(last, _End):
+                session.end(last.status)
+        except Exception as error:  # A tracker must not stop a run.
+            text = str(error).strip() or "no reason given"
+            self._switch_off(f"{type(error).__name__}: {text.splitlines()[0]}")
+
+    def _collect(self) -> tuple[list[_Value], _Artifact | _End | None]:
+        """The metrics of a period, or those up to the next thing that is none."""
+        values: list[_Value] = []
+        end = None
+        while True:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            try:
+                item = self._queue.get(timeout=left)
+            except queue.Empty:
+                return values, None
+            if not isinstance(item, list):
+                return values, item
+            values += item
+            end = end or time.monotonic() + self._period
+
+    def _switch_off(self, reason: str) -> None:
+        if self._off:
+            return
+        import tqdm
+
+        text = f"mvjax: warning: MLflow is off for this run, which goes on: {reason}"
+        with contextlib.suppress(OSError, ValueError):  # stderr may be closed.
+            tqdm.tqdm.write(text, file=sys.stderr)  # Keeps clear of the progress bar.
+        self._off = True
+
+
+class _Session:
+    """An open MLflow run; all that speaks to the library."""
+
+    def __init__(
+        self, library: Any, workdir: pathlib.Path, step: int, started: int
+    ) -> None:
+        self._entities = library.entities
+        self._client = _open_store(library, workdir.parent)
+        self._logged: dict[str, int] = {}  # Last step by metric, of an earlier part.
+        parameters = read_parameters(workdir)
+        run = self._find(workdir)
+        if run and step:
+            self._id = run.info.run_id
+            self._resume(run, parameters, step)
+            return
+        if run and run.info.status == "RUNNING":
+            self._client.set_terminated(run.info.run_id, "KILLED")
+        run = self._create(workdir, started)
+        self._id = run.info.run_id
+        run_lib.write_json(workdir / board.RUN_FILE, {"run_id": self._id})
+        self._log_parameters(parameters)
+
+    def _find(self, workdir: pathlib.Path) -> Any:
+        """The workdir's run, None if it has none in this store."""
+        file = workdir / board.RUN_FILE
+        if not file.exists():
+            return None
+        try:
+            run = self._client.get_run(json.loads(file.read_text())["run_id"])
+        except Exception:  # Moved or deleted; of a broken store we hear in `_create`.
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _create(self, workdir: pathlib.Path, started: int) -> Any:
+        name = clean(workdir.parent.name) or "mvjax"
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            artifacts = (workdir.parent / board.ARTIFACTS_FOLDER).as_uri()
+            try:
+                number = self._client.create_experiment(name, artifacts)
+            except Exception:  # Another process was faster, or it really fails.
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return self._client.create_run(
+            found.experiment_id if found else number,
+            start_time=started,
+            tags={"workdir": str(workdir)},
+            run_name=workdir.name,
+        )
+
+    def _resume(self, run: Any, parameters: dict[str, str], step: int) -> None:
+        """Goes on in a run; parameters cannot be changed, so changes become a tag."""
+        self._client.update_run(self._id, status="RUNNING")
+        for name in run.data.metrics:
+            history = self._client.get_metric_history(self._id, name)
+            self._logged[name] = max(value.step for value in history)
+        old = run.data.params
+        self._log_parameters({k: v for k, v in parameters.items() if k not in old})
+        changed = [f"{k}={v}" for k, v in parameters.items() if old.get(k, v) != v]
+        if changed:
+            text = ", ".join(changed)
+            self._client.set_tag(self._id, f"changed at step {step}", cut(text))
+
+    def _log_parameters(self, parameters: dict[str, str]) -> None:
+        made = [self._entities.Param(k, v) for k, v in parameters.items()]
+        for part in _split(made, PARAMETERS_A_CALL):
+            self._client.log_batch(self._id, params=part, synchronous=True)
+
+    def log(self, values: list[_Value]) -> None:
+        """Writes metrics in as few calls as MLflow allows."""
+        new = [v for v in values if v.step > self._logged.get(v.name, -1)]
+        for part in _split([self._entities.Metric(*v) for v in new], METRICS_A_CALL):
+            self._client.log_batch(self._id, metrics=part, synchronous=True)
+
+    def copy(self, item: _Artifact) -> None:
+        """Copies an artifact to where the experiment keeps them."""
+        if item.path.is_dir():
+            self._client.log_artifacts(self._id, str(item.path), item.name)
+        else:
+            self._client.log_artifact(self._id, str(item.path), item.name)
+        item.done.set()
+
+    def end(self, status: str) -> None:
+        """Ends the run with FINISHED, KILLED or FAILED."""
+        self._client.set_terminated(self._id, status)
+
+
+def _import() -> Any:
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return mlflow
+
+
+def _open_store(library: Any, folder: pathlib.Path) -> Any:
+    """A client of the folder's store, which is made if need be.
+
+    MLflow makes and updates its tables without a lock: two runs that start together, or
+    one that is killed meanwhile, would leave a store that never opens again. Hence the
+    lock, and a new store that is made elsewhere and copied in one transaction.
+    """
+    file = folder / board.STORE_FILE
+    with (folder / f".{board.STORE_FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            with tempfile.TemporaryDirectory() as empty:
+                library.MlflowClient(tracking_uri=board.store_uri(pathlib.Path(empty)))
+                _copy_store(pathlib.Path(empty) / board.STORE_FILE, file)
+        # Raises at once for a file that cannot be written; MLflow would try for minutes.
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_PATIENCE)) as store:
+            store.execute("begin immediate")
+        return library.MlflowClient(tracking_uri=board.store_uri(folder))
+
+
+def _copy_store(source: pathlib.Path, target: pathlib.Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+
+
+def read_parameters(workdir: pathlib.Path) -> dict[str, str]:
+    """The resolved config by dotted key, and some of it under the published names."""
+    config = config_lib.read_json(workdir / run_lib.CONFIG_FILE)
+    flat = dict(_flatten(config, ""))
+    flat |= {name: flat[key] for name, key in PUBLISHED.items() if key in flat}
+    return {clean(key): cut(value) for key, value in flat.items()}
+
+
+def _flatten(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flatten(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, str(value)
+
+
+def cut(text: str) -> str:
+    """The text, shortened to what MLflow takes as a value."""
+    return text if len(text) <= VALUE_LENGTH else text[: VALUE_LENGTH - 3] + "..."
+
+
+def clean(name: str) -> str:
+    """The name with what MLflow refuses in names replaced, `a+b/*` to `a-and-b/all`."""
+    name = "".join(REPLACED.get(c, c) for c in name)
+    name = re.sub(r"[^/\w.\- :]", "_", name)
+    # Names are taken for paths: no empty part, no `.` and no `..`.
+    parts = [part for part in name.split("/") if part.strip(".")]
+    return "/".join(parts)[:KEY_LENGTH].rstrip("/")
+
+
+def _split(items: list, size: int) -> Iterator[list]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

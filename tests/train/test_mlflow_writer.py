@@ -1,0 +1,461 @@
+"""The MLflow writer: complete, resumed in place, and never in the way of a run."""
+
+import contextlib
+import importlib.machinery
+import json
+import pathlib
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import jax
+import pytest
+
+from mvjax.core import config as config_lib
+from mvjax.train import board
+from mvjax.train import loop
+from mvjax.train import mlflow_writer
+from mvjax.train import run as run_lib
+from mvjax.train import writers
+
+CONFIG = str(pathlib.Path(__file__).parents[1] / "toy" / "config.py")
+
+
+def make_library() -> types.ModuleType:
+    """A stand-in for `mlflow` that keeps what it is told in `runs` and `calls`."""
+    library = types.ModuleType("mlflow")
+    library.__spec__ = importlib.machinery.ModuleSpec("mlflow", None)
+    space = types.SimpleNamespace
+
+    class Metric:
+        def __init__(self, key, value, timestamp, step):
+            self.key, self.value, self.step = key, value, step
+
+    class Param:
+        def __init__(self, key, value):
+            self.key, self.value = key, value
+
+    class MlflowClient:
+        def __init__(self, tracking_uri):
+            library.uri = tracking_uri
+
+        def get_experiment_by_name(self, name):
+            return library.experiments.get(name)
+
+        def create_experiment(self, name, artifact_location):
+            library.experiments[name] = space(experiment_id=name)
+            return name
+
+        def create_run(self, experiment_id, start_time, tags, run_name):
+            name = f"run{len(library.runs)}"
+            info = space(run_id=name, status="RUNNING", lifecycle_stage="active")
+            data = space(metrics={}, params={}, tags=tags)
+            library.runs[name] = space(info=info, data=data, name=run_name)
+            return library.runs[name]
+
+        def get_run(self, run_id):
+            return library.runs[run_id]
+
+        def get_metric_history(self, run_id, key):
+            return library.runs[run_id].data.metrics[key]
+
+        def update_run(self, run_id, status):
+            library.runs[run_id].info.status = status
+
+        def set_terminated(self, run_id, status):
+            library.runs[run_id].info.status = status
+
+        def set_tag(self, run_id, key, value):
+            library.runs[run_id].data.tags[key] = value
+
+        def log_batch(self, run_id, metrics=(), params=(), *, synchronous):
+            library.calls.append((len(metrics), len(params)))
+            library.fail(metrics)
+            for m in metrics:
+                library.runs[run_id].data.metrics.setdefault(m.key, []).append(m)
+            for p in params:
+                assert p.key not in library.runs[run_id].data.params
+                library.runs[run_id].data.params[p.key] = p.value
+
+        def log_artifact(self, run_id, path, name):
+            library.artifacts.append(("file", path, name))
+
+        def log_artifacts(self, run_id, path, name):
+            library.artifacts.append(("folder", path, name))
+
+    library.entities = space(Metric=Metric, Param=Param)
+    library.MlflowClient = MlflowClient
+    library.experiments, library.runs = {}, {}
+    library.calls, library.artifacts = [], []
+    library.fail = lambda metrics: None
+    return library
+
+
+@pytest.fixture
+def library():
+    return make_library()
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A workdir with a config in a folder `digits`."""
+    return make_workdir(tmp_path / "digits" / "stage")
+
+
+def make_workdir(path: pathlib.Path, **config) -> pathlib.Path:
+    path.mkdir(parents=True, exist_ok=True)
+    whole = {"data": {"batch_size": 16}, "optim": {"lr": 1e-3}, "freeze": [], **config}
+    run_lib.write_json(path / run_lib.CONFIG_FILE, whole)
+    return path
+
+
+def open_writer(workdir, library, step=0, period=60.0):
+    return mlflow_writer.MLflow(workdir, step, library=library, period=period)
+
+
+def finish(workdir, step):
+    run_lib.write_json(workdir / run_lib.EVALUATION_FILE, {"step": step})
+
+
+def train(workdir, *overrides):
+    config = config_lib.load(CONFIG, overrides)
+    run = run_lib.Run(config, devices=jax.devices()[:1])
+    return loop.train(run, workdir, progress=False)
+
+
+def steps(library, run, name):
+    return [m.step for m in library.runs[run].data.metrics[name]]
+
+
+def test_metrics_of_a_period_go_in_one_call(workdir, library):
+    writer = open_writer(workdir, library)
+    for step in range(1, 11):
+        writer.write(step, {"loss": 1.0 / step, "knn/acc": 0.5})
+    writer.close()
+    assert [metrics for metrics, _ in library.calls if metrics] == [20]
+    assert steps(library, "run0", "loss") == list(range(1, 11))
+
+
+def test_metrics_appear_while_the_run_goes_on(workdir, library):
+    writer = open_writer(workdir, library, period=0.01)
+    writer.write(1, {"loss": 1.0})
+    end = time.monotonic() + 20
+    while not (library.runs and library.runs["run0"].data.metrics):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    writer.close()
+
+
+def test_calls_stay_below_the_limits(tmp_path, library):
+    workdir = make_workdir(tmp_path / "w", method={f"k{i}": i for i in range(250)})
+    writer = open_writer(workdir, library)
+    writer.write(1, {f"m{i}": 0.0 for i in range(2500)})
+    writer.close()
+    assert [m for m, _ in library.calls if m] == [1000, 1000, 500]
+    assert [p for _, p in library.calls if p] == [100, 100, 55]
+
+
+def test_parameters_are_the_config_and_the_published_names(tmp_path):
+    method = {
+        "name": "x",
+        "local_mutual_loss_coeff": 1.0,
+        "global_mutual_loss_coeff": 0.5,
+        "shared_loss_coeff": 0.1,
+        "text": "t" * 9000,
+    }
+    found = mlflow_writer.read_parameters(make_workdir(tmp_path / "w", method=method))
+    assert found["optim.lr"] == found["Learning rate"] == "0.001"
+    assert found["Batch size"] == "16" and found["freeze"] == "[]"
+    assert (found["Local mutual weight"], found["L1 weight"]) == ("1.0", "0.1")
+    assert found["Global mutual weight"] == "0.5"
+    assert "Discriminator weight" not in found
+    assert len(found["method.text"]) == 6000 and found["method.text"].endswith("...")
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        ("knn/shared/accuracy", "knn/shared/accuracy"),
+        ("knn/shared+private/*/acc", "knn/shared-and-private/all/acc"),
+        ("a//b/../c/", "a/b/c"),
+        ("untrained:x é(1)", "untrained:x é_1_"),
+        ("n" * 300, "n" * 250),
+    ],
+)
+def test_names_fit_mlflow(name, cleaned):
+    assert mlflow_writer.clean(name) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "status"), [(5, "FINISHED"), (3, "KILLED"), (None, "KILLED")]
+)
+def test_status_tells_whether_the_run_came_to_its_end(
+    workdir, library, evaluated, status
+):
+    writer = open_writer(workdir, library)
+    writer.write(5, {"loss": 1.0})
+    if evaluated:
+        finish(workdir, evaluated)
+    writer.close()
+    run = library.runs["run0"]
+    assert (run.info.status, run.name) == (status, "stage")
+    assert list(library.experiments) == ["digits"]
+
+
+def test_a_writer_that_nobody_closed_has_failed(workdir, library):
+    writer = open_writer(workdir, library)
+    writer.write(1, {"loss": 1.0})
+    del writer
+    assert library.runs["run0"].info.status == "FAILED"
+    assert steps(library, "run0", "loss") == [1]
+
+
+def test_resume_goes_on_in_the_same_run(workdir, library):
+    writer = open_writer(workdir, library)
+    for step in (2, 4, 6):
+        writer.write(step, {"loss": 1.0})
+    writer.close()
+    # The last checkpoint was that of step 4, so step 6 comes again; `optim.lr` changed.
+    make_workdir(workdir, optim={"lr": 1e-4}, new=1)
+    writer = open_writer(workdir, library, step=4)
+    for step in (6, 8):
+        writer.write(step, {"loss": 1.0, "late": 0.0})
+    finish(workdir, 8)
+    writer.close()
+    assert list(library.runs) == ["run0"]
+    assert steps(library, "run0", "loss") == [2, 4, 6, 8]
+    assert steps(library, "run0", "late") == [6, 8]
+    run = library.runs["run0"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optim.lr"] == "0.001" and run.data.params["new"] == "1"
+    assert "optim.lr=0.0001" in run.data.tags["changed at step 4"]
+
+
+def test_a_start_from_scratch_is_a_new_run(workdir, library):
+    for _ in range(2):
+        writer = open_writer(workdir, library)
+        writer.write(2, {"loss": 1.0})
+        writer.close()
+    assert list(library.runs) == ["run0", "run1"]
+    assert json.loads((workdir / board.RUN_FILE).read_text()) == {"run_id": "run1"}
+
+
+@pytest.mark.parametrize("lost", ["gone", "deleted"])
+def test_a_run_that_the_store_lost_is_begun_anew(workdir, library, lost):
+    writer = open_writer(workdir, library)
+    writer.write(2, {"loss": 1.0})
+    writer.close()
+    library.runs["run0"].info.lifecycle_stage = "deleted"
+    if lost == "gone":
+        (workdir / board.RUN_FILE).write_text('{"run_id": "unknown"}')
+    writer = open_writer(workdir, library, step=2)
+    writer.write(4, {"loss": 1.0})
+    writer.close()
+    assert steps(library, "run1", "loss") == [4]
+
+
+def test_nothing_is_opened_before_there_are_metrics(workdir, library):
+    open_writer(workdir, library, step=7).close()
+    assert not library.runs and not (workdir / board.RUN_FILE).exists()
+
+
+def test_artifacts_are_copied_before_the_call_returns(workdir, library, tmp_path):
+    writer = open_writer(workdir, library)
+    writer.artifact("ex_encoder", tmp_path)
+    file = tmp_path / "state_dict.pth"
+    file.write_bytes(b"x")
+    writer.artifact("sh_encoder_x", file)
+    assert library.artifacts == [
+        ("folder", str(tmp_path), "ex_encoder"),
+        ("file", str(file), "sh_encoder_x"),
+    ]
+    writer.close()
+
+
+def warnings(capsys) -> list[str]:
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "mvjax: warning: MLflow is off" in line]
+
+
+def test_a_failing_store_costs_one_warning(workdir, library, capsys, tmp_path):
+    def fail(metrics):
+        if metrics:
+            raise OSError("database is locked\nlong story")
+
+    library.fail = fail
+    writer = open_writer(workdir, library, period=0.0)
+    for step in range(1, 20):
+        writer.write(step, {"loss": 1.0})
+        time.sleep(0.005)
+    writer.artifact("encoder", tmp_path)
+    writer.close()
+    (line,) = warnings(capsys)
+    assert line.endswith("OSError: database is locked")
+    assert sum(1 for metrics, _ in library.calls if metrics) == 1
+
+
+def test_a_library_that_cannot_be_imported_costs_one_warning(
+    workdir, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    writer = mlflow_writer.MLflow(workdir, 0)
+    writer.write(1, {"loss": 1.0})
+    writer.close()
+    (line,) = warnings(capsys)
+    assert "mlflow" in line
+
+
+def test_a_store_that_hangs_holds_nobody(workdir, library, capsys, monkeypatch):
+    monkeypatch.setattr(mlflow_writer, "PATIENCE", 0.2)
+    free = threading.Event()
+    library.fail = lambda metrics: free.wait(30)
+    writer = open_writer(workdir, library)
+    start = time.monotonic()
+    writer.write(1, {"loss": 1.0})
+    writer.artifact("encoder", workdir)
+    writer.close()
+    assert time.monotonic() - start < 10
+    assert len(warnings(capsys)) == 1
+    free.set()
+
+
+def test_training_uses_it_when_it_is_installed(tmp_path, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    train(tmp_path / "toy", "epochs=1")
+    train(tmp_path / "toy", "epochs=2")
+    (run,) = library.runs.values()
+    assert run.info.status == "FINISHED"
+    assert steps(library, "run0", "loss") == [2, 3, 4, 6]
+    assert steps(library, "run0", "knn/shared/accuracy") == [3, 6]
+    assert run.data.params["Batch size"] == "16"
+    assert run.data.tags["changed at step 3"] == "epochs=2"
+
+
+def test_training_goes_on_without_the_store(tmp_path, library, monkeypatch, capsys):
+    def fail(metrics):
+        raise RuntimeError("disk full")
+
+    library.fail = fail
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    train(tmp_path / "toy", "epochs=1")
+    assert (tmp_path / "toy" / "evaluation.json").is_file()
+    assert [m["step"] for m in writers.read_lines(tmp_path / "toy/metrics.jsonl")]
+    assert len(warnings(capsys)) == 1
+
+
+def test_a_run_that_breaks_has_failed(tmp_path, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    with pytest.raises(Exception, match="not finite"):
+        train(tmp_path / "toy", "epochs=2", "method.break_at=3")
+    monkeypatch.setattr(sys, "last_traceback", None, raising=False)
+    end = time.monotonic() + 20
+    while library.runs["run0"].info.status == "RUNNING" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert library.runs["run0"].info.status == "FAILED"
+
+
+def test_a_real_store_holds_everything(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    workdir = tmp_path / "my runs" / "toy"
+    train(workdir, "epochs=1")
+    first = json.loads((workdir / board.RUN_FILE).read_text())
+    train(workdir, "epochs=2")
+    assert json.loads((workdir / board.RUN_FILE).read_text()) == first
+    client = mlflow.MlflowClient(board.store_uri(board.find_store(workdir)))
+    experiment = client.get_experiment_by_name("my runs")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "toy")
+    assert run.data.params["optim.lr"] == run.data.params["Learning rate"] == "0.01"
+    assert run.data.tags["changed at step 3"] == "epochs=2"
+    lines = writers.read_lines(workdir / "metrics.jsonl")
+    for name in ("loss", "knn/shared/accuracy", "epoch"):
+        kept = {line["step"]: line[name] for line in lines if name in line}
+        history = client.get_metric_history(run.info.run_id, name)
+        assert {m.step: m.value for m in history} == kept
+        assert len(history) == len(kept)
+
+
+def test_a_real_store_takes_odd_values_names_and_artifacts(workdir, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    make_workdir(workdir, method={f"k{i}": "t" * 7000 for i in range(120)})
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "state_dict.pth").write_bytes(b"weights")
+    writer = mlflow_writer.MLflow(workdir, 0)
+    writer.write(1, {"a+b/*": float("nan"), "untrained:x": float("inf"), "y": -1.0})
+    writer.write(2, {f"m/{i}": i for i in range(1100)})
+    writer.artifact("ex_encoder", tmp_path / "encoder")
+    writer.artifact("sh_encoder_x", tmp_path / "encoder" / "state_dict.pth")
+    writer.close()
+    client = mlflow.MlflowClient(board.store_uri(workdir.parent))
+    run_id = json.loads((workdir / board.RUN_FILE).read_text())["run_id"]
+    run = client.get_run(run_id)
+    assert run.info.status == "KILLED"
+    assert len(run.data.metrics) == 1103 and run.data.metrics["a-and-b/all"] != 0
+    assert len(run.data.params["method.k119"]) == 6000
+    for name in ("ex_encoder", "sh_encoder_x"):
+        (file,) = client.list_artifacts(run_id, name)
+        assert file.path == f"{name}/state_dict.pth"
+    copies = (workdir.parent / board.ARTIFACTS_FOLDER).rglob("state_dict.pth")
+    assert [copy.read_bytes() for copy in copies] == [b"weights"] * 2
+
+
+@pytest.mark.parametrize("damage", ["broken", "folder", "locked"])
+def test_a_store_that_cannot_be_written_costs_one_warning(
+    workdir, library, capsys, monkeypatch, damage
+):
+    monkeypatch.setattr(mlflow_writer, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(mlflow_writer, "PATIENCE", 10.0)  # It is not needed.
+    store = workdir.parent / board.STORE_FILE
+    if damage == "broken":
+        store.write_bytes(b"no database at all" * 100)
+    elif damage == "folder":
+        store.mkdir()
+    other = sqlite3.connect(store if damage == "locked" else ":memory:")
+    with contextlib.closing(other):
+        other.execute("begin exclusive")
+        writer = open_writer(workdir, library)
+        writer.write(1, {"loss": 1.0})
+        writer.close()
+    (line,) = warnings(capsys)
+    assert "Error: " in line and "no answer" not in line
+    assert not library.runs
+
+
+@pytest.mark.slow
+def test_runs_that_start_together_share_a_real_store(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    code = (
+        "import pathlib, sys\n"
+        "from mvjax.train import mlflow_writer\n"
+        "writer = mlflow_writer.MLflow(pathlib.Path(sys.argv[1]), 0)\n"
+        "writer.write(1, {'loss': 1.0})\n"
+        "writer.close()\n"
+    )
+    names = ["r0", "r1", "r2"]
+    together = [
+        subprocess.Popen([sys.executable, "-c", code, make_workdir(tmp_path / name)])
+        for name in names
+    ]
+    assert [process.wait(300) for process in together] == [0, 0, 0]
+    client = mlflow.MlflowClient(board.store_uri(tmp_path))
+    experiment = client.get_experiment_by_name(tmp_path.name)
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == names
+    assert all(run.data.metrics == {"loss": 1.0} for run in runs)
+
+
+@pytest.mark.slow
+def test_a_real_store_that_breaks_later_costs_one_warning(workdir, capsys):
+    pytest.importorskip("mlflow")
+    writer = mlflow_writer.MLflow(workdir, 0, period=0.01)
+    writer.write(1, {"loss": 1.0})
+    writer.artifact("config", workdir / run_lib.CONFIG_FILE)  # Now it is open.
+    store = workdir.parent / board.STORE_FILE
+    with contextlib.closing(sqlite3.connect(store)) as other:
+        other.execute("begin exclusive")
+        writer.write(2, {"loss": 1.0})
+        writer.close()
+    assert len(warnings(capsys)) == 1
