@@ -5,7 +5,7 @@ the machine's peak forwards, but two cases are 10 to 1000 times slower than they
 
 - The weight gradient becomes a convolution whose kernel is as large as the image.
   `_kernel_gradient` computes it as a matrix product instead.
-- Maps of a few pixels and 1x1 kernels, in both directions: `_matmul_conv2d`.
+- Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
 differentiation does not pass through the first case (on CPU, stride 1).
@@ -79,11 +79,17 @@ def conv2d(
     padding = tuple((low, high) for low, high in padding)
     if jax.default_backend() != "cpu":
         return _lax_conv2d(x, kernel, strides, padding)
-    if min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1):
+    small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
+    if small or x.dtype == jnp.float64:
         return _matmul_conv2d(x, kernel, strides, padding)
     if strides == (1, 1):
         return _stride1_conv2d(x, kernel, padding)
     return _lax_conv2d(x, kernel, strides, padding)
+
+
+def _wide(x: jax.Array) -> Any:
+    """Type in which sums are taken."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _lax_conv2d(
@@ -115,7 +121,7 @@ def _matmul_conv2d(
     y = jnp.dot(
         patches.reshape(-1, kh * kw * channels),
         kernel.reshape(-1, features),
-        preferred_element_type=jnp.float32,
+        preferred_element_type=_wide(x),
     )
     return y.reshape(x.shape[0], height, width, features).astype(x.dtype)
 
@@ -162,7 +168,7 @@ def _kernel_gradient(
       padding: As in `conv2d`.
 
     Returns:
-      `[kh, kw, C, D]`, float32.
+      `[kh, kw, C, D]`, float32 or wider.
     """
     kh, kw = size
     batch, height, _, channels = x.shape
@@ -181,7 +187,7 @@ def _kernel_gradient(
         x.reshape(-1, kw * channels),
         dy.reshape(-1, kh * features),
         (((0,), (0,)), ((), ())),
-        preferred_element_type=jnp.float32,
+        preferred_element_type=_wide(x),
     )  # [kw C, kh D]
     gradient = gradient.reshape(kw, channels, kh, features)
     return jnp.transpose(gradient, (2, 0, 1, 3))[::-1]
