@@ -16,9 +16,7 @@ from tests import golden_data
 MAP = (4, 4, 256)
 
 
-def assert_near(
-    actual: Any, expected: Any, rtol: float, atol: float, name: str
-) -> None:
+def assert_near(actual: Any, expected: Any, rtol: float, atol: Any, name: str) -> None:
     """Asserts `|a - b| <= atol + rtol * |b|` and prints the share that is used."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"{name}: {actual.shape} {expected.shape}"

@@ -315,36 +315,53 @@ def check_trajectory(case: golden_data.Case) -> None:
 def check_end_to_end(case: golden_data.Case) -> None:
     """Colours of the released loader, metrics of two epochs, the encoders it stores."""
     stage = case.meta["kind"].partition("_")[0]
-    config, image = case.config, case.inputs["image"][..., None]
-    count, size = config["n"], config["batch"]
+    config, count = case.config, case.config["n"]
     background, foreground = colours.draw(
         config["epochs"] * count, split="train", seed=config["color_seed"], rng="python"
     )
     drawn = np.stack([background, foreground], axis=1).reshape(config["epochs"], -1, 2)
     np.testing.assert_array_equal(drawn, case.outputs["colors"])
-    trainer, metrics = Trainer(case, stage, "float32"), []
-    for epoch, first in itertools.product(
-        range(config["epochs"]), range(0, count, size)
-    ):
-        rows = slice(first, min(first + size, count))  # The last batch is smaller.
-        bg, fg = drawn[epoch, rows].T
-        views = {
-            "x": colouring.colour_background(image[rows], bg),
-            "y": colouring.colour_foreground(image[rows], fg),
-        }
-        batch = make_batch(views, case.inputs["digit"][rows], bg, fg)
-        metrics.append(trainer.run(batch))
+    metrics, weights = _run_epochs(case, stage, drawn, "float32")
+    with jax.enable_x64():
+        _, exact = _run_epochs(case, stage, drawn, "float64")
     for i, expected in enumerate(case.outputs["metrics"]):
         for name, value in zip(config["metric_names"], expected, strict=True):
-            exact = name.endswith("accuracy") and i < 2
+            early = name.endswith("accuracy") and i < 2
             rtol, atol = (1e-5, 1e-6) if i < 2 else (1e-3, 1e-6)
             if name.endswith("accuracy"):
-                rtol, atol = (0, 1e-7) if exact else (1e-3, 1e-6)
+                rtol, atol = (0, 1e-7) if early else (1e-3, 1e-6)
             models.assert_near(metrics[i][name], value, rtol, atol, f"{name}, step {i}")
-    _check_artifacts(case, trainer.weights())
+    _check_artifacts(case, weights, exact)
 
 
-def _check_artifacts(case: golden_data.Case, weights: dict[str, np.ndarray]) -> None:
+def _run_epochs(
+    case: golden_data.Case, stage: str, drawn: np.ndarray, dtype: str
+) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
+    """Metrics of every step and the last weights; `drawn` are colours `[epoch, N, 2]`."""
+    count, size = case.config["n"], case.config["batch"]
+    image = case.inputs["image"][..., None]
+    trainer, metrics = Trainer(case, stage, dtype), []
+    for colour, first in itertools.product(drawn, range(0, count, size)):
+        rows = slice(first, min(first + size, count))  # The last batch is smaller.
+        bg, fg = colour[rows].T
+        x = colouring.colour_background(image[rows], bg)
+        y = colouring.colour_foreground(image[rows], fg)
+        views = {"x": np.asarray(x, dtype), "y": np.asarray(y, dtype)}
+        batch = make_batch(views, case.inputs["digit"][rows], bg, fg)
+        metrics.append(trainer.run(batch))
+    return metrics, trainer.weights()
+
+
+def _check_artifacts(
+    case: golden_data.Case,
+    weights: dict[str, np.ndarray],
+    exact: dict[str, np.ndarray],
+) -> None:
+    """Compares the stored encoders.
+
+    The recording's own rounding, its distance from the same run in float64 (`exact`), is
+    allowed beside the tolerance of the statistics: it reaches 2.6 times that.
+    """
     names = {
         "sh_encoder_x": "sh_enc_x",
         "sh_encoder_y": "sh_enc_y",
@@ -358,7 +375,8 @@ def _check_artifacts(case: golden_data.Case, weights: dict[str, np.ndarray]) -> 
         leaf = "bn3.num_batches_tracked" if leaf == "num_batches_tracked" else leaf
         found = weights[f"{names[name]}.{leaf}"]
         if "running" in leaf or "tracked" in leaf:
-            models.assert_near(found, expected, 0, 2e-3, key)
+            own = np.abs(expected - exact[f"{names[name]}.{leaf}"])
+            models.assert_near(found, expected, 0, 2e-3 + own, key)
             continue
         found = found.astype(np.float64)
         models.assert_near(np.abs(found).sum(), expected[1], 1e-3, 0, key)
