@@ -70,7 +70,7 @@ class Evaluator:
         """Returns `<expression>/<factor>/<score>`, scores being probes and `chance`.
 
         With `baseline`, also the same below `untrained:<expression>`; with `wanted`,
-        `disentanglement` and its value without training.
+        `all codes/disentanglement` and its value without training.
 
         Raises:
           UserError: Unknown probe, feature, factor or wanted pair; a factor that has one
@@ -95,7 +95,7 @@ class Evaluator:
             pairs = [(e, f) for e in learned for f in factors]
             for prefix in ("", features_lib.UNTRAINED) if self.baseline else ("",):
                 score = self._disentanglement(result, prefix, pairs)
-                result[f"{prefix}disentanglement"] = score
+                result[f"{prefix}all codes/disentanglement"] = score
         return result
 
     def _check_wanted(self, pairs: list[str]) -> None:

@@ -12,6 +12,8 @@ _STD = "_std"
 # Errors; all other metrics are better when they are larger. An error belongs to one
 # target, so it is compared with that of the baseline for the same target only.
 LOWER_IS_BETTER = frozenset({"mse", "mae", "nll", "loss", "error"})
+# What others are measured against; there is no best one.
+REFERENCES = frozenset({"chance"})
 
 
 class Cell(NamedTuple):
@@ -86,7 +88,7 @@ def _best(
         for key, other in places.items()
         if _contest(other) == _contest(place) and math.isfinite(means[key])
     ]
-    if len(values) < 2:
+    if len(values) < 2 or place[1] in REFERENCES:
         return None
     choose = min if place[1] in LOWER_IS_BETTER else max
     return number(choose(values), place[1])

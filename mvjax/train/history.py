@@ -11,6 +11,7 @@ from mvjax.core import errors
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import page
 from mvjax.report import plots
+from mvjax.report import retrieval
 from mvjax.train import chain
 from mvjax.train import loop
 from mvjax.train import run as run_lib
@@ -59,7 +60,7 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
         summary=summary,
         history=_history(workdir),
         metrics=evaluation["results"],
-        pictures=_pictures(run, variables),
+        pictures=_matrices(run, evaluation["results"]) | _pictures(run, variables),
         config=json.dumps(run.config.to_dict(), indent=2),
         environment=about.get("environment", {}),
         data=data,
@@ -76,6 +77,19 @@ def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
                 steps.append(line["step"])
                 values.append(value)
     return {k: v for k, v in history.items() if len(v[0]) > 1}
+
+
+def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
+    """Heat maps of leakage evaluators, by caption."""
+    figures = {}
+    for label, scores in results.items():
+        matrix = retrieval.read_matrix(scores)
+        if matrix:
+            wanted = run.config.evals[label].get("wanted", ())
+            figures[f"Leakage matrix ({label}): accuracy, chance, untrained"] = (
+                retrieval.leakage_matrix(matrix, wanted=wanted)
+            )
+    return figures
 
 
 def _pictures(run: run_lib.Run, variables: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_each_code_tells_what_it_holds_and_nothing_else(known):
         assert result[f"private/a/colour/{probe}"] == 1.0
         assert result[f"shared/colour/{probe}"] < 0.6
         assert result[f"private/a/shape/{probe}"] < 0.6
-    assert 0.8 < result["disentanglement"] <= 1.3
+    assert 0.8 < result["all codes/disentanglement"] <= 1.3
     assert all(type(value) is float for value in result.values())
 
 
@@ -116,7 +116,7 @@ def test_untrained_codes_without_information_are_at_chance(known):
         if cell.startswith("untrained:"):
             assert chance == result[f"{cell.removeprefix('untrained:')}/chance"]
             assert result[f"{cell}/logistic"] == chance
-    assert result["untrained:disentanglement"] == pytest.approx(0, abs=1e-12)
+    assert result["untrained:all codes/disentanglement"] == pytest.approx(0, abs=1e-12)
 
 
 def test_keys_are_codes_factors_and_scores(known):
@@ -144,14 +144,16 @@ def test_score_is_wanted_minus_unwanted_above_chance_by_the_first_probe(known):
 
     wanted = (value("shared/shape") + value("private/a/colour")) / 2
     unwanted = (value("shared/colour") + value("private/a/shape")) / 2
-    assert result["disentanglement"] == pytest.approx(wanted - unwanted, abs=1e-12)
+    assert result["all codes/disentanglement"] == pytest.approx(
+        wanted - unwanted, abs=1e-12
+    )
     assert not any(key.startswith("untrained:") for key in result)
 
 
 def test_a_code_that_holds_everything_scores_less(known):
     # Its unwanted factor is as plain as its wanted one.
     result = leakage.Evaluator(("both",), wanted=("both:shape",)).run(known)
-    assert result["disentanglement"] == pytest.approx(0, abs=1e-12)
+    assert result["all codes/disentanglement"] == pytest.approx(0, abs=1e-12)
 
 
 def test_codes_that_owe_nothing_to_training_do_not_count(known):

@@ -13,7 +13,7 @@ SCORES = {
     "private/x/digit/chance": 0.1,
     "untrained:shared/x/digit/logistic": 0.74,
     "untrained:shared/x/digit/chance": 0.1,
-    "disentanglement": 0.6,
+    "all codes/disentanglement": 0.6,
 }
 
 
