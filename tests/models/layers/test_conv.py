@@ -92,8 +92,9 @@ def test_bfloat16_stays_near_float32(name):
 
 
 def test_chunks_are_used_and_divide_the_batch():
-    assert conv._count_chunks(6, 6 * 2**18) == 6  # Nothing fits: one image a chunk.
-    assert conv._count_chunks(6, 2**19) == 3
+    size = conv.CHUNK_BYTES
+    assert conv._count_chunks(6, 2 * size) == 6  # Nothing fits: one image a chunk.
+    assert conv._count_chunks(6, size // 2) == 3
     assert conv._count_chunks(6, 1) == 1
     assert conv._count_chunks(0, 2**30) == 1
     batch, height, width, channels, features, *_ = CASES["several chunks"]
