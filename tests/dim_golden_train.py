@@ -322,8 +322,10 @@ def check_end_to_end(case: golden_data.Case) -> None:
     drawn = np.stack([background, foreground], axis=1).reshape(config["epochs"], -1, 2)
     np.testing.assert_array_equal(drawn, case.outputs["colors"])
     metrics, weights = _run_epochs(case, stage, drawn, "float32")
-    with jax.enable_x64():
-        _, exact = _run_epochs(case, stage, drawn, "float64")
+    exact = None
+    if stage == "edim":
+        with jax.enable_x64():
+            _, exact = _run_epochs(case, stage, drawn, "float64")
     for i, expected in enumerate(case.outputs["metrics"]):
         for name, value in zip(config["metric_names"], expected, strict=True):
             early = name.endswith("accuracy") and i < 2
@@ -355,12 +357,12 @@ def _run_epochs(
 def _check_artifacts(
     case: golden_data.Case,
     weights: dict[str, np.ndarray],
-    exact: dict[str, np.ndarray],
+    exact: dict[str, np.ndarray] | None,
 ) -> None:
     """Compares the stored encoders.
 
-    The recording's own rounding, its distance from the same run in float64 (`exact`), is
-    allowed beside the tolerance of the statistics: it reaches 2.6 times that.
+    Of EDIM the recording's own rounding, its distance from the same run in float64
+    (`exact`), is allowed beside the tolerance of the statistics: it reaches 2.6 times that.
     """
     names = {
         "sh_encoder_x": "sh_enc_x",
@@ -375,7 +377,9 @@ def _check_artifacts(
         leaf = "bn3.num_batches_tracked" if leaf == "num_batches_tracked" else leaf
         found = weights[f"{names[name]}.{leaf}"]
         if "running" in leaf or "tracked" in leaf:
-            own = np.abs(expected - exact[f"{names[name]}.{leaf}"])
+            own = 0.0
+            if exact is not None:
+                own = np.abs(expected - exact[f"{names[name]}.{leaf}"])
             models.assert_near(found, expected, 0, 2e-3 + own, key)
             continue
         found = found.astype(np.float64)

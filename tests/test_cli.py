@@ -183,6 +183,13 @@ def test_show_needs_no_data(capsys, tmp_path, monkeypatch):
     assert "3,794,936" in out.replace("total", "")
 
 
+def test_show_compiles_the_step(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert run("show", "--config=configs/dim/sdim.py:debug") == 0
+    out = capsys.readouterr().out
+    assert "FLOPs" in out and "MiB" in out
+
+
 def test_data_check_of_the_bundled_digits(capsys):
     assert (
         run("data", "check", "--config=configs/mrdd/consistency.py:dataset=digits") == 0

@@ -297,3 +297,31 @@ def test_an_image_too_small_for_the_encoder_is_refused():
     method = sdim.Method(**{**SMALL, "image_shapes": ((12, 12, 3),) * 2})
     with pytest.raises(errors.UserError, match="too small"):
         method.check(spec)
+
+
+@pytest.mark.parametrize("kind", [sdim.Method, edim.Method])
+def test_eight_devices_give_the_loss_and_gradients_of_one(kind):
+    # Negatives, batch norm and means are of the global batch.
+    assert jax.device_count() == 8
+    batch = make_batch({"x": (18, 18, 3), "y": (18, 18, 3)}, size=16)
+    method = kind(probes=(("p", "label", "x", 3),), **SMALL)
+    variables = method.init(KEY, batch)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=auto)
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    spread = jax.device_put(batch, rows)
+
+    @jax.jit
+    def gradient(params, batch):
+        def loss(params):
+            return method.loss({**variables, "params": params}, batch, KEY)[0]
+
+        return jax.value_and_grad(loss)(params)
+
+    one, one_grads = gradient(variables["params"], batch)
+    eight, eight_grads = gradient(variables["params"], spread)
+    np.testing.assert_allclose(one, eight, rtol=1e-5)
+    for a, b in zip(
+        jax.tree.leaves(one_grads), jax.tree.leaves(eight_grads), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4 * np.abs(a).max() + 1e-7)
