@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mvjax.core import errors
+
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
 # "present": {name: [B]} for samples that lack a view and "factors": {name: [B]}, classes
 # of what else is known to vary, -1 where unknown. Inside a training step also the
@@ -73,3 +75,12 @@ class Method:
     def torch_tables(self) -> dict[str, list[Any]]:
         """Tables of `torch_map.Leaf`, one for each published kind of file."""
         return {}
+
+
+def check_choices(fields: Method, **choices: tuple[str, ...]) -> None:
+    """Raises `UserError` for a field of a method that is none of its choices."""
+    for name, allowed in choices.items():
+        if getattr(fields, name) not in allowed:
+            raise errors.unknown(
+                f"config.method.{name}", getattr(fields, name), allowed
+            )

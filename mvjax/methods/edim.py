@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
-from mvjax.core import errors
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import adversarial
@@ -64,14 +63,7 @@ class Method(sdim.Base):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        for name, allowed in (
-            ("independence", INDEPENDENCE),
-            ("adversarial", ADVERSARIAL),
-        ):
-            if getattr(self, name) not in allowed:
-                raise errors.unknown(
-                    f"config.method.{name}", getattr(self, name), allowed
-                )
+        method.check_choices(self, independence=INDEPENDENCE, adversarial=ADVERSARIAL)
 
     @property
     def updates(self) -> tuple[method.Update, ...]:

@@ -87,11 +87,7 @@ def check_choices(fields: method.Method, **choices: tuple[str, ...]) -> None:
     widths = {k: v for k, v in vars(fields).items() if k.endswith("hidden")}
     widths.pop("estimator_hidden", None)
     choices |= {"norm": ("batch", "group"), "dtype": ("float32", "bfloat16")}
-    for name, allowed in choices.items():
-        if getattr(fields, name) not in allowed:
-            raise errors.unknown(
-                f"config.method.{name}", getattr(fields, name), allowed
-            )
+    method.check_choices(fields, **choices)
     for name, width in widths.items():
         if fields.norm == "group" and width % 32:
             raise errors.UserError(

@@ -104,18 +104,14 @@ class Base(method.Method):
         }
 
     def check(self, spec: Any) -> None:
-        choices = dict(
+        method.check_choices(
+            self,
             colours=COLOURS,
             bound=BOUNDS,
             negatives=dim.NEGATIVES,
             classifier_loss=CLASSIFIER_LOSSES,
             dtype=("float32", "bfloat16"),
         )
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise errors.unknown(
-                    f"config.method.{name}", getattr(self, name), allowed
-                )
         self._check_views(spec)
         for name, factor, view, classes in self.probes:
             known = {"label": spec.classes or 0, **spec.factors}
@@ -173,29 +169,21 @@ class Base(method.Method):
         held = batch["views"]
         if self.colours == "none" or all(name in held for name in self.views):
             return {name: image_ops.to_float(held[name]) for name in self.views}
-        factors = batch["factors"]
-        background, foreground = factors["color_bg"], factors["color_fg"]
-        if self._redraws(batch):
-            background, foreground = colouring.draw(
-                self.color_seed, batch["epoch"], batch["index"]
-            )
-        first = colouring.colour_background(held["digit"], background)
+        factors = self.factors(batch)
+        first = colouring.colour_background(held["digit"], factors["color_bg"])
         partner = held.get("partner", held["digit"])
-        second = colouring.colour_foreground(partner, foreground)
+        second = colouring.colour_foreground(partner, factors["color_fg"])
         return dict(zip(self.views, (first, second), strict=True))
 
-    def _redraws(self, batch: method.Batch) -> bool:
+    def factors(self, batch: method.Batch) -> Arrays:
+        """Classes `[B]` by factor, and of `label`, with the colours that are shown."""
+        found = {**batch.get("factors", {}), "label": batch["label"]}
         coloured = self.colours == "mnist" and "digit" in batch["views"]
-        return coloured and self.redraw and "epoch" in batch
-
-    def targets(self, batch: method.Batch, factor: str) -> jax.Array:
-        """Classes `[B]` of a factor in this batch, with the colours that it shows."""
-        if factor == "label":
-            return batch["label"]
-        if factor in ("color_bg", "color_fg") and self._redraws(batch):
-            colours = colouring.draw(self.color_seed, batch["epoch"], batch["index"])
-            return colours[factor == "color_fg"]
-        return batch["factors"][factor]
+        if coloured and self.redraw and "epoch" in batch:
+            found["color_bg"], found["color_fg"] = colouring.draw(
+                self.color_seed, batch["epoch"], batch["index"]
+            )
+        return found
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         # Shapes only: the modules run on placeholders, the numbers come from NumPy.
@@ -312,10 +300,11 @@ class Base(method.Method):
     ) -> tuple[jax.Array, Arrays, dict]:
         """Summed loss of the classifiers on detached codes, their metrics, statistics."""
         total, metrics, stats = jnp.zeros(()), {}, {}
+        factors = self.factors(batch)
         for name, factor, view, _ in self.probes:
             code = jax.lax.stop_gradient(codes[view])
             logits, moved = self.apply(variables, f"probe_{name}", code, train=True)
-            labels = self.targets(batch, factor)
+            labels = factors[factor]
             criterion = classification.cross_entropy
             if self.classifier_loss == "double_softmax":
                 criterion = classification.double_softmax

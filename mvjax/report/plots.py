@@ -34,7 +34,7 @@ def curves(
     """
     columns = min(3, max(1, len(history)))
     rows = max(1, -(-len(history) // columns))
-    figure = _figure(1.75 * rows + 0.15)
+    figure = make_figure(1.75 * rows + 0.15)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels[len(history) :]:
         panel.set_axis_off()
@@ -49,7 +49,7 @@ def learning_rate(
     steps: Sequence[float], values: Sequence[float], *, title: str = "learning rate"
 ) -> "Figure":
     """The learning rate over the steps, `[T]` each."""
-    figure = _figure(2.2)
+    figure = make_figure(2.2)
     panel = figure.subplots()
     panel.plot(np.asarray(steps), np.asarray(values), color=ACCENT, linewidth=1.4)
     _tidy(panel)
@@ -79,7 +79,9 @@ def reconstructions(
         shown = min(len(inputs[view]), MOST_IMAGES)
         wide = width * min(1.0, shown / 8)
         sizes[view] = (wide, wide * row.shape[0] / row.shape[1])
-    figure = _figure(sum(high + 0.12 for _, high in sizes.values()) + 0.02, layout=None)
+    figure = make_figure(
+        sum(high + 0.12 for _, high in sizes.values()) + 0.02, layout=None
+    )
     top = 0.07
     for view, row in rows.items():
         wide, high = sizes[view]
@@ -115,7 +117,7 @@ def scatter(
     points, way = _plane(np.asarray(codes, np.float32).reshape(len(codes), -1))
     labels = np.asarray(labels)
     classes = [int(k) for k in np.unique(labels) if k >= 0]
-    figure = _figure(5.4)
+    figure = make_figure(5.4)
     panel = figure.subplots()
     size = float(np.clip(9000 / max(1, len(points)), 5, 30))
     style = {"s": size, "linewidths": 0, "alpha": 0.8}
@@ -161,7 +163,7 @@ def comparison(
         for name, table in built.items()
         for i in range(0, len(table.columns), 4)
     ]
-    figure = _figure(
+    figure = make_figure(
         sum(0.23 * len(table.rows) + 0.62 for _, table, _ in bands) + 0.02, layout=None
     )
     left = _label_width([row for _, table, _ in bands for row in table.rows], 7.5)
@@ -186,7 +188,7 @@ def comparison(
     return figure
 
 
-def _figure(height: float, *, layout: str | None = "constrained") -> "Figure":
+def make_figure(height: float, *, layout: str | None = "constrained") -> "Figure":
     """An empty figure of the common width, height in inches, with a white ground."""
     from matplotlib import figure as figure_lib
     from matplotlib.backends import backend_agg

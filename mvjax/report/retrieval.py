@@ -95,7 +95,7 @@ def leakage_matrix(
     left = min(plots.WIDTH / 2, 0.15 + max(map(len, codes)) * 8 * 0.62 / 72)
     wide = min(1.25, (plots.WIDTH - left - 0.05) / len(factors))
     top, high = (0.6 if title else 0.35), _CELL * len(codes)
-    figure = _figure(top + high + 0.05)
+    figure = plots.make_figure(top + high + 0.05, layout=None)
     height = figure.get_figheight()
     panel = figure.add_axes(
         (
@@ -196,7 +196,7 @@ def neighbours(
     columns = agrees.shape[1] + 1
     wide = min(plots.WIDTH - left - 0.05, 0.75 * columns)  # Few are not blown up.
     high = wide * canvas.shape[0] / canvas.shape[1]
-    figure = _figure(high + 0.6)
+    figure = plots.make_figure(high + 0.6, layout=None)
     height = figure.get_figheight()
     panel = figure.add_axes(
         (left / plots.WIDTH, 0.05 / height, wide / plots.WIDTH, high / height)
@@ -230,16 +230,6 @@ def _shown(images: np.ndarray) -> np.ndarray:
     if images.shape[3] != 3:
         images = images.mean(axis=3, keepdims=True).repeat(3, axis=3)
     return images
-
-
-def _figure(height: float) -> "Figure":
-    """An empty figure of the common width, height in inches, with a white ground."""
-    from matplotlib import figure as figure_lib
-    from matplotlib.backends import backend_agg
-
-    figure = figure_lib.Figure(figsize=(plots.WIDTH, height), facecolor="white")
-    backend_agg.FigureCanvasAgg(figure)
-    return figure
 
 
 def _frame(column: int, row: int) -> "Rectangle":

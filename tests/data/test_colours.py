@@ -8,6 +8,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.data import colours
 from mvjax.data.sources import coloured_digits
 from mvjax.data.sources import npz
+from mvjax.ops import colouring
 
 
 def test_digits_are_enlarged_real_digits_with_two_colours():
@@ -46,6 +47,10 @@ def test_partners_are_others_of_the_class():
     batch = source.gather(np.arange(100))
     assert set(batch["views"]) == {"digit", "partner"}
     assert np.any(batch["views"]["digit"] != batch["views"]["partner"])
+
+
+def test_there_are_as_many_colours_as_the_device_knows():
+    assert colours.COLOURS == colouring.COLOURS
 
 
 def test_unknown_options_are_refused():

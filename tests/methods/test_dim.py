@@ -262,7 +262,7 @@ def test_training_redraws_what_evaluation_keeps():
     np.testing.assert_array_equal(
         drawn["y"],
         colouring.colour_foreground(
-            batch["views"]["digit"], method.targets(training, "color_fg")
+            batch["views"]["digit"], method.factors(training)["color_fg"]
         ),
     )
     kept = dataclasses.replace(method, redraw=False).inputs(training)
