@@ -9,9 +9,10 @@ import jax
 from mvjax.core import errors
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
-# "present": {name: [B]} for samples that lack a view and "factors": {name: [B]}, classes
-# of what else is known to vary, -1 where unknown. Inside a training step also the
-# int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
+# "present": {name: [B]} for samples that lack a view, "factors": {name: [B]}, classes
+# of what else is known to vary, -1 where unknown, "targets": {name: [B]}, truths on a
+# scale, and "lengths": {name: [B]}, frames that are not padding. Inside a training step
+# also the int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
 Batch = dict[str, Any]
 
 # {"params": {component: ...}, "batch_stats": {component: ...}, ...}

@@ -10,6 +10,7 @@ from mvjax.core import errors
 from mvjax.data import batch
 
 SPLITS = ("train", "test", "all")
+_OPTIONAL = ("present", "factors", "targets", "lengths")
 
 
 class ArraySource:
@@ -21,6 +22,8 @@ class ArraySource:
       labels: Classes `[N]` int32, -1 where unknown.
       present: Presence `[N]` bool by view, for views that some samples lack.
       factors: Classes `[N]` int32 by factor, -1 where unknown.
+      targets: Truths on a scale `[N]` float32 by name.
+      lengths: Frames that are not padding, `[N]` int32 by view.
     """
 
     def __init__(
@@ -30,6 +33,9 @@ class ArraySource:
         labels: np.ndarray | None = None,
         present: dict[str, np.ndarray] | None = None,
         factors: dict[str, np.ndarray] | None = None,
+        *,
+        targets: dict[str, np.ndarray] | None = None,
+        lengths: dict[str, np.ndarray] | None = None,
     ):
         """Takes the arrays as they are; none is copied."""
         self.spec = spec
@@ -39,9 +45,17 @@ class ArraySource:
             labels = np.full(self._length, -1)
         self.labels = np.asarray(labels, np.int32)
         self.present = {k: np.asarray(v, bool) for k, v in (present or {}).items()}
-        factors = factors or {}
+        factors, targets, lengths = factors or {}, targets or {}, lengths or {}
         self.factors = {k: np.asarray(factors[k], np.int32) for k in spec.factors}
+        self.targets = {k: np.asarray(targets[k], np.float32) for k in spec.targets}
+        self.lengths = {k: np.asarray(lengths[k], np.int32) for k in spec.lengths}
         self._fingerprint: str | None = None
+
+    @property
+    def _named(self) -> dict[str, dict[str, np.ndarray]]:
+        """The optional parts of a record that this data set has."""
+        parts = {name: getattr(self, name) for name in _OPTIONAL}
+        return {name: part for name, part in parts.items() if part}
 
     def __len__(self) -> int:
         return self._length
@@ -55,10 +69,8 @@ class ArraySource:
             "label": self.labels[index],
             "index": np.int32(index),
         }
-        if self.present:
-            record["present"] = {k: v[index] for k, v in self.present.items()}
-        if self.factors:
-            record["factors"] = {k: v[index] for k, v in self.factors.items()}
+        for name, part in self._named.items():
+            record[name] = {k: v[index] for k, v in part.items()}
         return record
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> batch.Record:
@@ -69,10 +81,8 @@ class ArraySource:
             "label": self.labels[indices],
             "index": indices.astype(np.int32),
         }
-        if self.present:
-            out["present"] = {k: v[indices] for k, v in self.present.items()}
-        if self.factors:
-            out["factors"] = {k: v[indices] for k, v in self.factors.items()}
+        for name, part in self._named.items():
+            out[name] = {k: v[indices] for k, v in part.items()}
         return out
 
     def fingerprint(self) -> str:
@@ -80,8 +90,8 @@ class ArraySource:
         if self._fingerprint is None:
             digest = hashlib.sha256()
             named = {f"views/{k}": v for k, v in self.views.items()}
-            named |= {f"present/{k}": v for k, v in self.present.items()}
-            named |= {f"factors/{k}": v for k, v in self.factors.items()}
+            for part, values in self._named.items():
+                named |= {f"{part}/{k}": v for k, v in values.items()}
             named["label"] = self.labels
             for name in sorted(named):
                 array = np.ascontiguousarray(named[name])
@@ -91,10 +101,10 @@ class ArraySource:
         return self._fingerprint
 
 
-def check_split(split: str) -> None:
-    """Raises `UserError` where `split` is none of train, test and all."""
-    if split not in SPLITS:
-        raise errors.unknown("split", str(split), SPLITS)
+def check_split(split: str, splits: Sequence[str] = SPLITS) -> None:
+    """Raises `UserError` where `split` is none of `splits`."""
+    if split not in splits:
+        raise errors.unknown("split", str(split), splits)
 
 
 def random_split(

@@ -1,11 +1,13 @@
 """Records and batches: what a data set hands over and what it promises about it.
 
 A record is `{"views": {name: array}, "label": int32, "index": int32}`, optionally with
-`"present": {name: bool}` for samples that lack a view and `"factors": {name: int32}`,
-what else is known to vary, such as a colour; label and factors are -1 where they are
-unknown. A batch holds the same with a leading axis B.
+`"present": {name: bool}` for samples that lack a view, `"factors": {name: int32}`, what
+else is known to vary, such as a colour, `"targets": {name: float32}`, truths on a scale,
+and `"lengths": {name: int32}`, how many frames of a sequence are not padding; label and
+factors are -1 where they are unknown. A batch holds the same with a leading axis B.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,8 @@ class Spec(NamedTuple):
     views: dict[str, ViewSpec]
     classes: int | None  # Labels are 0..classes-1, or -1; None: there are no labels.
     factors: dict[str, int] = {}  # Number of classes of each factor, by name.
+    targets: dict[str, tuple[float, float]] = {}  # Smallest and greatest value.
+    lengths: tuple[str, ...] = ()  # Views [T, ...] whose records say how long they are.
 
 
 def example(spec: Spec, batch_size: int) -> Record:
@@ -41,7 +45,8 @@ def example(spec: Spec, batch_size: int) -> Record:
 
     Returns:
       Views `[B, *shape]` in their dtypes, `label` and `index` `[B]` int32, and, if the
-      data set has them, `factors`, each `[B]` int32.
+      data set has them, `factors` and `lengths`, each `[B]` int32, and `targets`, each
+      `[B]` float32; sequences are as long as they can be.
     """
     batch = {
         "views": {
@@ -53,6 +58,13 @@ def example(spec: Spec, batch_size: int) -> Record:
     }
     if spec.factors:
         batch["factors"] = {k: np.zeros(batch_size, np.int32) for k in spec.factors}
+    if spec.targets:
+        batch["targets"] = {k: np.zeros(batch_size, np.float32) for k in spec.targets}
+    if spec.lengths:
+        batch["lengths"] = {
+            k: np.full(batch_size, spec.views[k].shape[0], np.int32)
+            for k in spec.lengths
+        }
     return batch
 
 
@@ -117,6 +129,8 @@ def record_problems(record: Record, spec: Spec, where: str) -> list[str]:
             if problem:
                 problems.append(f"{place}, view {name!r}: {problem}.")
     problems += _factor_problems(record.get("factors", {}), spec, place)
+    problems += _target_problems(record.get("targets", {}), spec, place)
+    problems += _length_problems(record.get("lengths", {}), spec, place)
     classes = spec.classes or 0
     if not -1 <= int(record["label"]) < classes:
         problems.append(
@@ -129,18 +143,45 @@ def record_problems(record: Record, spec: Spec, where: str) -> list[str]:
 
 def _factor_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:
     """Lists what is wrong with a record's factors."""
-    if sorted(found) != sorted(spec.factors):
-        return [
-            (
-                f"{place}: has the factors {', '.join(sorted(found)) or 'none'}, "
-                f"expected {', '.join(sorted(spec.factors)) or 'none'}."
-            )
-        ]
-    return [
+    return _name_problems("factors", found, spec.factors, place) or [
         f"{place}, factor {name!r}: {int(value)}, expected -1 or "
         f"0..{spec.factors[name] - 1}."
         for name, value in found.items()
         if not -1 <= int(value) < spec.factors[name]
+    ]
+
+
+def _target_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:
+    """Lists what is wrong with a record's targets; NaN is out of every range."""
+    return _name_problems("targets", found, spec.targets, place) or [
+        f"{place}, target {name!r}: {float(value):g}, expected "
+        f"{spec.targets[name][0]:g} to {spec.targets[name][1]:g}."
+        for name, value in found.items()
+        if not spec.targets[name][0] <= float(value) <= spec.targets[name][1]
+    ]
+
+
+def _length_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:
+    """Lists what is wrong with a record's lengths."""
+    return _name_problems("lengths", found, spec.lengths, place) or [
+        f"{place}, length of view {name!r}: {int(value)}, expected 0.."
+        f"{spec.views[name].shape[0]}."
+        for name, value in found.items()
+        if not 0 <= int(value) <= spec.views[name].shape[0]
+    ]
+
+
+def _name_problems(
+    what: str, found: Collection[str], wanted: Collection[str], place: str
+) -> list[str]:
+    """Says where a record does not have exactly the named values."""
+    if sorted(found) == sorted(wanted):
+        return []
+    return [
+        (
+            f"{place}: has the {what} {', '.join(sorted(found)) or 'none'}, "
+            f"expected {', '.join(sorted(wanted)) or 'none'}."
+        )
     ]
 
 

@@ -19,7 +19,7 @@ class Row(NamedTuple):
     """One line of the table: a view or a class of one split."""
 
     split: str
-    item: str  # "view NAME", "class K" or "no label".
+    item: str  # "view NAME", "target NAME", "class K" or "no label".
     records: int
     shape: str = ""
     dtype: str = ""
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 def check(
     source_or_config: Any,
-    splits: Sequence[str] = ("train", "test"),
+    splits: Sequence[str] | None = None,
     *,
     cache: str | pathlib.Path | None = None,
 ) -> tuple[list[Row], list[str]]:
@@ -38,7 +38,7 @@ def check(
 
     Args:
       source_or_config: A data config (see `pipeline.make_source`) or an open source.
-      splits: The splits to look at; an open source is its own only split.
+      splits: The splits to look at, None: all; an open source is its own only split.
       cache: Cache of mvjax.
 
     Returns:
@@ -56,7 +56,7 @@ def check(
     config = source_or_config
     rows, problems = [], []
     pipeline.find_options(config, cache)  # Refuses what is no data set's problem.
-    for split in splits:
+    for split in splits or pipeline.find_splits(config):
         found = _file_problems(config, split, cache)
         if not found:
             try:
@@ -71,7 +71,7 @@ def check(
 
 def run(
     data_config: Any,
-    splits: Sequence[str] = ("train", "test"),
+    splits: Sequence[str] | None = None,
     *,
     cache: str | pathlib.Path | None = None,
     say: Callable[[str], None] = print,
@@ -80,7 +80,7 @@ def run(
 
     Args:
       data_config: See `pipeline.make_source`.
-      splits: The splits to look at.
+      splits: The splits to look at; None: all.
       cache: Cache of mvjax.
       say: Prints.
 
@@ -137,6 +137,12 @@ class _Tally:
             self.low = min(self.low, float(array.min()))
             self.high = max(self.high, float(array.max()))
 
+    def summary(self) -> tuple[float | None, float | None, float | None]:
+        """Smallest and greatest value and the mean; None where there is no value."""
+        if not self.values:
+            return None, None, None
+        return self.low, self.high, self.total / self.values
+
 
 def _file_problems(
     config: Any, split: str, cache: str | pathlib.Path | None
@@ -154,6 +160,7 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
     """Looks at every record of an open source."""
     spec, problems = source.spec, []
     tallies = {name: _Tally() for name in spec.views}
+    truths = {name: _Tally() for name in spec.targets}
     labels: dict[int, int] = {}
     where = f"split {split!r}"
     for start in range(0, len(source), _CHUNK):
@@ -166,6 +173,8 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
                 labels[int(label)] = labels.get(int(label), 0) + 1
             for name, tally in tallies.items():
                 tally.add(_present_rows(record, name, rows=len(count)))
+            for name, tally in truths.items():
+                tally.add(np.atleast_1d(record["targets"][name]))
     rows = [
         Row(
             split,
@@ -173,10 +182,13 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
             tally.records,
             "x".join(map(str, spec.views[name].shape)),
             spec.views[name].dtype,
-            *((tally.low, tally.high) if tally.values else (None, None)),
-            tally.total / tally.values if tally.values else None,
+            *tally.summary(),
         )
         for name, tally in tallies.items()
+    ]
+    rows += [
+        Row(split, f"target {name}", tally.records, "", "float32", *tally.summary())
+        for name, tally in truths.items()
     ]
     rows += [
         Row(split, f"class {k}", labels.get(k, 0)) for k in range(spec.classes or 0)
@@ -223,6 +235,11 @@ def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
     if sorted(factors) != sorted(spec.factors):
         return False
     if any(v.min() < -1 or v.max() >= spec.factors[k] for k, v in factors.items()):
+        return False
+    if any(
+        not ((v >= spec.targets[k][0]) & (v <= spec.targets[k][1])).all()
+        for k, v in batch.get("targets", {}).items()
+    ):
         return False
     return all(
         batch_lib.view_problem(

@@ -38,6 +38,14 @@ def make_spec(
     return _module(data_config).spec(split=split, **options)
 
 
+def find_splits(data_config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the splits of a config's data set, "train" first.
+
+    They are "train" and "test" unless its file says otherwise, as `SPLITS`.
+    """
+    return getattr(_module(data_config), "SPLITS", ("train", "test"))
+
+
 def make_source(
     data_config: Mapping[str, Any],
     split: str,
@@ -51,7 +59,7 @@ def make_source(
         optionally `options` (a dict for that data set), `limit` (number of records to
         keep) and `synthetic` (made-up records instead, 512 unless `limit` says
         otherwise). Other keys are not looked at.
-      split: "train", "test" or "all".
+      split: One of `find_splits` or "all".
       cache: Cache of mvjax, for the data sets that use it; None: `~/.cache/mvjax`.
 
     Returns:
@@ -64,14 +72,15 @@ def make_source(
     limit = data_config.get("limit")
     if data_config.get("synthetic"):
         length = limit or _SYNTHETIC_LENGTH
-        size = {"train": length, "test": length, "all": 2 * length}
-        if split not in size:
-            raise errors.unknown("split", split, size)
+        splits = find_splits(data_config)
+        if split not in (*splits, "all"):
+            raise errors.unknown("split", split, (*splits, "all"))
+        whole = split == "all"
         return synthetic.Synthetic(
             module.spec(split=split, **options),
-            size[split],
+            length * len(splits) if whole else length,
             seed=0,
-            offset=length if split == "test" else 0,
+            offset=0 if whole else length * splits.index(split),
         )
     return module.Source(split=split, limit=limit, **options)
 

@@ -67,6 +67,17 @@ class Synthetic:
         if self.spec.factors:
             sizes = self.spec.factors.items()
             record["factors"] = {k: np.int32(rng.integers(n)) for k, n in sizes}
+        if self.spec.targets:
+            place = (kind + rng.uniform()) / self._kinds  # Grows with the class.
+            record["targets"] = {
+                name: np.float32(low + (high - low) * place)
+                for name, (low, high) in self.spec.targets.items()
+            }
+        if self.spec.lengths:
+            record["lengths"] = {
+                name: np.int32(rng.integers(1, self.spec.views[name].shape[0] + 1))
+                for name in self.spec.lengths
+            }
         return record
 
     def fingerprint(self) -> str:

@@ -79,6 +79,11 @@ class Run:
         """Shapes, types and ranges of the views."""
         return pipeline.make_spec(self.config.data, "train", cache=self._cache)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits of the data set."""
+        return pipeline.find_splits(self.config.data)
+
     @functools.cache  # noqa: B019 - A run lives as long as the command.
     def source(self, split: str) -> Any:
         """The records of a split."""
@@ -242,7 +247,7 @@ class Run:
         """Features of the splits, with those of untrained variables as baseline."""
         return features_lib.Features(
             self.predictor(variables),
-            {split: self.source(split) for split in ("train", "test")},
+            {split: self.source(split) for split in self.splits},
             batch_size=self.config.data.get("eval_batch_size", self.batch_size),
             baseline=self.predictor(self.fresh_variables()),
         )
@@ -281,8 +286,8 @@ class Run:
             "name": self.config.data.name,
             "synthetic": bool(self.config.data.get("synthetic", False)),
             "views": {n: list(v.shape) for n, v in self.spec.views.items()},
-            "records": {s: len(self.source(s)) for s in ("train", "test")},
-            "fingerprint": {s: self.source(s).fingerprint() for s in ("train", "test")},
+            "records": {s: len(self.source(s)) for s in self.splits},
+            "fingerprint": {s: self.source(s).fingerprint() for s in self.splits},
         }
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
+from mvjax.data import arrays
 from mvjax.data import batch
+from mvjax.data import synthetic
 
 SPEC = batch.Spec(
     {
@@ -73,3 +75,59 @@ def test_the_example_is_a_batch_of_the_spec():
     assert example["views"]["sound"].dtype == np.float32
     assert example["label"].shape == example["index"].shape == (6,)
     assert example["label"].dtype == example["index"].dtype == np.int32
+
+
+def _sequence_spec() -> batch.Spec:
+    view = batch.ViewSpec((5, 2), "float32", -1.0, 1.0)
+    return batch.Spec(
+        {"audio": view}, None, targets={"score": (-3.0, 3.0)}, lengths=("audio",)
+    )
+
+
+def test_an_example_has_targets_and_full_lengths():
+    found = batch.example(_sequence_spec(), 4)
+    assert found["targets"]["score"].dtype == np.float32
+    np.testing.assert_array_equal(found["lengths"]["audio"], [5, 5, 5, 5])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": {"score": np.float32(3.5)}}, "target 'score': 3.5, expected -3"),
+        ({"targets": {"score": np.float32(np.nan)}}, "target 'score': nan"),
+        ({"targets": {}}, "has the targets none, expected score"),
+        (
+            {"lengths": {"audio": np.int32(6)}},
+            "length of view 'audio': 6, expected 0..5",
+        ),
+        ({"lengths": {"vision": np.int32(1)}}, "has the lengths vision"),
+    ],
+)
+def test_bad_targets_and_lengths_are_named(changes, message):
+    record = {
+        "views": {"audio": np.zeros((5, 2), np.float32)},
+        "label": np.int32(-1),
+        "index": np.int32(0),
+        "targets": {"score": np.float32(0)},
+        "lengths": {"audio": np.int32(3)},
+    }
+    assert batch.record_problems(record, _sequence_spec(), "here") == []
+    problems = batch.record_problems(record | changes, _sequence_spec(), "here")
+    assert len(problems) == 1 and message in problems[0]
+
+
+def test_array_source_and_twin_hand_over_targets_and_lengths():
+    spec = _sequence_spec()
+    source = arrays.ArraySource(
+        spec,
+        {"audio": np.zeros((3, 5, 2), np.float32)},
+        targets={"score": np.arange(3)},
+        lengths={"audio": np.array([1, 2, 5])},
+    )
+    found = source.gather([2, 0])
+    np.testing.assert_array_equal(found["targets"]["score"], [2, 0])
+    np.testing.assert_array_equal(found["lengths"]["audio"], [5, 1])
+    twin = synthetic.Synthetic(spec, 50)
+    for index in range(50):
+        assert batch.record_problems(twin[index], spec, "twin") == []
+    assert np.std([twin[i]["targets"]["score"] for i in range(50)]) > 0.5

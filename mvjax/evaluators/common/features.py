@@ -23,7 +23,9 @@ Predict = Callable[[dict[str, Any]], Mapping[str, Any]]
 UNTRAINED = "untrained:"
 RAW = "raw"
 LABEL = "label"
-_FACTOR = "factor/"  # Keys of factors in the table of the data.
+# Prefixes of what belongs to the records in the table of the data.
+_FACTOR, _TARGET, _LENGTH = "factor/", "target/", "length/"
+_PARTS = {"factors": _FACTOR, "targets": _TARGET, "lengths": _LENGTH}
 
 
 def unit_range(view: np.ndarray) -> np.ndarray:
@@ -38,8 +40,8 @@ class Features:
 
     Args:
       predict: Variables bound, jitted; takes a batch of NumPy arrays (`views`, `label`,
-        `index` and, where the data set has them, `present` and `factors`) and returns
-        named arrays with leading axis B.
+        `index` and, where the data set has them, `present`, `factors`, `targets` and
+        `lengths`) and returns named arrays with leading axis B.
       sources: The data source of each split.
       batch_size: Rows that `predict` gets at a time; the last batch is padded.
       baseline: The same function with untrained variables, for `untrained:`.
@@ -134,10 +136,35 @@ class Features:
 
     def factor_names(self, split: str) -> list[str]:
         """Names of the factors in the order of the data; `["label"]` without any."""
+        return list(self._named(split, _FACTOR)) or [LABEL]
+
+    def target(self, split: str, name: str) -> np.ndarray:
+        """Truths on a scale in index order, `[N]` float32.
+
+        Raises:
+          UserError: Unknown split or target.
+        """
+        found = self._named(split, _TARGET)
+        if name not in found:
+            raise errors.unknown("target", name, found)
+        return found[name]
+
+    def target_names(self, split: str) -> list[str]:
+        """Names of the targets in the order of the data."""
+        return list(self._named(split, _TARGET))
+
+    def lengths(self, split: str, view: str) -> np.ndarray | None:
+        """Frames of a view that are not padding, in index order, `[N]` int32.
+
+        None where the data set does not tell.
+        """
+        return self._named(split, _LENGTH).get(view)
+
+    def _named(self, split: str, prefix: str) -> dict[str, np.ndarray]:
+        """What belongs to the records of a split, `[N]` by name."""
         self._keep(split, RAW, [])
-        kept = self._kept[split, RAW]
-        names = [k.removeprefix(_FACTOR) for k in kept if k.startswith(_FACTOR)]
-        return names or [LABEL]
+        kept = self._kept[split, RAW].items()
+        return {k.removeprefix(prefix): v for k, v in kept if k.startswith(prefix)}
 
     def views(self, split: str) -> list[str]:
         """Names of the views in the order of the data."""
@@ -236,8 +263,9 @@ class Features:
             if group == RAW:
                 rows = {n: _raw_view(batch, n.removeprefix(f"{RAW}/")) for n in names}
                 rows[LABEL] = np.asarray(batch["label"])
-                for factor, values in batch.get("factors", {}).items():
-                    rows[_FACTOR + factor] = np.asarray(values)
+                for part, prefix in _PARTS.items():
+                    for key, values in batch.get(part, {}).items():
+                        rows[prefix + key] = np.asarray(values)
             for name, value in rows.items():
                 parts.setdefault(name, []).append(value)
         if not order:
