@@ -66,6 +66,12 @@ POINTWISE = Layout(  # (O, I, 1, 1) <-> (I, O).
     lambda array: np.asarray(array.reshape(array.shape[:2]).T, order="C"),
     lambda array: np.ascontiguousarray(array.T).reshape(*array.T.shape, 1, 1),
 )
+CONV1D = _permuted("conv1d", (2, 1, 0))  # (O, I, K) <-> (K, I, O).
+POINTWISE1D = Layout(  # (O, I, 1) <-> (I, O).
+    "pointwise1d",
+    lambda array: np.asarray(array.reshape(array.shape[:2]).T, order="C"),
+    lambda array: np.ascontiguousarray(array.T)[..., None],
+)
 COUNT = Layout("count", _counter(np.int32), _counter(np.int64))
 
 
@@ -130,6 +136,16 @@ def conv2d(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
 def pointwise(flax: str, torch: str) -> list[Leaf]:
     """`torch.nn.Conv2d` of kernel size 1 and a linear layer on the last axis."""
     return _weight_and_bias(flax, torch, "kernel", POINTWISE, bias=True)
+
+
+def conv1d(flax: str, torch: str) -> list[Leaf]:
+    """`torch.nn.Conv1d` and a convolution over time with a kernel `[K, in, out]`."""
+    return _weight_and_bias(flax, torch, "kernel", CONV1D, bias=True)
+
+
+def pointwise1d(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
+    """`torch.nn.Conv1d` of kernel size 1 and a linear layer on the last axis."""
+    return _weight_and_bias(flax, torch, "kernel", POINTWISE1D, bias)
 
 
 def flat_linear(flax: str, torch: str, shape: tuple[int, int, int]) -> list[Leaf]:

@@ -77,6 +77,18 @@ class Method:
         """Tables of `torch_map.Leaf`, one for each published kind of file."""
         return {}
 
+    def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Gives the tensors of a published file the names that the tables have.
+
+        Args:
+          tensors: Arrays by key, as they stand in the file.
+
+        Returns:
+          The same, renamed where files of another age or wrapper differ, without those
+          that no table needs.
+        """
+        return tensors
+
 
 def check_choices(fields: Method, **choices: tuple[str, ...]) -> None:
     """Raises `UserError` for a field of a method that is none of its choices."""

@@ -14,6 +14,10 @@ _STD = "_std"
 LOWER_IS_BETTER = frozenset({"mse", "mae", "nll", "loss", "error"})
 # What others are measured against; there is no best one.
 REFERENCES = frozenset({"chance"})
+# Ends of intervals and differences; there is no best one either.
+_BESIDE = ("_low", "_high", "_change")
+# Predictors that saw no input, then what they predicted.
+_BLIND = ("mean_predictor/", "majority_class/")
 
 
 class Cell(NamedTuple):
@@ -33,8 +37,12 @@ class Table(NamedTuple):
 
 
 def is_baseline(expression: str) -> bool:
-    """Whether a feature owes nothing to training: `raw`, `raw/<view>`, `untrained:...`."""
-    if expression.startswith("untrained:"):
+    """Whether a row owes nothing to training.
+
+    So do `raw`, `raw/<view>`, `untrained:...`, `mean_predictor/...`,
+    `majority_class/...`.
+    """
+    if expression.startswith(("untrained:", *_BLIND)):
         return True
     parts = (part.strip() for part in expression.split("+"))
     return all(part == "raw" or part.startswith("raw/") for part in parts)
@@ -88,7 +96,8 @@ def _best(
         for key, other in places.items()
         if _contest(other) == _contest(place) and math.isfinite(means[key])
     ]
-    if len(values) < 2 or place[1] in REFERENCES:
+    beside = place[1] in REFERENCES or place[1].endswith(_BESIDE)
+    if len(values) < 2 or beside:
         return None
     choose = min if place[1] in LOWER_IS_BETTER else max
     return number(choose(values), place[1])
@@ -97,5 +106,8 @@ def _best(
 def _contest(place: tuple[str, str]) -> tuple[str, str]:
     """Equal for places whose values may be compared."""
     row, column = place
-    target = row.removeprefix("untrained:") if column in LOWER_IS_BETTER else ""
-    return target, column
+    if column not in LOWER_IS_BETTER:
+        return "", column
+    for prefix in ("untrained:", *_BLIND):
+        row = row.removeprefix(prefix)
+    return row, column

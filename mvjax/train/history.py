@@ -12,13 +12,17 @@ from mvjax.evaluators.common import features as features_lib
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.report import retrieval
+from mvjax.report import sentiment
 from mvjax.train import chain
 from mvjax.train import loop
+from mvjax.train import neighbours
 from mvjax.train import run as run_lib
 from mvjax.train import writers
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
 SHOWN_IMAGES = 16
+SCORE = "score"  # What `predict` calls a prediction on a scale.
+SIGNS = ("negative", "zero", "positive")
 
 
 def write_page(
@@ -55,12 +59,15 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
         "seed": str(run.config.seed),
         "data hash": ", ".join(f"{k} {v}" for k, v in data["fingerprint"].items()),
     }
+    results, features = evaluation["results"], run.features(variables)
+    pictures = _matrices(run, results) | _pictures(run, features)
+    pictures |= neighbours.figures(run, results, features)
     return page.Stage(
         name=name,
         summary=summary,
         history=_history(workdir),
-        metrics=evaluation["results"],
-        pictures=_matrices(run, evaluation["results"]) | _pictures(run, variables),
+        metrics=results,
+        pictures=pictures,
         config=json.dumps(run.config.to_dict(), indent=2),
         environment=about.get("environment", {}),
         data=data,
@@ -80,21 +87,31 @@ def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
 
 
 def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
-    """Heat maps of leakage evaluators, by caption."""
+    """Pictures of scores, by caption.
+
+    Heat maps of leakage evaluators, one for each probe but k-NN, and bars for scores
+    without some of the views.
+    """
     figures = {}
     for label, scores in results.items():
-        matrix = retrieval.read_matrix(scores)
-        if matrix:
-            wanted = run.config.evals[label].get("wanted", ())
-            figures[f"Leakage matrix ({label}): accuracy, chance, untrained"] = (
-                retrieval.leakage_matrix(matrix, wanted=wanted)
-            )
+        fields = run.config.evals[label]
+        if fields.name == "missing_views" and scores:
+            subsets = sentiment.read_subsets(scores)
+            figures[f"Scores without some views ({label})"] = sentiment.subsets(subsets)
+            continue
+        probes = [p for p in fields.get("probes", ("logistic",)) if p != "knn"]
+        for probe in probes:
+            matrix = retrieval.read_matrix(scores, probe)
+            if matrix:
+                what = label if len(probes) == 1 else f"{label}, {probe}"
+                figures[f"Leakage matrix ({what}): accuracy, chance, untrained"] = (
+                    retrieval.leakage_matrix(matrix, wanted=fields.get("wanted", ()))
+                )
     return figures
 
 
-def _pictures(run: run_lib.Run, variables: Any) -> dict[str, Any]:
-    """Reconstructions and scatters of the test split, by caption."""
-    features = run.features(variables)
+def _pictures(run: run_lib.Run, features: features_lib.Features) -> dict[str, Any]:
+    """Reconstructions, predictions and scatters of the test split, by caption."""
     batch, outputs = next(features.batches("test"))
     pictures = {}
     images = {
@@ -107,19 +124,59 @@ def _pictures(run: run_lib.Run, variables: Any) -> dict[str, Any]:
             {view: pair[0] for view, pair in images.items()},
             {view: pair[1] for view, pair in images.items()},
         )
+    predictions = _predictions(run, features)
+    pictures |= predictions | sentiment.maps(outputs)
     codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}
-    labels = _labels(features)
+    if predictions:  # Which show the score; its spread over draws is no code either.
+        codes = {k: v for k, v in codes.items() if not k.startswith(SCORE)}
+    labels, names = _labels(features)
     for name, rows in codes.items():
         shown = labels[:SHOWN_CODES]
         pictures[f"{name} of test samples"] = plots.scatter(
-            rows[:SHOWN_CODES], shown, name
+            rows[:SHOWN_CODES], shown, name, names=names
         )
     return pictures
 
 
-def _labels(features: features_lib.Features) -> np.ndarray:
-    """Labels of the test split; all 0 where the data have none."""
+def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str, Any]:
+    """Predictions on a scale against the truth of the test split, by caption."""
+    targets, score = features.target_names("test"), features.table("test").get(SCORE)
+    if not targets or score is None or score[0].size != 1:
+        return {}
+    asked = [getattr(made, "target", "") for made in run.evaluators().values()]
+    target = next((name for name in asked if name in targets), targets[0])
+    truth, score = features.target("test", target), score.reshape(-1)
+    known = np.isfinite(truth) & np.isfinite(score)
+    if not known.any():
+        return {}
+    truth, score = truth[known], score[known]
+    pictures = {
+        f"Predictions of test samples against {target}": sentiment.predictions(
+            score, truth, title=target
+        )
+    }
+    views = features.views("test")
+    lengths = {view: features.lengths("test", view) for view in views}
+    lengths = {k: v[known] for k, v in lengths.items() if v is not None}
+    if lengths:
+        pictures["Error of test samples by length"] = sentiment.error_by_length(
+            lengths, np.abs(score - truth)
+        )
+    return pictures
+
+
+def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
+    """Labels of the test split and names of the classes, if they have any.
+
+    Without labels the signs of the first target take their place, and without that 0.
+    """
     try:
-        return features.labels("test")
+        return features.labels("test"), None
     except errors.UserError:
-        return np.zeros(len(features.get("test", "raw")), np.int32)
+        targets = features.target_names("test")
+    if targets:
+        truth = features.target("test", targets[0])
+        signs = np.sign(np.nan_to_num(truth)).astype(np.int32) + 1
+        return np.where(np.isfinite(truth), signs, -1), SIGNS
+    sizes = [len(rows) for rows in features.table("test").values()]
+    return np.zeros(max(sizes, default=0), np.int32), None

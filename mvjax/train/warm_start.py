@@ -96,7 +96,7 @@ def from_torch(
         raise errors.UserError("This method knows no PyTorch files.")
     if table is not None and table not in tables:
         raise errors.unknown("table", table, tables)
-    tensors = files.read(file)
+    tensors = method.standard_names(files.read(file))
 
     def distance(name: str) -> int:
         names = {n for leaf in tables[name] for n in leaf.torch_names}

@@ -5,6 +5,7 @@ import pytest
 
 from mvjax.core import errors
 from mvjax.evaluators import leakage
+from mvjax.evaluators import linear_probe
 
 SHAPES = 4
 
@@ -210,6 +211,42 @@ def test_neighbours_are_the_classes_of_a_plain_loop(known):
     assert result["raw/colour/knn"] == pytest.approx(right / len(test_rows))
 
 
+def test_all_probes_stand_side_by_side(known):
+    names = ("mlp", "knn", "logistic")
+    result = leakage.Evaluator(
+        CODES, wanted=WANTED, probes=names, epochs=300, baseline=False
+    ).run(known)
+    assert [k for k in result if k.startswith("private/a/colour/")] == [
+        f"private/a/colour/{score}" for score in (*names, "chance")
+    ]
+    assert result["shared/shape/mlp"] > 0.95
+    assert result["shared/colour/mlp"] < 0.6
+
+
+def test_the_network_sees_what_is_not_linear():
+    rng = np.random.default_rng(0)
+    rows, test_rows = rng.normal(5, 3, (600, 2)), rng.normal(5, 3, (300, 2))
+    truth, test_truth = ((x > 5)[:, 0] ^ (x > 5)[:, 1] for x in (rows, test_rows))
+    logistic = linear_probe.classify(rows, truth, test_rows)
+    assert np.mean(logistic == test_truth) < 0.65
+    guess = leakage.classify_mlp(rows, truth, test_rows, epochs=200)
+    assert np.mean(guess == test_truth) > 0.9
+    again = leakage.classify_mlp(rows, truth, test_rows, epochs=200)
+    np.testing.assert_array_equal(guess, again)
+
+
+def test_the_network_trains_for_all_its_epochs_without_a_word(recwarn):
+    rng = np.random.default_rng(0)
+    rows, classes = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    # Noise: the loss stalls long before the end.
+    few, many = (
+        leakage.classify_mlp(rows, classes, rows, epochs=n) == classes
+        for n in (5, 2000)
+    )
+    assert np.mean(many) > np.mean(few) + 0.2
+    assert not recwarn.list
+
+
 def test_train_limit_uses_that_many_samples(known):
     with pytest.raises(errors.UserError, match=r"1\.\.20.*not 21"):
         leakage.Evaluator(probes=("knn",), train_limit=20, k=21).run(known)
@@ -242,7 +279,7 @@ def test_codes_without_columns_or_samples_are_refused(known, make_features):
     ("fields", "message"),
     [
         ({"probes": ("logistik",)}, "probe 'logistik'.*Did you mean 'logistic'"),
-        ({"probes": ()}, "probes is empty.*logistic, knn"),
+        ({"probes": ()}, "probes is empty.*logistic, knn, mlp"),
         ({"features": ("shard",)}, "feature 'shard'.*'shared'"),
         ({"factors": ("color",)}, "factor 'color'.*'colour'"),
         ({"wanted": ("shared:form",)}, "wanted pair 'shared:form'.*shared:colour"),

@@ -19,6 +19,7 @@ from mvjax.core import errors
 from mvjax.data import pipeline
 
 Predict = Callable[[dict[str, Any]], Mapping[str, Any]]
+Change = Callable[[dict[str, Any]], dict[str, Any]]  # Of a batch; makes a new dict.
 
 UNTRAINED = "untrained:"
 RAW = "raw"
@@ -199,16 +200,18 @@ class Features:
         return prefix, names
 
     def batches(
-        self, split: str, *, untrained: bool = False
+        self, split: str, *, untrained: bool = False, change: Change | None = None
     ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """Yields batches with what `predict` makes of them, padded rows dropped.
 
-        Nothing is kept, so this is the way to images of a whole split.
+        Nothing is kept, so this is the way to images of a whole split. With `change`,
+        `predict` gets (and this yields) what it makes of each padded batch.
         """
         predict = self._predict[UNTRAINED if untrained else ""]
         if predict is None:
             raise errors.UserError("There is no untrained baseline.")
         for batch, mask in self._data(split):
+            batch = change(batch) if change else batch
             outputs = {k: np.asarray(v)[mask] for k, v in predict(batch).items()}
             yield _rows(batch, mask), outputs
 

@@ -1,5 +1,6 @@
 """PyTorch's default initialisation, for one layer and for a whole network at once."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 import zlib
 
@@ -23,7 +24,35 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def torch_default(key: jax.Array, shapes: dict) -> dict:
+def zeros(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros."""
+    del generator
+    return np.zeros(shape)
+
+
+def kaiming_normal(
+    generator: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Normal with variance 2 / fan-in, for kernels `[..., in, out]`."""
+    return generator.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)
+
+
+def xavier_uniform(
+    generator: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Uniform with variance 2 / (fan-in + fan-out), for kernels `[in, out]`."""
+    bound = (6 / sum(shape)) ** 0.5
+    return generator.uniform(-bound, bound, shape)
+
+
+def small_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation 0.02, as BERT's."""
+    return generator.normal(0, 0.02, shape)
+
+
+def torch_default(
+    key: jax.Array, shapes: dict, rules: Mapping[str, Callable[..., np.ndarray]] = {}
+) -> dict:
     """Draws all variables of a network of linear, convolution and norm layers.
 
     The distribution is that of the layers' own initialisers, but the numbers are drawn on
@@ -34,6 +63,8 @@ def torch_default(key: jax.Array, shapes: dict) -> dict:
       key: Random key; each leaf's numbers follow from it and the leaf's path.
       shapes: Nested dicts of `jax.ShapeDtypeStruct`, as `jax.eval_shape` gives for
         `init`; leaves are named kernel, bias, scale, mean, var and count.
+      rules: Exceptions: the function `(generator, shape) -> array` of the leaves whose
+        paths match a pattern such as `"params/fusion/*/bias"`; norms have none.
 
     Returns:
       Arrays in the same structure.
@@ -43,21 +74,30 @@ def torch_default(key: jax.Array, shapes: dict) -> dict:
         seed = np.asarray(data).tolist()
         flat = tree.flatten(shapes)
         return tree.unflatten(
-            {p: _leaf(p, leaf, flat, seed) for p, leaf in flat.items()}
+            {p: _leaf(p, leaf, flat, seed, rules) for p, leaf in flat.items()}
         )
 
     return jax.pure_callback(draw, shapes, jax.random.key_data(key))
 
 
-def _leaf(path: str, leaf: Any, flat: dict[str, Any], seed: list[int]) -> np.ndarray:
+def _leaf(
+    path: str,
+    leaf: Any,
+    flat: dict[str, Any],
+    seed: list[int],
+    rules: Mapping[str, Callable[..., np.ndarray]],
+) -> np.ndarray:
     module, _, name = path.rpartition("/")
     if name in CONSTANTS:
         return np.full(leaf.shape, CONSTANTS[name], leaf.dtype)
+    generator = np.random.default_rng([*seed, zlib.crc32(path.encode())])
+    for pattern, rule in rules.items():
+        if tree.matches(path, [pattern]):
+            return rule(generator, leaf.shape).astype(leaf.dtype)
     kernel = flat.get(f"{module}/kernel")
     if kernel is None and name == "bias":  # Of a norm.
         return np.zeros(leaf.shape, leaf.dtype)
     if kernel is None:
         raise ValueError(f"no default initial value for {path}")
     bound = np.prod(kernel.shape[:-1]) ** -0.5
-    generator = np.random.default_rng([*seed, zlib.crc32(path.encode())])
     return generator.uniform(-bound, bound, leaf.shape).astype(leaf.dtype)

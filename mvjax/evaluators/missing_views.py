@@ -1,0 +1,153 @@
+"""What is left of one trained model's scores if views are missing at test time.
+
+Every subset of the views but the empty one is scored in a pass of its own: `present` is
+switched off for the views outside, and the method does with it what it does for samples
+that lack a view. So this works for any method whose `predict` heeds `present`.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.evaluators import sentiment
+from mvjax.evaluators.common import features as features_lib
+
+_MOST_VIEWS = 6  # 63 passes.
+
+
+def subsets(views: Sequence[str]) -> list[tuple[str, ...]]:
+    """All subsets but the empty one, small ones first, views in their order."""
+    sizes = range(1, len(views) + 1)
+    return [s for size in sizes for s in itertools.combinations(views, size)]
+
+
+def keep_views(batch: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
+    """A batch in which no sample has the views outside `kept`.
+
+    Args:
+      batch: With `views` and optionally `present`; not changed.
+      kept: Names of views; a sample that lacks one of them still lacks it.
+    """
+    present = {}
+    for view, values in batch["views"].items():
+        has = batch.get("present", {}).get(view)
+        has = np.ones(len(values), bool) if has is None else np.asarray(has, bool)
+        present[view] = has if view in kept else np.zeros_like(has)
+    return {**batch, "present": present}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Scores of a split for each subset of the views, named like `text+audio`.
+
+    With `draws`, also `<metric>_change`, the difference to all views, with the ends of
+    a paired bootstrap interval of 95 % (`_low`, `_high`).
+    """
+
+    kind: str = "mosi"
+    target: str = "score"
+    output: str = ""  # See `sentiment.Task`.
+    views: tuple[str, ...] = ()  # Whose subsets; others are missing. (): all.
+    split: str = "test"
+    draws: int = 0
+    intervals: tuple[str, ...] = ()  # Metrics; (): mae and corr, or accuracy and f1.
+    seed: int = 0
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<subset>/<metric>`.
+
+        Raises:
+          UserError: Unknown kind, split, view, target, output or metric, or a method
+            that pays no attention to `present`.
+        """
+        task = sentiment.Task(self.kind, self.target, self.output)
+        views = self._views(features)
+        truth = task.truth(features, self.split)
+        predictions = {s: self._predict(features, task, s) for s in subsets(views)}
+        full = predictions[views]
+        if len(views) > 1 and _all_equal(list(predictions.values())):
+            raise errors.UserError(
+                f"Output {task.feature!r} is the same whichever of the views "
+                f"{', '.join(views)} are missing: the method's predict does not heed "
+                "`present`."
+            )
+        result = {}
+        for subset, prediction in predictions.items():
+            scores = task.score(prediction, truth)
+            if subset != views:
+                scores |= self._changes(task, prediction, full, truth)
+            place = "+".join(subset)
+            result |= {f"{place}/{name}": value for name, value in scores.items()}
+        return result
+
+    def _views(self, features: features_lib.Features) -> tuple[str, ...]:
+        """The views whose subsets are scored, in the order of the data."""
+        known = features.views(self.split)
+        for view in self.views:
+            if view not in known:
+                raise errors.unknown("view", view, known)
+        views = tuple(v for v in known if v in self.views or not self.views)
+        if len(views) > _MOST_VIEWS:
+            raise errors.UserError(
+                f"{len(views)} views have {2 ** len(views) - 1} subsets; name at most "
+                f"{_MOST_VIEWS} of {', '.join(views)} in `views`."
+            )
+        return views
+
+    def _predict(
+        self, features: features_lib.Features, task: sentiment.Task, kept: Sequence[str]
+    ) -> np.ndarray:
+        """Predictions in index order from the views that are kept."""
+        features.expand(self.split, task.feature)  # Names the choices if unknown.
+        order, parts = [], []
+        stream = features.batches(
+            self.split, change=lambda batch: keep_views(batch, kept)
+        )
+        for batch, outputs in stream:
+            order.append(batch["index"])
+            parts.append(outputs[task.feature])
+        prediction = task.prediction(np.concatenate(parts))
+        bad = int((~np.isfinite(prediction.reshape(len(prediction), -1))).any(1).sum())
+        if bad:
+            raise errors.UserError(
+                f"Output {task.feature!r} from {'+'.join(kept)} is NaN or infinite for "
+                f"{bad} of {len(prediction)} samples."
+            )
+        return prediction[np.argsort(np.concatenate(order), kind="stable")]
+
+    def _changes(
+        self,
+        task: sentiment.Task,
+        prediction: np.ndarray,
+        full: np.ndarray,
+        truth: np.ndarray,
+    ) -> dict[str, float]:
+        """Differences to all views with their intervals."""
+        ends = task.intervals(
+            prediction,
+            truth,
+            names=self.intervals,
+            other=full,
+            draws=self.draws,
+            seed=self.seed,
+        )
+        table, scores = task.table(full), {}
+        for name, (low, high) in ends.items():
+            change = table[name](prediction, truth) - table[name](full, truth)
+            scores |= {
+                f"{name}_change": change,
+                f"{name}_change_low": low,
+                f"{name}_change_high": high,
+            }
+        return scores
+
+
+def _all_equal(predictions: list[np.ndarray]) -> bool:
+    """Whether all predictions are the same although they tell samples apart."""
+    first = predictions[0]
+    constant = not np.ptp(first, axis=0).any()
+    return not constant and all(np.array_equal(first, p) for p in predictions[1:])

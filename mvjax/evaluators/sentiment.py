@@ -1,0 +1,193 @@
+"""Sentiment scores of a model's predictions, beside a predictor that saw no input.
+
+See `common/sentiment_metrics.py` for the scores and where the released ones differ.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import sentiment_metrics as metrics
+
+KINDS = ("mosi", "sims", "classification")
+BASELINES = {
+    "mosi": "mean_predictor",
+    "sims": "mean_predictor",
+    "classification": "majority_class",
+}
+_OUTPUTS = {"mosi": "score", "sims": "score", "classification": "logits"}
+# What gets an interval if nothing else is asked for.
+_INTERVALS = {
+    "mosi": ("mae", "corr"),
+    "sims": ("mae", "corr"),
+    "classification": ("accuracy", "f1"),
+}
+_SENTIMENTS = 3  # Classes: negative, neutral, positive.
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is predicted and how it is scored.
+
+    Args:
+      kind: `mosi` (also MOSEI) or `sims`, a truth on a scale, or `classification`; three
+        classes are taken as negative, neutral and positive.
+      target: The truth on a scale; classification takes the labels.
+      output: Name that `predict` gives the prediction; "": `score` or `logits`.
+    """
+
+    kind: str
+    target: str
+    output: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise errors.unknown("kind", self.kind, KINDS)
+
+    @property
+    def feature(self) -> str:
+        """Name that `predict` gives the prediction."""
+        return self.output or _OUTPUTS[self.kind]
+
+    def truth(self, features: features_lib.Features, split: str) -> np.ndarray:
+        """The truth of a split, `[N]`; finite."""
+        if self.kind == "classification":
+            return features.labels(split)
+        truth = features.target(split, self.target)
+        bad = int((~np.isfinite(truth)).sum())
+        if bad:
+            raise errors.UserError(
+                f"Target {self.target!r} of split {split!r} is not finite for {bad} of "
+                f"{len(truth)} samples, and this evaluation needs them."
+            )
+        return truth
+
+    def prediction(self, rows: np.ndarray) -> np.ndarray:
+        """The model's output `[N, D]` or `[N]` as `[N]`, or logits `[N, K]`, checked."""
+        rows = rows.reshape(len(rows), -1)
+        if self.kind == "classification":
+            if rows.shape[1] < 2:
+                raise errors.UserError(
+                    f"Output {self.feature!r} has {rows.shape[1]} columns, but "
+                    "classification needs one for each class; set kind or output."
+                )
+            return rows
+        if rows.shape[1] != 1:
+            raise errors.UserError(
+                f"Output {self.feature!r} has {rows.shape[1]} columns, but kind "
+                f"{self.kind!r} needs one; set kind or output."
+            )
+        return rows[:, 0]
+
+    def table(self, prediction: np.ndarray) -> dict[str, metrics.Metric]:
+        """The metrics that fit a prediction, by name."""
+        if self.kind == "classification":
+            sentiment = prediction.shape[1] == _SENTIMENTS
+            return metrics.POLARITY if sentiment else metrics.CLASSIFICATION
+        return metrics.MOSI if self.kind == "mosi" else metrics.SIMS
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """All metrics that are defined."""
+        return metrics.score(self.table(prediction), prediction, truth)
+
+    def intervals(
+        self,
+        prediction: np.ndarray,
+        truth: np.ndarray,
+        *,
+        names: tuple[str, ...] = (),
+        other: np.ndarray | None = None,
+        draws: int,
+        seed: int,
+    ) -> dict[str, tuple[float, float]]:
+        """Intervals of 95 % of metrics, or of their difference to another model's.
+
+        Args:
+          prediction: See `prediction`.
+          truth: `[N]`.
+          names: Of the metrics; (): the two that matter most.
+          other: The other model's prediction.
+          draws: Number of draws; 0: no interval.
+          seed: Of the draws.
+
+        Returns:
+          Both ends by name, those that are finite.
+        """
+        if draws < 0:
+            raise errors.UserError(f"draws must be >= 0, not {draws}.")
+        table, found = self.table(prediction), {}
+        for name in names or _INTERVALS[self.kind]:
+            if name not in table:
+                raise errors.unknown("metric", name, table)
+            if draws:
+                found[name] = metrics.bootstrap_interval(
+                    table[name], prediction, truth, other=other, draws=draws, seed=seed
+                )
+        return {name: ends for name, ends in found.items() if np.isfinite(ends).all()}
+
+    def blind(self, truth: np.ndarray, size: int, columns: int) -> np.ndarray:
+        """What a predictor without input says: mean or most frequent class of `[M]`.
+
+        Returns:
+          `[size]`, or logits `[size, columns]`.
+        """
+        if self.kind != "classification":
+            return np.full(size, np.mean(truth, dtype=np.float64), np.float32)
+        counts = np.bincount(truth, minlength=columns)
+        return np.eye(len(counts), dtype=np.float32)[[np.argmax(counts)] * size]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Scores of each split, of the model and of the mean of the training truths.
+
+    With `draws`, the metrics named in `intervals` get the ends of a bootstrap interval
+    of 95 % (`mae_low`, `mae_high`).
+    """
+
+    kind: str = "mosi"
+    target: str = "score"
+    output: str = ""  # See `Task`.
+    splits: tuple[str, ...] = ()  # (): all but the training split.
+    train: str = "train"
+    baseline: bool = True
+    draws: int = 0
+    intervals: tuple[str, ...] = ()  # (): mae and corr, or accuracy and f1.
+    seed: int = 0
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<split>/<metric>`, `<split>/official/<metric>` and baselines.
+
+        Those of the baseline stand below `mean_predictor/` or, for classes,
+        `majority_class/`. A metric that is not defined for a split is left out.
+
+        Raises:
+          UserError: Unknown kind, split, target, output or metric, or a sample without
+            truth.
+        """
+        task = Task(self.kind, self.target, self.output)
+        splits = self.splits or tuple(s for s in features.splits if s != self.train)
+        result, blind = {}, {}
+        for split in splits:
+            truth = task.truth(features, split)
+            prediction = task.prediction(features.get(split, task.feature))
+            scores = task.score(prediction, truth)
+            ends = task.intervals(
+                prediction,
+                truth,
+                names=self.intervals,
+                draws=self.draws,
+                seed=self.seed,
+            )
+            for name, (low, high) in ends.items():
+                scores |= {f"{name}_low": low, f"{name}_high": high}
+            result |= {f"{split}/{name}": value for name, value in scores.items()}
+            if self.baseline:
+                columns = prediction.shape[1] if prediction.ndim == 2 else 1
+                seen = task.truth(features, self.train)
+                scores = task.score(task.blind(seen, len(truth), columns), truth)
+                place = f"{BASELINES[self.kind]}/{split}"
+                blind |= {f"{place}/{name}": value for name, value in scores.items()}
+        return result | blind

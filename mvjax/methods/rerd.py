@@ -1,0 +1,411 @@
+"""RERD: a score from unaligned text, audio and vision, regularised by transport.
+
+Guo, Kong and Kot, "Deep Multimodal Sequence Fusion by Regularized Expressive
+Representation Distillation", IEEE Transactions on Multimedia, 2022. The loss is
+
+    mean |prediction - score| + reg_lambda * sum of transport costs between modalities
+
+(`objective="joint"`). The released code drops the first term as soon as the regulariser
+is on (`reg_only`); its published example runs without the regulariser (`raw`).
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mvjax.convert import torch_map
+from mvjax.core import errors
+from mvjax.core import method
+from mvjax.core import rng as rng_lib
+from mvjax.core import tree
+from mvjax.losses import classification
+from mvjax.losses import sinkhorn
+from mvjax.models import bert
+from mvjax.models import prob_sparse
+from mvjax.models import rerd
+from mvjax.models.layers import initializers
+
+OBJECTIVES = ("joint", "raw", "reg_only")
+TASKS = ("regression", "classification")
+Arrays = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(method.Method):
+    """RERD for one or more sequences; sizes have the names of the published flags.
+
+    `views` are all views of the data in fusion order and `active` those that are used;
+    the common length is the shortest distilled length of all, as released. `tokens`
+    names a view `[3, L]` of BERT's tokens, mask and segments. Of it the fusion gets
+    BERT's mean vector, or with `token_sequence` an encoded sequence like the others.
+    """
+
+    views: tuple[str, ...] = ("text", "audio", "vision")
+    active: tuple[str, ...] = ("text", "audio", "vision")
+    target: str = "score"
+    task: str = "regression"
+    classes: int = 3  # Of the task "classification".
+    tokens: str = ""
+    token_sequence: bool = False
+    # Words, width, layers, heads, hidden width, positions.
+    bert_sizes: tuple[int, ...] = (30522, 768, 12, 12, 3072, 512)
+    bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
+    out_dim: int = 30
+    dis_d_model: int = 64
+    dis_n_heads: int = 4
+    dis_e_layers: int = 2
+    dis_d_ff: int = 64
+    dis_factor: int = 3
+    dis_dropout: float = 0.2
+    distil: bool = True
+    head_layout: str = "official"
+    nlevels: int = 5
+    num_heads: int = 3
+    attn_mask: bool = True
+    attn_dropout: float = 0.1
+    relu_dropout: float = 0.1
+    res_dropout: float = 0.1
+    embed_dropout: float = 0.25
+    out_dropout: float = 0.5
+    use_lengths: bool = False  # Padded frames are not attended to.
+    modality_dropout: float = 0.0  # Part of the samples that lose a view in training.
+    objective: str = "joint"
+    reg_lambda: float = 0.1
+    sinkhorn: str = "official"  # Mode of `losses.sinkhorn`.
+    sinkhorn_epsilon: float = 0.5
+    sinkhorn_iterations: int = 30
+    sinkhorn_threshold: float = 0.1
+    eval_seed: int = 0  # Draws the keys of ProbSparse attention in evaluation.
+    eval_draws: int = 1  # Predictions are averaged over so many draws.
+    eval_exact: bool = False  # All keys are compared; nothing is drawn.
+    dtype: str = "float32"
+
+    @functools.cached_property
+    def sizes(self) -> rerd.Sizes:
+        """What the network is built from."""
+        names = {f.name for f in dataclasses.fields(rerd.Sizes)}
+        fields = {k: v for k, v in vars(self).items() if k in names}
+        fields |= dict(
+            tokens=self.tokens or None,
+            outputs=1 if self.task == "regression" else self.classes,
+            dtype=jnp.dtype(self.dtype),
+        )
+        return rerd.Sizes(**fields)
+
+    @functools.cached_property
+    def text(self) -> bert.Config | None:
+        """BERT's sizes, if tokens are read."""
+        if not self.tokens:
+            return None
+        rate = (
+            {} if self.bert_train_dropout else dict(dropout=0.0, attention_dropout=0.0)
+        )
+        return bert.Config(*self.bert_sizes, **rate)
+
+    def check(self, spec: Any) -> None:
+        method.check_choices(
+            self,
+            objective=OBJECTIVES,
+            task=TASKS,
+            head_layout=prob_sparse.HEAD_LAYOUTS,
+            sinkhorn=sinkhorn.MODES,
+            dtype=("float32", "bfloat16"),
+        )
+        if len(self.bert_sizes) != 6:
+            raise errors.UserError(
+                "config.method.bert_sizes needs 6 numbers (words, width, layers, heads, "
+                f"hidden width, positions); got {len(self.bert_sizes)}."
+            )
+        if not self.active:
+            raise errors.UserError("config.method.active names no view.")
+        for name in self.views:
+            if name not in spec.views:
+                raise errors.unknown("config.method.views", name, spec.views)
+            self._check_view(name, spec.views[name])
+        for name in self.active:
+            if name not in self.views:
+                raise errors.unknown("config.method.active", name, self.views)
+        if self.tokens and self.tokens not in self.views:
+            raise errors.unknown("config.method.tokens", self.tokens, self.views)
+        if self.task == "regression" and self.target not in spec.targets:
+            raise errors.unknown("config.method.target", self.target, spec.targets)
+        if self.task == "classification" and (spec.classes or 0) > self.classes:
+            raise errors.UserError(
+                f"config.method.classes is {self.classes}, the data have {spec.classes}."
+            )
+        for width, heads, what in (
+            (self.dis_d_model, self.dis_n_heads, "dis_d_model"),
+            (self.out_dim * len(self.active), self.num_heads, "out_dim * active views"),
+        ):
+            if width % heads:
+                raise errors.UserError(
+                    f"config.method: {what} = {width} is no multiple of {heads} heads."
+                )
+
+    def _check_view(self, name: str, view: Any) -> None:
+        integers = view.dtype.startswith(("int", "uint"))
+        if name == self.tokens and not (integers and view.shape[:-1] == (3,)):
+            raise errors.UserError(
+                f"View {name!r} (config.method.tokens) must be integers [3, L]: tokens, "
+                f"mask, segments; it is {view.dtype} {view.shape}."
+            )
+        if name != self.tokens and (integers or len(view.shape) != 2):
+            raise errors.UserError(
+                f"View {name!r} must be a sequence of floats [L, d]; it is {view.dtype} "
+                f"{view.shape}."
+            )
+
+    def view_shapes(self, batch: method.Batch) -> dict[str, tuple[int, int]]:
+        """`(L, d)` of each view; d of tokens is BERT's width."""
+        shapes = {v: tuple(batch["views"][v].shape[1:]) for v in self.views}
+        if self.tokens:
+            shapes[self.tokens] = (shapes[self.tokens][-1], self.text.hidden_size)
+        return shapes
+
+    def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
+        shapes = self.view_shapes(batch)
+        # The numbers come from NumPy; the network is only traced for their shapes.
+        traced = jax.eval_shape(lambda: self._trace(batch))
+        variables = initializers.torch_default(rng, traced, rerd.INITIAL)
+        unused = rerd.unused(self.sizes, shapes, self.text)
+        return variables | {"unused": rerd.initial_unused(unused, 0)}
+
+    def _trace(self, batch: method.Batch) -> dict:
+        key = jax.random.key(0)
+        variables: dict[str, dict] = {"params": {}}
+        if self.tokens in self.active:
+            tokens = batch["views"][self.tokens]
+            made = self._bert.init(key, *self._rows(tokens), train=False)
+            variables["params"]["bert"] = made["params"]
+        inputs = self._inputs(variables, batch, None)
+        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        sampled = rerd.draw_keys(key, lengths, self.sizes)
+        length = rerd.common_length(lengths, self.sizes)
+        made = rerd.Net(self.sizes).init(
+            key, inputs, sampled, length=length, train=False
+        )
+        made["params"] |= variables["params"]
+        return made
+
+    @property
+    def _bert(self) -> bert.Bert:
+        return bert.Bert(self.text, dtype=jnp.dtype(self.dtype), pooler=False)
+
+    def _rows(self, tokens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Ids, mask and segments, `[B, L]` each, within BERT's tables."""
+        words, kinds = self.text.vocab_size, self.text.type_vocab_size
+        ids = jnp.clip(tokens[:, 0].astype(jnp.int32), 0, words - 1)
+        segments = jnp.clip(tokens[:, 2].astype(jnp.int32), 0, kinds - 1)
+        return ids, tokens[:, 1] > 0, segments
+
+    def _inputs(
+        self, variables: method.Variables, batch: method.Batch, rng: jax.Array | None
+    ) -> Arrays:
+        """What the network reads: sequences, and BERT's vectors for tokens."""
+        inputs = {}
+        for view in self.active:
+            x = batch["views"][view]
+            if view != self.tokens:
+                inputs[view] = x.astype(jnp.dtype(self.dtype))
+                continue
+            ids, mask, segments = self._rows(x)
+            drop = rng is not None and self.bert_train_dropout
+            out = self._bert.apply(
+                {"params": variables["params"]["bert"]},
+                ids,
+                mask,
+                segments,
+                train=drop,
+                rngs={"dropout": rng_lib.named(rng, "bert")} if drop else None,
+            )["last"]
+            if not self.token_sequence:
+                inputs[view] = bert.masked_mean(out, mask)
+            else:
+                inputs[view] = out * mask[..., None].astype(out.dtype)
+        return inputs
+
+    def _lengths(self, batch: method.Batch) -> Arrays | None:
+        if not self.use_lengths:
+            return None
+        lengths = dict(batch.get("lengths", {}))
+        if self.tokens:
+            mask = batch["views"][self.tokens][:, 1] > 0
+            lengths[self.tokens] = jnp.sum(mask, axis=1)
+        return lengths
+
+    def forward(
+        self,
+        variables: method.Variables,
+        batch: method.Batch,
+        rng: jax.Array | None = None,
+        *,
+        sampled: Any = None,
+        present: Any = None,
+    ) -> tuple[rerd.Outputs, method.Variables]:
+        """Runs the network.
+
+        Args:
+          variables: All components.
+          batch: Views, see `check`.
+          rng: Key of a training step; None: evaluation mode.
+          sampled: Keys for ProbSparse attention; None: drawn from `rng`, or from
+            `eval_seed`.
+          present: Samples that have a view; None: as the batch says.
+
+        Returns:
+          The outputs, and the statistics that moved (in training).
+        """
+        train = rng is not None
+        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        if sampled is None:
+            key = rng_lib.named(rng, "keys") if train else self._eval_key(0)
+            sampled = rerd.draw_keys(key, lengths, self.sizes)
+        net = rerd.Net(self.sizes)
+        mine = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
+        mine["params"] = {k: v for k, v in mine["params"].items() if k != "bert"}
+        arguments = dict(
+            length=rerd.common_length(lengths, self.sizes),
+            lengths=self._lengths(batch),
+            present=batch.get("present") if present is None else present,
+            train=train,
+        )
+        inputs = self._inputs(variables, batch, rng)
+        if not train:
+            return net.apply(mine, inputs, sampled, **arguments), {}
+        return net.apply(
+            mine,
+            inputs,
+            sampled,
+            **arguments,
+            mutable=["batch_stats"],
+            rngs={"dropout": rng_lib.named(rng, "dropout")},
+        )
+
+    def _eval_key(self, draw: int) -> jax.Array | None:
+        if self.eval_exact:
+            return None
+        return jax.random.fold_in(jax.random.key(self.eval_seed), draw)
+
+    def loss(
+        self,
+        variables: method.Variables,
+        batch: method.Batch,
+        rng: jax.Array,
+        *,
+        sampled: Any = None,
+    ) -> tuple[jax.Array, method.Aux]:
+        present = self._dropped(batch, rng_lib.named(rng, "modalities"))
+        outputs, moved = self.forward(
+            variables, batch, rng, sampled=sampled, present=present
+        )
+        task = self._task_loss(outputs.prediction.astype(jnp.float32), batch)
+        metrics = {"l1" if self.task == "regression" else "cross_entropy": task}
+        total = task
+        if self.objective != "raw":
+            cost, more = self._regulariser(outputs.representations, batch)
+            metrics |= more
+            total = self.reg_lambda * cost
+            if self.objective == "joint":
+                total = total + task
+        return total, method.Aux(metrics, dict(moved))
+
+    def _task_loss(self, prediction: jax.Array, batch: method.Batch) -> jax.Array:
+        if self.task == "classification":
+            return classification.cross_entropy(prediction, batch["label"])
+        truth = batch["targets"][self.target]
+        return jnp.mean(jnp.abs(prediction[:, 0] - truth))
+
+    def _regulariser(
+        self, representations: Arrays, batch: method.Batch
+    ) -> tuple[jax.Array, Arrays]:
+        """Summed transport costs and their diagnostics; absent views count nothing."""
+        views = list(self.active)
+        msd, transports = sinkhorn.multimodal(
+            [representations[v].astype(jnp.float32) for v in views],
+            mode=self.sinkhorn,
+            epsilon=self.sinkhorn_epsilon,
+            max_iterations=self.sinkhorn_iterations,
+            threshold=self.sinkhorn_threshold,
+        )
+        present = batch.get("present")
+        if present and transports:
+            pairs = [(0, 1)] if len(views) == 2 else [(0, 1), (1, 2), (2, 0)]
+            msd = jnp.zeros(())
+            for (i, j), transport in zip(pairs, transports, strict=True):
+                both = jnp.ones_like(transport.cost)
+                for view in (views[i], views[j]):
+                    both = both * present.get(view, 1)
+                msd += jnp.sum(both * transport.cost) / jnp.maximum(jnp.sum(both), 1)
+        metrics = {"msd": msd}
+        if transports:
+            counts = [t.iterations for t in transports]
+            metrics["sinkhorn_iterations"] = jnp.mean(jnp.asarray(counts, jnp.float32))
+            errors_ = [jnp.mean(t.marginal_error) for t in transports]
+            metrics["sinkhorn_marginal_error"] = jnp.mean(jnp.asarray(errors_))
+        return msd, metrics
+
+    def _dropped(self, batch: method.Batch, key: jax.Array) -> Any:
+        """Presence with views dropped at random; every sample keeps one that it has."""
+        present = batch.get("present")
+        if not self.modality_dropout or len(self.active) < 2:
+            return present
+        rows = batch["views"][self.active[0]].shape[0]
+        shape = (rows, len(self.active))
+        held = jnp.stack(
+            [
+                jnp.asarray((present or {}).get(v, jnp.ones(rows, bool)), bool)
+                for v in self.active
+            ],
+            axis=1,
+        )
+        draws = jax.random.uniform(key, shape)
+        kept = held & (draws >= self.modality_dropout)
+        best = jax.nn.one_hot(
+            jnp.argmax(jnp.where(held, draws, -1), axis=1), shape[1], dtype=bool
+        )
+        kept = jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, best & held)
+        return {view: kept[:, i] for i, view in enumerate(self.active)}
+
+    def predict(
+        self, variables: method.Variables, batch: method.Batch
+    ) -> dict[str, jax.Array]:
+        """Returns `score` `[B, 1]` (or `logits`), `shared`, the fused sequence
+        flattened, and `features/<view>`; with several draws also `score_spread`, their
+        standard deviation."""
+        draws = 1 if self.eval_exact else self.eval_draws
+        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        predictions = []
+        for i in range(draws):
+            sampled = rerd.draw_keys(self._eval_key(i), lengths, self.sizes)
+            outputs, _ = self.forward(variables, batch, sampled=sampled)
+            predictions.append(outputs.prediction.astype(jnp.float32))
+        name = "score" if self.task == "regression" else "logits"
+        stacked = jnp.stack(predictions)
+        out = {name: jnp.mean(stacked, axis=0), "shared": outputs.fused}
+        if draws > 1:
+            out[f"{name}_spread"] = jnp.std(stacked, axis=0)
+        for view, h in outputs.representations.items():
+            out[f"features/{view}"] = h.reshape(h.shape[0], -1)
+        return out
+
+    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+        tables = {"rerd": rerd.torch_leaves(self.sizes, self.text)}
+        if self.text is not None:
+            leaves = bert.torch_leaves(self.text, pooler=False)
+            tables["bert"] = torch_map.nest(leaves, flax="bert")
+        return tables
+
+    def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Accepts wrapped modules, old names, and BERT where nothing reads tokens."""
+        plain = {key.removeprefix("module."): x for key, x in tensors.items()}
+        ignored = ["*embeddings.position_ids", "cls.*", "pooler.*"]
+        if self.text is None:  # Released: always there, and used for tokens only.
+            ignored.append(f"{rerd.BERT_PREFIX}.*")
+        return {
+            key: x
+            for key, x in bert.standard_names(plain).items()
+            if not tree.matches(key, ignored)
+        }

@@ -1,0 +1,183 @@
+"""The fusion transformer of RERD: pre-norm, causal, for one sequence or two.
+
+As in fairseq and MulT: inputs are scaled by the root of their width, there are no
+positions, and keys and values of another sequence pass through the same layer norm as
+the queries and are not updated from layer to layer.
+"""
+
+import math
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mvjax.convert import torch_map
+from mvjax.models.layers import linear
+
+_EPSILON = 1e-5
+
+
+def causal_mask(queries: int, keys: int) -> jax.Array:
+    """Pairs that may meet, `[T, S]` bool: a query sees no later key.
+
+    With sequences of different lengths it sees `|S - T|` keys more, as released.
+    """
+    ahead = jnp.arange(keys) - jnp.arange(queries)[:, None]
+    return ahead < 1 + abs(keys - queries)
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention with one joint input projection."""
+
+    heads: int
+    dropout: float = 0.1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        query: jax.Array,
+        memory: jax.Array,
+        mask: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Attends from `query` `[B, T, C]` to `memory` `[B, S, C]`.
+
+        Args:
+          query: What asks.
+          memory: Keys and values.
+          mask: Pairs that may meet, `[T, S]` bool; None: all.
+          train: Whether dropout is on.
+
+        Returns:
+          `[B, T, C]` and the attention averaged over heads, `[B, T, S]`.
+        """
+        width = query.shape[-1]
+        project = linear.Linear(3 * width, dtype=self.dtype, name="in_proj")
+        if query is memory:
+            q, k, v = jnp.split(project(query), 3, axis=-1)
+        else:
+            q = project(query)[..., :width]
+            k, v = jnp.split(project(memory)[..., width:], 2, axis=-1)
+        q = q * (width // self.heads) ** -0.5
+        q, k, v = (x.reshape(*x.shape[:2], self.heads, -1) for x in (q, k, v))
+        scores = jnp.einsum("bthd,bshd->bhts", q, k)
+        scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
+        kept = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        context = jnp.einsum("bhts,bshd->bthd", kept, v).reshape(query.shape)
+        out = linear.Linear(width, dtype=self.dtype, name="out_proj")(context)
+        return out, jnp.mean(weights, axis=1)
+
+
+class Layer(nn.Module):
+    """Attention and a two-layer network, each with its layer norm before it."""
+
+    heads: int
+    attention_dropout: float = 0.1
+    relu_dropout: float = 0.1
+    residual_dropout: float = 0.1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
+        """Maps `[B, T, C]` to `[B, T, C]`; `memory` `[B, S, C]`, None: x itself."""
+        width = x.shape[-1]
+        drop = nn.Dropout(self.residual_dropout, deterministic=not train)
+        norm0 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm0")
+        norm1 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm1")
+        attention = MultiHeadAttention(
+            self.heads, self.attention_dropout, self.dtype, name="attention"
+        )
+        h = norm0(x)
+        memory = h if memory is None else norm0(memory)
+        h, weights = attention(h, memory, mask, train=train)
+        self.sow("intermediates", "attention", weights)
+        x = x + drop(h)
+        h = nn.relu(linear.Linear(4 * width, dtype=self.dtype, name="fc1")(norm1(x)))
+        h = nn.Dropout(self.relu_dropout, deterministic=not train)(h)
+        return x + drop(linear.Linear(width, dtype=self.dtype, name="fc2")(h))
+
+
+class Transformer(nn.Module):
+    """Layers and a last layer norm, on one sequence or from one to another."""
+
+    heads: int = 3
+    layers: int = 5
+    attention_dropout: float = 0.1
+    relu_dropout: float = 0.1
+    residual_dropout: float = 0.1
+    embedding_dropout: float = 0.25
+    causal: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, memory: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Maps `[B, T, C]` to `[B, T, C]`.
+
+        Args:
+          x: The sequence.
+          memory: Another sequence `[B, S, C]` that gives keys and values; None: x.
+          train: Whether dropout is on.
+        """
+        scale = math.sqrt(x.shape[-1])
+        drop = nn.Dropout(self.embedding_dropout, deterministic=not train)
+        keys = x.shape[1] if memory is None else memory.shape[1]
+        mask = causal_mask(x.shape[1], keys) if self.causal else None
+        x = drop(scale * x)
+        if memory is not None:
+            memory = drop(scale * memory)
+        for i in range(self.layers):
+            layer = Layer(
+                self.heads,
+                self.attention_dropout,
+                self.relu_dropout,
+                self.residual_dropout,
+                self.dtype,
+                name=f"layer{i}",
+            )
+            x = layer(x, memory, mask, train=train)
+        return nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm")(x)
+
+
+def attention_leaves() -> list[torch_map.Leaf]:
+    """Table of `MultiHeadAttention`."""
+    leaf = torch_map.Leaf
+    return [
+        leaf("params/in_proj/kernel", ("in_proj_weight",), torch_map.LINEAR),
+        leaf("params/in_proj/bias", ("in_proj_bias",), torch_map.KEEP),
+        *torch_map.linear("out_proj", "out_proj"),
+    ]
+
+
+def torch_leaves(layers: int) -> list[torch_map.Leaf]:
+    """Table of `Transformer`, without the constant buffer `version`."""
+    leaves = []
+    for i in range(layers):
+        leaves += torch_map.nest(
+            [
+                *torch_map.nest(
+                    attention_leaves(), flax="attention", torch="self_attn"
+                ),
+                *torch_map.linear("fc1", "fc1"),
+                *torch_map.linear("fc2", "fc2"),
+                *torch_map.layer_norm("norm0", "layer_norms.0"),
+                *torch_map.layer_norm("norm1", "layer_norms.1"),
+            ],
+            flax=f"layer{i}",
+            torch=f"layers.{i}",
+        )
+    return leaves + torch_map.layer_norm("norm", "layer_norm")
