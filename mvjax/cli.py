@@ -6,14 +6,13 @@ Environment variables are read here and nowhere else.
 
 import argparse
 from collections.abc import Sequence
-import ctypes
-import importlib.util
 import logging
 import os
 import pathlib
 import sys
 
 from mvjax import __version__
+from mvjax.core import cpu
 from mvjax.core import errors
 
 STAGE_1 = "configs/mrdd/consistency.py:dataset=digits"
@@ -47,36 +46,8 @@ def _prepare(args: argparse.Namespace) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    _thread_convolutions()
-    _keep_memory()
-
-
-def _thread_convolutions() -> None:
-    """Has XLA's CPU convolutions use all threads.
-
-    By default XLA gives them to a library that runs those of more than 16 channels on one
-    thread. What the user sets in XLA_FLAGS comes later, so it wins.
-    """
-    if importlib.util.find_spec("libtpu"):
-        return  # It reads the same variable and may not know the flag.
-    flag = "--xla_cpu_experimental_ynn_fusion_type"
-    flag += "=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-    os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
-
-
-def _keep_memory() -> None:
-    """Lets the C library keep freed memory for the next step.
-
-    By default glibc returns large buffers to the system after each step and gets them back
-    page by page, which costs a CPU more than a second of a step that takes five.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # Not glibc.
-    one_arena, no_mmap, never_trim = (-8, 1), (-4, 0), (-1, -1)
-    for option, value in (one_arena, no_mmap, never_trim):
-        mallopt(option, value)
+    cpu.thread_convolutions(os.environ)
+    cpu.keep_memory()
 
 
 def _cache() -> pathlib.Path:
@@ -351,14 +322,14 @@ def _add_data(commands) -> None:
         commands,
         "data",
         None,
-        "fetch or check data sets",
+        "fetch, check or convert data sets",
         "mvjax data fetch mnist; mvjax data check --config=" + STAGE_1,
     )
     parts = command.add_subparsers(dest="part", required=True, metavar="part")
     fetch = _command(
         parts, "fetch", _data_fetch, "download a data set", "mvjax data fetch mnist"
     )
-    fetch.add_argument("name", help="mnist or fashion_mnist")
+    fetch.add_argument("name", help="fashion_mnist, minilm, mnist, sentences or watch")
     check = _command(
         parts,
         "check",
@@ -367,6 +338,21 @@ def _add_data(commands) -> None:
         f"mvjax data check --config={STAGE_1}",
     )
     check.add_argument("--config", required=True, help=CONFIG_HELP)
+    convert = _command(
+        parts,
+        "convert",
+        _data_convert,
+        "turn an MMSA pickle into an .npz file, without executing anything in it",
+        "mvjax data convert --input=unaligned_50.pkl --output=mosi.npz",
+    )
+    convert.add_argument("--input", required=True, type=pathlib.Path)
+    convert.add_argument("--output", required=True, type=pathlib.Path)
+    convert.add_argument(
+        "--tokens", action="store_true", help="text as BERT's tokens, not as features"
+    )
+    convert.add_argument(
+        "--target", default="regression_labels", help="key of the scores"
+    )
 
 
 def _data_fetch(args: argparse.Namespace) -> int:
@@ -382,6 +368,16 @@ def _data_check(args: argparse.Namespace) -> int:
 
     config = config_lib.load(args.config, _for(args.overrides, "config"))
     return int(check.run(config.data, cache=args.cache) > 0)
+
+
+def _data_convert(args: argparse.Namespace) -> int:
+    from mvjax.data import mmsa
+
+    for note in mmsa.convert_to_npz(
+        args.input, args.output, tokens=args.tokens, target=args.target
+    ):
+        print(note)
+    return 0
 
 
 def _add_show(commands) -> None:

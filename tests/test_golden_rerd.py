@@ -6,16 +6,27 @@ import jax
 import pytest
 
 from tests import golden_data
+from tests import rerd_golden_bert
+from tests import rerd_golden_data
+from tests import rerd_golden_metrics
 from tests import rerd_golden_models as models
+from tests import rerd_golden_sinkhorn
+from tests import rerd_golden_train
 
 CHECKS = {
+    "bert_tiny": rerd_golden_bert.check_bert_tiny,
     "conv_layer": models.check_conv_layer,
     "data_embedding": models.check_data_embedding,
+    "dataset": rerd_golden_data.check_dataset,
     "distnet": models.check_distnet,
     "encoder_layer": models.check_encoder_layer,
+    "metrics": rerd_golden_metrics.check_metrics,
     "model": models.check_model,
     "multihead_attention": models.check_multihead_attention,
     "prob_attn": models.check_prob_attn,
+    "schedules": rerd_golden_train.check_schedules,
+    "sinkhorn": rerd_golden_sinkhorn.check_sinkhorn,
+    "traj": rerd_golden_train.check_traj,
     "transformer": models.check_transformer,
 }
 

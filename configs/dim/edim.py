@@ -1,17 +1,37 @@
 """EDIM: exclusive codes of coloured MNIST pairs, stage 2 of 2.
 
 `--config=configs/dim/edim.py:stage1=runs/dim/sdim`, or behind sdim.py in `mvjax chain`;
-the shared encoders can also come from published files (shared_x=, shared_y=). Datasets: mnist (coloured; `mvjax data fetch mnist`),
-digits (bundled, coloured), npz (your own views, with file=). `variant=released` takes
-the classifiers' softmax twice, normalises their logits and leaves dead biases to
-rounding noise; `debug` runs two steps on made-up data.
+the shared encoders can also come from published files (shared_x=, shared_y=) or from the
+folder of the MLflow run that made them (mlruns=mlruns/1/RUN, or the whole mlruns if it
+holds one run). Datasets: mnist (coloured; `mvjax data fetch mnist`), digits (bundled,
+coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own views, with file=).
+`variant=released` takes the classifiers' softmax twice, normalises their logits and
+leaves dead biases to rounding noise; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
 
+from mvjax.convert import mlruns
 from mvjax.core import config as config_lib
 
-SOURCES = {"mnist": "coloured_mnist", "digits": "coloured_digits", "npz": "npz"}
+SOURCES = {
+    "mnist": "coloured_mnist",
+    "digits": "coloured_digits",
+    "shapes3d": "shapes3d",
+    "npz": "npz",
+}
+# Factors that both views share and, by view, those that only it shows: their classes.
+COLOURED = dict(
+    shared=dict(digit=10), x=dict(color_bg=12), y=dict(color_fg=12), size=28
+)
+SHAPES = dict(
+    shared=dict(scale=8, shape=4, orientation=15),
+    x=dict(floor_hue_x=10, wall_hue_x=10, object_hue_x=10),
+    y=dict(floor_hue_y=10, wall_hue_y=10, object_hue_y=10),
+    size=64,
+)
+OWN = dict(shared=dict(), x=dict(), y=dict(), size=28)
+FACTORS = {"mnist": COLOURED, "digits": COLOURED, "shapes3d": SHAPES, "npz": OWN}
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -24,11 +44,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         stage1="",
         shared_x="",
         shared_y="",
+        mlruns="",
     )
     config_lib.choose("dataset", arg.dataset, tuple(SOURCES))
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
-    own = arg.dataset == "npz"
+    coloured = arg.dataset in ("mnist", "digits")
+    known = FACTORS[arg.dataset]
+    factors = known["shared"] | known["x"] | known["y"]
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -37,6 +60,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # The frozen shared encoders; debug runs have untrained ones by default.
     names = ("shared_x", "shared_y")
     files = (arg.shared_x, arg.shared_y)
+    if arg.mlruns:
+        files = mlruns.find(arg.mlruns, ("sh_encoder_x", "sh_encoder_y"))
     source = arg.stage1 or ("none" if arg.debug else "previous")
     c.warm_start = dict()
     if any(files):
@@ -49,12 +74,21 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             stage1=dict(source=source, take={name: name for name in names})
         )
 
+    ending = dict(x="_bg", y="_fg") if coloured else dict(x="_x", y="_y")
+    probes = [
+        (name + ending[view], name, view, n)
+        for name, n in known["shared"].items()
+        for view in "xy"
+    ]
+    probes += [
+        (name, name, view, n) for view in "xy" for name, n in known[view].items()
+    ]
     c.method = dict(
         name="edim",
         views=("x", "y"),
-        image_shapes=((28, 28, 3), (28, 28, 3)),
+        image_shapes=((known["size"], known["size"], 3),) * 2,
         encoders=("conv", "conv"),
-        colours="none" if own else "mnist",
+        colours="mnist" if coloured else "none",
         redraw=True,
         color_seed=0,
         filters=8 if arg.debug else 64,
@@ -69,23 +103,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         independence="gan",
         adversarial="non_saturating",
         disentangling_loss_coeff=0.1,
-        probes=(
-            ("digit_bg", "digit", "x", 10),
-            ("digit_fg", "digit", "y", 10),
-            ("color_bg", "color_bg", "x", 12),
-            ("color_fg", "color_fg", "y", 12),
-        ),
+        probes=tuple(probes),
         classifier_loss="double_softmax" if released else "softmax",
         probe_norm_logits=released,
         freeze_dead_biases=not released,
         dtype="float32",
     )
-    if own:
-        c.method.probes = ()
 
     c.data = dict(
         name=SOURCES[arg.dataset],
-        options=dict(file=arg.file) if own else dict(),
+        options=dict() if coloured else dict(file=arg.file),
         batch_size=16 if arg.debug else 64,
         limit=ml_collections.config_dict.placeholder(int),
         synthetic=arg.debug,
@@ -103,20 +130,24 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
 
     codes = ("shared/x", "shared/y", "private/x", "private/y")
+    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in "xy"]
+    wanted += [f"private/{view}:{name}" for view in "xy" for name in known[view]]
     c.evals = dict(
         leakage=dict(
             name="leakage",
             features=codes,
-            factors=() if own else ("digit", "color_bg", "color_fg"),
-            wanted=()
-            if own
-            else (
-                "shared/x:digit",
-                "shared/y:digit",
-                "private/x:color_bg",
-                "private/y:color_fg",
-            ),
+            factors=tuple(factors),
+            wanted=tuple(wanted),
+            probes=("logistic", "knn"),
             train_limit=0,
+            every_epochs=0,
+        ),
+        retrieval=dict(
+            name="retrieval",
+            features=codes,
+            factors=tuple(factors),
+            cross=("shared/x>shared/y",),
+            ks=(1, 10),
             every_epochs=0,
         ),
     )

@@ -1,16 +1,34 @@
 """SDIM: shared codes of coloured MNIST pairs, stage 1 of 2.
 
 `--config=configs/dim/sdim.py`; datasets: mnist (coloured; `mvjax data fetch mnist`),
-digits (bundled, coloured), npz (your own views, with file=). `variant=released` takes
-the classifiers' softmax twice, normalises their logits and leaves dead biases to
-rounding noise; `debug` runs two steps on made-up data.
+digits (bundled, coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own
+views, with file=). `variant=released` takes the classifiers' softmax twice, normalises
+their logits and leaves dead biases to rounding noise; `debug` runs two steps on made-up
+data.
 """
 
 import ml_collections
 
 from mvjax.core import config as config_lib
 
-SOURCES = {"mnist": "coloured_mnist", "digits": "coloured_digits", "npz": "npz"}
+SOURCES = {
+    "mnist": "coloured_mnist",
+    "digits": "coloured_digits",
+    "shapes3d": "shapes3d",
+    "npz": "npz",
+}
+# Factors that both views share and, by view, those that only it shows: their classes.
+COLOURED = dict(
+    shared=dict(digit=10), x=dict(color_bg=12), y=dict(color_fg=12), size=28
+)
+SHAPES = dict(
+    shared=dict(scale=8, shape=4, orientation=15),
+    x=dict(floor_hue_x=10, wall_hue_x=10, object_hue_x=10),
+    y=dict(floor_hue_y=10, wall_hue_y=10, object_hue_y=10),
+    size=64,
+)
+OWN = dict(shared=dict(), x=dict(), y=dict(), size=28)
+FACTORS = {"mnist": COLOURED, "digits": COLOURED, "shapes3d": SHAPES, "npz": OWN}
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -18,7 +36,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("dataset", arg.dataset, tuple(SOURCES))
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
-    own = arg.dataset == "npz"
+    coloured = arg.dataset in ("mnist", "digits")
+    known = FACTORS[arg.dataset]
+    factors = known["shared"] | known["x"] | known["y"]
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -27,9 +47,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.method = dict(
         name="sdim",
         views=("x", "y"),
-        image_shapes=((28, 28, 3), (28, 28, 3)),
+        image_shapes=((known["size"], known["size"], 3),) * 2,
         encoders=("conv", "conv"),
-        colours="none" if own else "mnist",
+        colours="mnist" if coloured else "none",
         redraw=True,
         color_seed=0,
         filters=8 if arg.debug else 64,
@@ -41,22 +61,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         local_mutual_loss_coeff=1.0,
         global_mutual_loss_coeff=0.5,
         shared_loss_coeff=0.1,
-        probes=(
-            ("digit", "digit", "x", 10),
-            ("color_bg", "color_bg", "x", 12),
-            ("color_fg", "color_fg", "x", 12),
-        ),
+        # As released, all read the code of x, which cannot know the colour of y.
+        probes=tuple((name, name, "x", n) for name, n in factors.items()),
         classifier_loss="double_softmax" if released else "softmax",
         probe_norm_logits=released,
         freeze_dead_biases=not released,
         dtype="float32",
     )
-    if own:
-        c.method.probes = ()
 
     c.data = dict(
         name=SOURCES[arg.dataset],
-        options=dict(file=arg.file) if own else dict(),
+        options=dict() if coloured else dict(file=arg.file),
         batch_size=16 if arg.debug else 64,
         limit=ml_collections.config_dict.placeholder(int),
         synthetic=arg.debug,
@@ -74,13 +89,23 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
 
     codes = ("shared/x", "shared/y")
+    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in "xy"]
     c.evals = dict(
         leakage=dict(
             name="leakage",
             features=codes,
-            factors=() if own else ("digit", "color_bg", "color_fg"),
-            wanted=() if own else ("shared/x:digit", "shared/y:digit"),
+            factors=tuple(factors),
+            wanted=tuple(wanted),
+            probes=("logistic", "knn"),
             train_limit=0,
+            every_epochs=0,
+        ),
+        retrieval=dict(
+            name="retrieval",
+            features=codes,
+            factors=tuple(factors),
+            cross=("shared/x>shared/y",),
+            ks=(1, 10),
             every_epochs=0,
         ),
     )

@@ -24,9 +24,9 @@ import zipfile
 import ml_dtypes
 import numpy as np
 
-from mvjax.convert import safe_pickle
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import safe_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # First pickle of the stream format.
 _VERSION = 1001  # Second.
@@ -95,7 +95,12 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
         "torch.device": _device,
     }
     return safe_pickle.load(
-        stream, functions=functions, values=_VALUES, persistent=storages.find
+        stream,
+        functions=functions,
+        values=_VALUES,
+        persistent=storages.find,
+        advice="Only tensors in plain containers are read; if the file holds a whole "
+        "module, save its state_dict() instead.",
     )
 
 

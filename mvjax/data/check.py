@@ -88,6 +88,10 @@ def run(
       The number of problems.
     """
     rows, problems = check(data_config, splits, cache=cache)
+    module = lookup.find("data.sources", data_config["name"])
+    if hasattr(module, "describe") and not data_config.get("synthetic"):
+        for fact in module.describe(**pipeline.find_options(data_config, cache)):
+            say(fact)
     if rows:
         say(table(rows))
     for problem in problems[:_SHOWN]:

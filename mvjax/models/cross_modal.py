@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.models.layers import dropout
 from mvjax.models.layers import linear
 
 _EPSILON = 1e-5
@@ -41,7 +42,7 @@ class MultiHeadAttention(nn.Module):
         memory: jax.Array,
         mask: jax.Array | None = None,
         *,
-        train: bool,
+        seed: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Attends from `query` `[B, T, C]` to `memory` `[B, S, C]`.
 
@@ -49,7 +50,7 @@ class MultiHeadAttention(nn.Module):
           query: What asks.
           memory: Keys and values.
           mask: Pairs that may meet, `[T, S]` bool; None: all.
-          train: Whether dropout is on.
+          seed: Of dropout, `[2]` uint32; None: none.
 
         Returns:
           `[B, T, C]` and the attention averaged over heads, `[B, T, S]`.
@@ -68,7 +69,7 @@ class MultiHeadAttention(nn.Module):
         if mask is not None:
             scores = jnp.where(mask, scores, -jnp.inf)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
-        kept = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        kept = dropout.Dropout(self.dropout, name="dropout")(weights, seed)
         context = jnp.einsum("bhts,bshd->bthd", kept, v).reshape(query.shape)
         out = linear.Linear(width, dtype=self.dtype, name="out_proj")(context)
         return out, jnp.mean(weights, axis=1)
@@ -90,11 +91,14 @@ class Layer(nn.Module):
         memory: jax.Array | None = None,
         mask: jax.Array | None = None,
         *,
-        train: bool,
+        seed: jax.Array | None = None,
     ) -> jax.Array:
         """Maps `[B, T, C]` to `[B, T, C]`; `memory` `[B, S, C]`, None: x itself."""
         width = x.shape[-1]
-        drop = nn.Dropout(self.residual_dropout, deterministic=not train)
+        rates = (self.residual_dropout, self.relu_dropout, self.residual_dropout)
+        drops = [
+            dropout.Dropout(rate, name=f"dropout{i}") for i, rate in enumerate(rates)
+        ]
         norm0 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm0")
         norm1 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm1")
         attention = MultiHeadAttention(
@@ -102,12 +106,12 @@ class Layer(nn.Module):
         )
         h = norm0(x)
         memory = h if memory is None else norm0(memory)
-        h, weights = attention(h, memory, mask, train=train)
+        h, weights = attention(h, memory, mask, seed=seed)
         self.sow("intermediates", "attention", weights)
-        x = x + drop(h)
+        x = x + drops[0](h, seed)
         h = nn.relu(linear.Linear(4 * width, dtype=self.dtype, name="fc1")(norm1(x)))
-        h = nn.Dropout(self.relu_dropout, deterministic=not train)(h)
-        return x + drop(linear.Linear(width, dtype=self.dtype, name="fc2")(h))
+        h = linear.Linear(width, dtype=self.dtype, name="fc2")(drops[1](h, seed))
+        return x + drops[2](h, seed)
 
 
 class Transformer(nn.Module):
@@ -124,22 +128,28 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, memory: jax.Array | None = None, *, train: bool
+        self,
+        x: jax.Array,
+        memory: jax.Array | None = None,
+        *,
+        seed: jax.Array | None = None,
     ) -> jax.Array:
         """Maps `[B, T, C]` to `[B, T, C]`.
 
         Args:
           x: The sequence.
           memory: Another sequence `[B, S, C]` that gives keys and values; None: x.
-          train: Whether dropout is on.
+          seed: Of dropout, `[2]` uint32; None: none.
         """
         scale = math.sqrt(x.shape[-1])
-        drop = nn.Dropout(self.embedding_dropout, deterministic=not train)
+        drops = [
+            dropout.Dropout(self.embedding_dropout, name=f"dropout{i}") for i in (0, 1)
+        ]
         keys = x.shape[1] if memory is None else memory.shape[1]
         mask = causal_mask(x.shape[1], keys) if self.causal else None
-        x = drop(scale * x)
+        x = drops[0](scale * x, seed)
         if memory is not None:
-            memory = drop(scale * memory)
+            memory = drops[1](scale * memory, seed)
         for i in range(self.layers):
             layer = Layer(
                 self.heads,
@@ -149,7 +159,7 @@ class Transformer(nn.Module):
                 self.dtype,
                 name=f"layer{i}",
             )
-            x = layer(x, memory, mask, train=train)
+            x = layer(x, memory, mask, seed=seed)
         return nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm")(x)
 
 

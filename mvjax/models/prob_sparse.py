@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.models.layers import dropout
 from mvjax.models.layers import linear
 from mvjax.models.layers import norm
 from mvjax.models.layers import sequence
@@ -215,18 +216,18 @@ class EncoderLayer(nn.Module):
         sampled: jax.Array,
         valid: jax.Array | None = None,
         *,
-        train: bool,
+        seed: jax.Array | None = None,
     ) -> jax.Array:
-        """Maps `[B, L, D]` to `[B, L, D]`."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        """Maps `[B, L, D]` to `[B, L, D]`; for `seed` see `dropout.Dropout`."""
+        drops = [dropout.Dropout(self.dropout, name=f"dropout{i}") for i in range(3)]
         attention = ProbSparseAttention(
             self.heads, self.factor, self.head_layout, self.dtype, name="attention"
         )
-        x = self._norm("norm1")(x + drop(attention(x, sampled, valid)))
+        x = self._norm("norm1")(x + drops[0](attention(x, sampled, valid), seed))
         y = linear.Linear(self.hidden, dtype=self.dtype, name="linear1")(x)
-        y = drop(ACTIVATIONS[self.activation](y))
-        y = drop(linear.Linear(x.shape[-1], dtype=self.dtype, name="linear2")(y))
-        return self._norm("norm2")(x + y)
+        y = drops[1](ACTIVATIONS[self.activation](y), seed)
+        y = linear.Linear(x.shape[-1], dtype=self.dtype, name="linear2")(y)
+        return self._norm("norm2")(x + drops[2](y, seed))
 
     def _norm(self, name: str) -> nn.Module:
         return nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name=name)
@@ -274,6 +275,7 @@ class DistillingEncoder(nn.Module):
         lengths: jax.Array | None = None,
         *,
         train: bool,
+        seed: jax.Array | None = None,
     ) -> jax.Array:
         """Encodes a sequence.
 
@@ -282,7 +284,8 @@ class DistillingEncoder(nn.Module):
           sampled: For each layer its keys, see `draw_keys`.
           lengths: Frames that are not padding, `[B]`; None: all are taken as data, as
             released.
-          train: Whether statistics are the batch's and dropout is on.
+          train: Whether statistics are the batch's.
+          seed: Of dropout, `[2]` uint32; None: none.
 
         Returns:
           `[B, L', out_features]`; L' is the last of `lengths_of`.
@@ -291,13 +294,13 @@ class DistillingEncoder(nn.Module):
             x
         )
         x = x + sequence.sinusoids(x.shape[1], self.width).astype(x.dtype)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = dropout.Dropout(self.dropout, name="dropout")(x, seed)
         for i in range(self.layers):
             valid = None
             if lengths is not None:
                 valid = jnp.arange(x.shape[1]) < lengths[:, None]
                 x = x * valid[..., None].astype(x.dtype)
-            x = self._layer(i)(x, sampled[i], valid, train=train)
+            x = self._layer(i)(x, sampled[i], valid, seed=seed)
             if self.distil and i < self.layers - 1:
                 x = Distilling(self.dtype, name=f"distilling{i}")(x, train=train)
                 lengths = None if lengths is None else distilled(lengths)

@@ -6,7 +6,7 @@ projected, encoded and brought to one common length by a projection of the time 
 BERT's pooled vector stands for the text where tokens are given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 import zlib
@@ -20,6 +20,7 @@ from mvjax.convert import torch_map
 from mvjax.models import bert
 from mvjax.models import cross_modal
 from mvjax.models import prob_sparse
+from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
 from mvjax.models.layers import sequence
@@ -113,10 +114,10 @@ class Head(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, T * C]` to `[B, outputs]`."""
+    def __call__(self, x: jax.Array, *, seed: jax.Array | None = None) -> jax.Array:
+        """Maps `[B, T * C]` to `[B, outputs]`; for `seed` see `dropout.Dropout`."""
         x = nn.relu(linear.Linear(x.shape[-1], dtype=self.dtype, name="linear1")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = dropout.Dropout(self.dropout, name="dropout")(x, seed)
         x = linear.Linear(self.channels, dtype=self.dtype, name="linear2")(x)
         return linear.Linear(self.outputs, dtype=self.dtype, name="out")(x)
 
@@ -161,6 +162,7 @@ class Net(nn.Module):
         lengths: Mapping[str, jax.Array] | None = None,
         present: Mapping[str, jax.Array] | None = None,
         train: bool,
+        seed: jax.Array | None = None,
     ) -> Outputs:
         """Predicts from sequences.
 
@@ -171,14 +173,16 @@ class Net(nn.Module):
           lengths: Frames that are not padding, `[B]` by view; None: all are data.
           present: Samples that have a view, `[B]` bool by view; the representation of
             a missing view is zero.
-          train: Whether statistics are the batch's and dropout is on.
+          train: Whether statistics are the batch's.
+          seed: Of dropout, `[2]` uint32; None: none.
         """
         s = self.sizes
         parts, fused = {}, []
         for view in s.active:
             if view in s.encoded:
                 valid = (lengths or {}).get(view)
-                h = self._encode(view, views[view], sampled[view], valid, length, train)
+                encode = self._encoder(view, length)
+                h = encode(views[view], sampled[view], valid, train=train, seed=seed)
             else:
                 head = TextHead(s.out_dim, dtype=s.dtype, name=f"{view}_head")
                 z = head(views[view])[:, None]  # The same vector at all positions.
@@ -201,23 +205,16 @@ class Net(nn.Module):
             name="fusion",
         )
         channels = x.shape[-1]
-        x = transformer(x, train=train).reshape(x.shape[0], -1)
+        x = transformer(x, seed=seed).reshape(x.shape[0], -1)
         head = Head(channels, s.outputs, s.out_dropout, s.dtype, name="head")
-        return Outputs(head(x, train=train), x, parts)
+        return Outputs(head(x, seed=seed), x, parts)
 
-    def _encode(
-        self,
-        view: str,
-        x: jax.Array,
-        sampled: Sequence[jax.Array],
-        valid: jax.Array | None,
-        length: int,
-        train: bool,
-    ) -> jax.Array:
-        """H_m, `[B, T, out_dim]`, of one sequence."""
+    def _encoder(self, view: str, length: int) -> Callable[..., jax.Array]:
+        """The layers between a sequence and its H_m, `[B, T, out_dim]`."""
         s = self.sizes
-        if view == s.views[0]:  # The text; the other inputs get no dropout.
-            x = nn.Dropout(s.embed_dropout, deterministic=not train)(x)
+        # The text; the other inputs get no dropout.
+        rate = s.embed_dropout if view == s.views[0] else 0.0
+        drop = dropout.Dropout(rate, name=f"dropout_{view}")
         project = linear.Linear(
             s.dis_d_model, use_bias=False, dtype=s.dtype, name=f"project_{view}"
         )
@@ -234,8 +231,13 @@ class Net(nn.Module):
             dtype=s.dtype,
             name=f"refine_{view}",
         )
-        x = refine(project(x), sampled, valid, train=train)
-        return TimeProjection(length, dtype=s.dtype, name=f"time_{view}")(x)
+        shorten = TimeProjection(length, dtype=s.dtype, name=f"time_{view}")
+
+        def encode(x, sampled, lengths, *, train, seed):
+            x = project(drop(x, seed))
+            return shorten(refine(x, sampled, lengths, train=train, seed=seed))
+
+        return encode
 
 
 # Where the published module departs from PyTorch's default initial values.

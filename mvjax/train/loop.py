@@ -16,6 +16,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import pipeline
 from mvjax.train import checkpoint as checkpoint_lib
+from mvjax.train import mlflow_writer
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 from mvjax.train import state as state_lib
@@ -186,8 +187,14 @@ def _host(state: state_lib.TrainState) -> dict[str, Any]:
 
 
 def _due_evaluations(run: run_lib.Run, step: int) -> list[str]:
-    """Labels of the evaluators that run after this step; the last is `_finish`'s."""
-    if step == run.total_steps or step % run.steps_per_epoch:
+    """Labels of the evaluators that run after this step.
+
+    The last evaluation is `_finish`'s, but for the one that chooses the best checkpoint.
+    """
+    if step == run.total_steps:
+        label = run.config.checkpoint.best.partition("/")[0]
+        return [label] if label in run.config.evals else []
+    if step % run.steps_per_epoch:
         return []
     epoch = step // run.steps_per_epoch
     return [
@@ -296,12 +303,14 @@ def _finish(
     file = workdir / run_lib.EVALUATION_FILE
     step = int(state.step)
     if not file.exists() or config_lib.read_json(file).get("step") != step:
-        results = run.evaluate(_host(state))
+        variables = _host(state)
+        results = run.evaluate(variables)
         log.evaluation(step, results)
         run_lib.write_json(
             file,
             {"step": step, "best_step": checkpoints.best_step(), "results": results},
         )
+        mlflow_writer.log_weights(log._writers, run, variables)
     log.close()
 
 

@@ -1,6 +1,6 @@
 """MLflow runs: one store for all workdirs of a folder, written beside the loop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import fcntl
 import json
@@ -16,8 +16,13 @@ import time
 from typing import Any, NamedTuple
 import weakref
 
+import jax
+
+from mvjax.convert import mlruns
 from mvjax.core import config as config_lib
+from mvjax.core import tree
 from mvjax.train import board
+from mvjax.train import port
 from mvjax.train import run as run_lib
 
 PERIOD = 5.0  # Seconds between two writes to the store.
@@ -33,6 +38,13 @@ PUBLISHED = {
     "Global mutual weight": "method.global_mutual_loss_coeff",
     "L1 weight": "method.shared_loss_coeff",
     "Discriminator weight": "method.disentangling_loss_coeff",
+}
+# Artifacts under the names that a published system gave them, by table of the method.
+PUBLISHED_ARTIFACTS = {
+    "shared_x": "sh_encoder_x",
+    "shared_y": "sh_encoder_y",
+    "private_x": "ex_encoder",
+    "private_y": "ex_encoder_y",
 }
 REPLACED = {"+": "-and-", "*": "all"}
 
@@ -82,6 +94,22 @@ class MLflow:
         self._worker.put(item)
         self._worker.wait(item.done)
 
+    def weights(self, run: run_lib.Run, variables: Any) -> None:
+        """Keeps the variables as `<table>/state_dict.pth` for each published table.
+
+        Tables of which the run trained no component are left out.
+        """
+        if self._worker.is_off:
+            return
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder) / mlruns.FILE
+                for table in _trained_tables(run, variables):
+                    port.to_torch(run.method, variables, file, table)
+                    self.artifact(PUBLISHED_ARTIFACTS.get(table, table), file)
+        except Exception as error:  # The run and its metrics are worth more.
+            _warn(f"MLflow got no weights of this run: {_first_line(error)}")
+
     def close(self) -> None:
         """Ends the run: finished if its final evaluation is there, else killed."""
         self._failed.detach()
@@ -130,6 +158,11 @@ class _Worker:
         self._thread: threading.Thread | None = None
         self._off = False
 
+    @property
+    def is_off(self) -> bool:
+        """Whether it has given up."""
+        return self._off
+
     def put(self, item: list[_Value] | _Artifact | _End) -> None:
         """Takes work; the first starts the thread."""
         if self._off:
@@ -171,8 +204,7 @@ class _Worker:
             if isinstance(last, _End):
                 session.end(last.status)
         except Exception as error:  # A tracker must not stop a run.
-            text = str(error).strip() or "no reason given"
-            self._switch_off(f"{type(error).__name__}: {text.splitlines()[0]}")
+            self._switch_off(_first_line(error))
 
     def _collect(self) -> tuple[list[_Value], _Artifact | _End | None]:
         """The metrics of a period, or those up to the next thing that is none."""
@@ -190,13 +222,8 @@ class _Worker:
             end = end or time.monotonic() + self._period
 
     def _switch_off(self, reason: str) -> None:
-        if self._off:
-            return
-        import tqdm
-
-        text = f"mvjax: warning: MLflow is off for this run, which goes on: {reason}"
-        with contextlib.suppress(OSError, ValueError):  # stderr may be closed.
-            tqdm.tqdm.write(text, file=sys.stderr)  # Keeps clear of the progress bar.
+        if not self._off:
+            _warn(f"MLflow is off for this run, which goes on: {reason}")
         self._off = True
 
 
@@ -286,6 +313,41 @@ class _Session:
     def end(self, status: str) -> None:
         """Ends the run with FINISHED, KILLED or FAILED."""
         self._client.set_terminated(self._id, status)
+
+
+def log_weights(writers: Iterable[Any], run: run_lib.Run, variables: Any) -> None:
+    """Hands the final weights to the MLflow writer among `writers`, if there is one."""
+    for writer in writers:
+        if isinstance(writer, MLflow) and jax.process_index() == 0:
+            writer.weights(run, variables)
+
+
+def _trained_tables(run: run_lib.Run, variables: Any) -> list[str]:
+    """Tables of the method that hold a component which the run trains."""
+    freeze = tuple(run.config.freeze)
+    parts = (
+        tree.select(variables["params"], update.trains, freeze)
+        for update in run.method.updates
+    )
+    trained = {name for part in parts for name in part}
+    return [
+        table
+        for table, leaves in run.method.torch_tables().items()
+        if trained & {leaf.path.split("/")[1] for leaf in leaves}
+    ]
+
+
+def _warn(text: str) -> None:
+    import tqdm
+
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed.
+        # Keeps clear of the progress bar.
+        tqdm.tqdm.write(f"mvjax: warning: {text}", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or "no reason given"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
 def _import() -> Any:

@@ -82,7 +82,7 @@ class Run:
     @property
     def splits(self) -> tuple[str, ...]:
         """Splits of the data set."""
-        return pipeline.find_splits(self.config.data)
+        return pipeline.find_splits(self.config.data, self._cache)
 
     @functools.cache  # noqa: B019 - A run lives as long as the command.
     def source(self, split: str) -> Any:

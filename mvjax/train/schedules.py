@@ -64,9 +64,63 @@ def cosine_periodic(
     return base * (end + (1 - end) * wave)
 
 
+def cyclic(
+    t: jax.Array, total: float, base: float, *, half: float = 2000.0, top: float = 100.0
+) -> jax.Array:
+    """A triangle from the base rate to `top` times it in `half` units, and back."""
+    del total
+    place = jnp.abs(t / half - 2 * jnp.floor(1 + t / (2 * half)) + 1)
+    return base * (1 + (top - 1) * jnp.maximum(0.0, 1 - place))
+
+
+def warmup_step(
+    t: jax.Array,
+    total: float,
+    base: float,
+    *,
+    warmup: float = 5.0,
+    size: float = 10.0,
+    factor: float = 0.1,
+) -> jax.Array:
+    """A linear rise over `warmup` units, then multiplied by `factor` each `size`.
+
+    The first fall comes `size + 1` units after the rise, as in RERD's scheduler.
+    """
+    del total
+    falls = jnp.maximum(jnp.floor((t - warmup - 1) / size), 0)
+    return base * jnp.minimum(t / warmup, 1.0) * factor**falls
+
+
+def warmup_exponential(
+    t: jax.Array, total: float, base: float, *, warmup: float = 5.0, factor: float = 0.1
+) -> jax.Array:
+    """A linear rise over `warmup` units, then multiplied by `factor` each unit."""
+    del total
+    return base * jnp.minimum(t / warmup, 1.0) * factor ** jnp.maximum(t - warmup, 0)
+
+
+def cosine_restarts(
+    t: jax.Array, total: float, base: float, *, period: float = 1000.0
+) -> jax.Array:
+    """Half a cosine from the base rate to zero in each `period`."""
+    del total
+    return base * 0.5 * (1 + jnp.cos(jnp.pi * jnp.mod(t, period) / period))
+
+
 SCHEDULES = {
     f.__name__: f
-    for f in (constant, linear, cosine, warmup_cosine, multistep, cosine_periodic)
+    for f in (
+        constant,
+        linear,
+        cosine,
+        warmup_cosine,
+        multistep,
+        cosine_periodic,
+        cyclic,
+        warmup_step,
+        warmup_exponential,
+        cosine_restarts,
+    )
 }
 
 

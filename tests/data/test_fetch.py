@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
+import zipfile
 
 import pytest
 
@@ -31,6 +34,14 @@ def deb_bytes(data, member="data.tar.xz"):
     return out
 
 
+def wheel_bytes(folder, files):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"{folder}/{name}", content)
+    return stream.getvalue()
+
+
 def package(archive, data, *, command=("sh", "-c", "exit 3"), files=None):
     files = FILES if files is None else files
     return fetch.Package(
@@ -50,11 +61,13 @@ def offer(monkeypatch):
     return lambda value: monkeypatch.setitem(fetch.PACKAGES, "toy", value)
 
 
-@pytest.mark.parametrize("archive", ["toy.tgz", "toy_1_all.deb"])
+@pytest.mark.parametrize("archive", ["toy.tgz", "toy_1_all.deb", "toy.whl"])
 def test_the_client_is_run_once(tmp_path, offer, archive):
     data = tar_bytes("in/side", FILES)
     if archive.endswith(".deb"):
         data = deb_bytes(tar_bytes("./in/side", FILES, "w:xz"))
+    elif archive.endswith(".whl"):
+        data = wheel_bytes("in/side", FILES)
     (tmp_path / "registry").write_bytes(data)
     command = ("cp", str(tmp_path / "registry"), archive)
     offer(package(archive, data, command=command))
@@ -67,6 +80,37 @@ def test_the_client_is_run_once(tmp_path, offer, archive):
     (tmp_path / "registry").unlink()
     fetch.fetch("toy", cache, say=lines.append)
     assert "already" in lines[-1]
+
+
+def test_paths_below_the_folder_are_kept(tmp_path, offer):
+    files = {"model/one": b"1", "deep/er/two": b"2"}
+    data = wheel_bytes("in/side", files)
+    offer(package("toy.whl", data, files=files))
+    (tmp_path / "toy.whl").write_bytes(data)
+    folder = fetch.fetch("toy", tmp_path, say=lambda line: None)
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert found == set(files)
+    assert (folder / "deep/er/two").read_bytes() == b"2"
+
+
+def test_pip_is_the_one_of_this_environment(tmp_path, offer, monkeypatch):
+    data = wheel_bytes("in/side", FILES)
+    offer(package("toy.whl", data, command=("pip", "download", "toy")))
+    ran = []
+
+    def run(command, *, cwd, **unused):
+        ran.append(command)
+        (cwd / "toy.whl").write_bytes(data)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    fetch.fetch("toy", tmp_path, say=lambda line: None)
+    assert ran == [(sys.executable, "-m", "pip", "download", "toy")]
+
+
+def test_no_package_names_an_index():
+    for wanted in fetch.PACKAGES.values():
+        assert not any("index" in word or "://" in word for word in wanted.command)
 
 
 def test_an_incomplete_folder_is_replaced_from_an_archive_placed_by_hand(
@@ -115,7 +159,7 @@ def test_failing_clients_say_what_to_do_by_hand(tmp_path, offer, command, words)
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(errors.UserError, match="fashion_mnist, mnist"):
+    with pytest.raises(errors.UserError, match="fashion_mnist, minilm, mnist"):
         fetch.fetch("minst")
 
 

@@ -12,12 +12,18 @@ import time
 import types
 
 import jax
+import numpy as np
 import pytest
 
+from mvjax.convert import files
+from mvjax.convert import mlruns
+from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
+from mvjax.core import method as method_lib
 from mvjax.train import board
 from mvjax.train import loop
 from mvjax.train import mlflow_writer
+from mvjax.train import port
 from mvjax.train import run as run_lib
 from mvjax.train import writers
 
@@ -275,9 +281,88 @@ def test_artifacts_are_copied_before_the_call_returns(workdir, library, tmp_path
     writer.close()
 
 
-def warnings(capsys) -> list[str]:
+def warnings(capsys, start="MLflow is off") -> list[str]:
     lines = capsys.readouterr().err.splitlines()
-    return [line for line in lines if "mvjax: warning: MLflow is off" in line]
+    return [line for line in lines if f"mvjax: warning: {start}" in line]
+
+
+def keep_weights(library) -> dict[str, dict]:
+    """Has the library read files at once, as it would copy them; returns by name."""
+    kept = {}
+
+    def log_artifact(self, run_id, path, name):
+        assert name not in kept and pathlib.Path(path).name == "state_dict.pth"
+        kept[name] = files.read(path)
+
+    library.MlflowClient.log_artifact = log_artifact
+    return kept
+
+
+def make_run(tables, trains=None, freeze=()):
+    """A run of a method with these tables and one update."""
+    update = method_lib.Update("main", None, trains)
+    method = types.SimpleNamespace(torch_tables=lambda: tables, updates=(update,))
+    return types.SimpleNamespace(
+        method=method, config=types.SimpleNamespace(freeze=freeze)
+    )
+
+
+@pytest.mark.parametrize(
+    ("trains", "freeze", "left_out"),
+    [
+        (None, (), ()),
+        (("private_x", "private_y"), (), ("sh_encoder_x", "sh_encoder_y")),
+        (None, ("*_y",), ("sh_encoder_y", "ex_encoder_y")),
+    ],
+)
+def test_trained_encoders_are_kept_under_their_published_names(
+    workdir, library, trains, freeze, left_out
+):
+    kept = keep_weights(library)
+    rng = np.random.default_rng(0)
+    kernels = {
+        f"{kind}_{view}": rng.normal(size=(3, 2)).astype(np.float32)
+        for kind in ("shared", "private")
+        for view in "xy"
+    }
+    leaves = {name: torch_map.linear(name, name, bias=False) for name in kernels}
+    tables = {"whole": [leaf for part in leaves.values() for leaf in part], **leaves}
+    params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+    writer = open_writer(workdir, library)
+    run = make_run(tables, trains, freeze)
+    mlflow_writer.log_weights([writer], run, {"params": params})
+    writer.close()
+    names = ("whole", "sh_encoder_x", "sh_encoder_y", "ex_encoder", "ex_encoder_y")
+    assert tuple(kept) == tuple(name for name in names if name not in left_out)
+    for name, table in zip(names, tables, strict=True):
+        for key, value in kept.get(name, {}).items():
+            assert key.partition(".")[0] in (table, *kernels)
+            np.testing.assert_array_equal(value, kernels[key.removesuffix(".weight")].T)
+
+
+def test_weights_that_cannot_be_written_cost_one_warning(workdir, library, capsys):
+    kept = keep_weights(library)
+    run = make_run({"whole": torch_map.linear("part/absent", "dense")})
+    writer = open_writer(workdir, library)
+    writer.write(3, {"loss": 1.0})
+    variables = {"params": {"part": {"dense": {"kernel": np.zeros((2, 2))}}}}
+    mlflow_writer.log_weights([writer], run, variables)
+    finish(workdir, 3)
+    writer.close()
+    (line,) = warnings(capsys, "MLflow got no weights")
+    assert "absent" in line and not kept
+    assert library.runs["run0"].info.status == "FINISHED"
+
+
+def test_a_writer_that_is_off_converts_nothing(workdir, library, capsys):
+    def fail(metrics):
+        raise OSError("disk full")
+
+    library.fail = fail
+    writer = open_writer(workdir, library)
+    writer.artifact("config", workdir / run_lib.CONFIG_FILE)  # Now it is off.
+    mlflow_writer.log_weights([writer], None, {})
+    assert len(warnings(capsys, "MLflow")) == 1
 
 
 def test_a_failing_store_costs_one_warning(workdir, library, capsys, tmp_path):
@@ -334,6 +419,26 @@ def test_training_uses_it_when_it_is_installed(tmp_path, library, monkeypatch):
     assert run.data.tags["changed at step 3"] == "epochs=2"
 
 
+def test_the_end_of_training_keeps_the_final_weights_once(
+    tmp_path, library, monkeypatch
+):
+    kept = keep_weights(library)
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    workdir = tmp_path / "toy"
+    train(workdir, "epochs=1")
+    run = run_lib.Run.open(workdir)
+    with run.checkpoints(workdir, read_only=True) as checkpoints:
+        variables, _ = checkpoints.variables()
+    assert set(kept) == set(run.method.torch_tables()) == {"toy", "left"}
+    port.to_torch(run.method, variables, tmp_path / "wanted.npz")
+    wanted = files.read(tmp_path / "wanted.npz")
+    assert kept["toy"].keys() == wanted.keys()
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(kept["toy"][key], value, err_msg=key)
+    train(workdir, "epochs=1")  # Nothing is left to do or to keep.
+    assert len(library.runs) == 1
+
+
 def test_training_goes_on_without_the_store(tmp_path, library, monkeypatch, capsys):
     def fail(metrics):
         raise RuntimeError("disk full")
@@ -371,6 +476,10 @@ def test_a_real_store_holds_everything(tmp_path):
     assert run.data.params["optim.lr"] == run.data.params["Learning rate"] == "0.01"
     assert run.data.tags["changed at step 3"] == "epochs=2"
     lines = writers.read_lines(workdir / "metrics.jsonl")
+    names = [entry.path for entry in client.list_artifacts(run.info.run_id)]
+    assert sorted(names) == ["left", "toy"]
+    (weights,) = mlruns.find(tmp_path / "my runs" / board.ARTIFACTS_FOLDER, ["toy"])
+    assert "bn.running_var" in files.read(weights)
     for name in ("loss", "knn/shared/accuracy", "epoch"):
         kept = {line["step"]: line[name] for line in lines if name in line}
         history = client.get_metric_history(run.info.run_id, name)

@@ -8,13 +8,17 @@ beside them:
 * `present/<view>`: booleans `[N]`, False where a sample lacks the view (its values are
   then read as zeros);
 * `factor/<name>`: integers `[N]`, what else varies, such as a colour; -1 where unknown;
-* `split`: strings `[N]`, each "train" or "test". Without it the samples are split at
-  random (seed 0) by the option `train_fraction`.
+* `target/<name>`: floats `[N]`, a truth on a scale, such as a score;
+* `length/<view>`: integers `[N]`, how many frames of a sequence `[T, D]` are not padding;
+* `info/<name>`: strings `[N]` that stay beside the records, such as an identity;
+* `split`: strings `[N]`, each "train", "valid" or "test". Without it the samples are
+  split at random (seed 0) by the option `train_fraction`, with none for "valid".
 
 float64 and int64 arrays become float32 and int32, booleans uint8.
 """
 
 import pathlib
+from typing import Any
 import zipfile
 import zlib
 
@@ -24,6 +28,9 @@ from mvjax.core import errors
 from mvjax.data import arrays
 from mvjax.data import batch
 
+_SPLITS = ("train", "valid", "test")
+# Arrays beside the views, by what their names begin with.
+_PREFIXES = ("present/", "factor/", "target/", "length/", "info/")
 _NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "bool": "uint8"}
 
 
@@ -41,6 +48,14 @@ def spec(
     return _spec(found, value_range)
 
 
+def find_splits(*, file: str | None = None, **unused: Any) -> tuple[str, ...]:
+    """Returns the splits of the file: "valid" only where it has such samples."""
+    del unused
+    named = _load(file)[0].get("split")
+    has_valid = named is not None and bool(np.isin("valid", named))
+    return _SPLITS if has_valid else ("train", "test")
+
+
 def find_problems(
     *,
     split: str = "train",
@@ -54,7 +69,11 @@ def find_problems(
 
 
 class Source(arrays.ArraySource):
-    """The arrays of the file in memory."""
+    """The arrays of the file in memory.
+
+    Attributes:
+      info: Strings `[N]` by name.
+    """
 
     def __init__(
         self,
@@ -68,7 +87,7 @@ class Source(arrays.ArraySource):
         """Reads and checks the file.
 
         Args:
-          split: "train", "test" or "all".
+          split: "train", "valid", "test" or "all".
           file: The `.npz` file.
           train_fraction: Part of the samples for training, where the file holds no
             `split`.
@@ -90,13 +109,19 @@ class Source(arrays.ArraySource):
         chosen = _choose(found, split=split, train_fraction=train_fraction)[:limit]
         if not len(chosen):
             raise errors.UserError(f"{file}: the split {split!r} is empty.")
-        views, label = _views(found), found.get("label")
+        label, views = found.get("label"), _views(found)
+        present, factors, targets, lengths, self.info = (
+            {name: array[chosen] for name, array in _named(found, prefix).items()}
+            for prefix in _PREFIXES
+        )
         super().__init__(
             _spec(found, value_range),
             {name: array[chosen] for name, array in views.items()},
             None if label is None else label[chosen],
-            {k: v[chosen] for k, v in _named(found, "present/").items()},
-            {k: v[chosen] for k, v in _named(found, "factor/").items()},
+            present,
+            factors,
+            targets=targets,
+            lengths=lengths,
         )
 
 
@@ -147,15 +172,22 @@ def _array_problems(found: dict[str, np.ndarray]) -> list[str]:
             problems.append(f"array {name!r} belongs to no view.")
         elif name.startswith("present/") and (array.dtype != bool or array.ndim != 1):
             problems.append(f"array {name!r} must be [N] of booleans.")
+        elif name.startswith("target/"):
+            problems += _target_problems(name, array)
+        elif name.startswith("length/"):
+            view = found.get(name.removeprefix("length/"))
+            problems += _frame_problems(name, array, view)
+        elif name.startswith("info/") and (array.ndim != 1 or array.dtype.kind != "U"):
+            problems.append(f"array {name!r} must be [N] of text, is {_say(array)}.")
     problems += _length_problems(found, views)
     split = found.get("split")
     if split is not None and (split.ndim != 1 or split.dtype.kind != "U"):
         problems.append(f"array 'split' must be [N] of text, is {_say(split)}.")
-    elif split is not None and not np.isin(split, ("train", "test")).all():
-        first = int(np.argmin(np.isin(split, ("train", "test"))))
+    elif split is not None and not np.isin(split, _SPLITS).all():
+        first = int(np.argmin(np.isin(split, _SPLITS)))
         problems.append(
-            f"array 'split': {str(split[first])!r} at index {first}, expected 'train' "
-            "or 'test'."
+            f"array 'split': {str(split[first])!r} at index {first}, expected one of "
+            f"{', '.join(_SPLITS)}."
         )
     if not problems:
         _narrow(found)
@@ -170,6 +202,31 @@ def _class_problems(name: str, array: np.ndarray) -> list[str]:
         first = int(np.argmax(array < -1))
         return [f"array {name!r}: {array[first]} at index {first}, below -1."]
     return []
+
+
+def _target_problems(name: str, array: np.ndarray) -> list[str]:
+    """Checks truths on a scale `[N]`."""
+    if array.ndim != 1 or array.dtype.kind != "f":
+        return [f"array {name!r} must be [N] of floats, is {_say(array)}."]
+    bad = np.flatnonzero(~np.isfinite(array))
+    if not bad.size:
+        return []
+    return [f"array {name!r} holds {array[bad[0]]} at index {bad[0]}."]
+
+
+def _frame_problems(name: str, array: np.ndarray, view: np.ndarray | None) -> list[str]:
+    """Checks the lengths `[N]` of a view `[N, T, ...]`."""
+    if view is None or view.ndim < 3:
+        return [f"array {name!r} belongs to no view [N, T, D]."]
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        return [f"array {name!r} must be [N] of integers, is {_say(array)}."]
+    bad = np.flatnonzero((array < 0) | (array > view.shape[1]))
+    if not bad.size:
+        return []
+    return [
+        f"array {name!r}: {array[bad[0]]} at index {bad[0]}, expected 0.."
+        f"{view.shape[1]}."
+    ]
 
 
 def _view_problems(name: str, array: np.ndarray, mask: np.ndarray | None) -> list[str]:
@@ -235,8 +292,7 @@ def _views(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name: array
         for name, array in found.items()
-        if name not in ("label", "split")
-        and not name.startswith(("present/", "factor/"))
+        if name not in ("label", "split") and not name.startswith(_PREFIXES)
     }
 
 
@@ -253,10 +309,12 @@ def _choose(
     found: dict[str, np.ndarray], *, split: str, train_fraction: float
 ) -> np.ndarray:
     """Returns the positions of a split's samples, ascending."""
-    arrays.check_split(split)
+    arrays.check_split(split, (*_SPLITS, "all"))
     total = len(next(iter(_views(found).values())))
     if "split" in found and split != "all":
         return np.flatnonzero(found["split"] == split)
+    if split == "valid":
+        return np.arange(0)
     groups = np.zeros(total, int)
     return arrays.random_split(groups, split=split, train_fraction=train_fraction)
 
@@ -279,11 +337,20 @@ def _spec(
     label = found.get("label")
     known = label is not None and label.size and label.max() >= 0
     factors = _named(found, "factor/").items()
+    targets = _named(found, "target/").items()
     return batch.Spec(
         views,
         int(label.max()) + 1 if known else None,
         {name: max(int(array.max(initial=-1)), 0) + 1 for name, array in factors},
+        {name: _range(array) for name, array in targets},
+        tuple(_named(found, "length/")),
     )
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    """Smallest and greatest value as records hold them, in float32."""
+    narrow = array.astype(np.float32)
+    return float(narrow.min()), float(narrow.max())
 
 
 def _say(array: np.ndarray) -> str:

@@ -72,6 +72,65 @@ def test_absent_samples_may_hold_anything(tmp_path):
     assert source.gather([3, 4])["present"]["sound"].tolist() == [True, False]
 
 
+def sequences(**changes):
+    """A file with scores, lengths, identities and a validation split."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        "text": rng.normal(size=(20, 6, 3)),
+        "sound": None,
+        "photo": None,
+        "target/score": rng.normal(size=20),
+        "length/text": np.arange(20) % 7,
+        "info/id": np.array([f"clip {i}" for i in range(20)]),
+        "split": np.array(["train"] * 10 + ["valid"] * 4 + ["test"] * 6),
+    }
+    return sound(**(arrays | changes))
+
+
+def test_scores_lengths_and_a_validation_split_are_taken(tmp_path):
+    arrays = sequences()
+    file = write(tmp_path, **({"photo": None, "sound": None} | arrays))
+    assert npz.find_splits(file=file) == ("train", "valid", "test")
+    source = npz.Source(split="valid", file=file)
+    assert len(source) == 4 and list(source.spec.views) == ["text"]
+    assert source.spec.lengths == ("text",)
+    assert source[1]["lengths"]["text"] == arrays["length/text"][11]
+    assert source[1]["targets"]["score"] == np.float32(arrays["target/score"][11])
+    assert source.info["id"][1] == "clip 11"
+    for split, count in (("train", 10), ("test", 6), ("all", 20)):
+        opened = npz.Source(split=split, file=file)
+        assert len(opened) == count
+        for i in range(count):
+            batch.validate_record(opened[i], opened.spec, file)
+
+
+def test_without_such_samples_there_is_no_validation_split(tmp_path):
+    file = write(tmp_path)
+    assert npz.find_splits(file=file) == ("train", "test")
+    with pytest.raises(errors.UserError, match="'valid' is empty"):
+        npz.Source(split="valid", file=file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target/score": np.arange(20)}, ["'target/score'", "floats"]),
+        ({"target/score": np.full(20, np.nan)}, ["'target/score'", "nan at index 0"]),
+        ({"length/text": np.full(20, 7)}, ["'length/text'", "7 at index 0", "0..6"]),
+        ({"length/text": np.ones(20)}, ["'length/text'", "integers"]),
+        ({"length/smell": np.ones(20, int)}, ["'length/smell'", "no view"]),
+        ({"info/id": np.arange(20)}, ["'info/id'", "text"]),
+        ({"target/score": np.zeros(19)}, ["'target/score'", "19", "20"]),
+    ],
+)
+def test_bad_scores_and_lengths_are_named(tmp_path, changes, words):
+    file = write(tmp_path, **({"photo": None, "sound": None} | sequences(**changes)))
+    with pytest.raises(errors.UserError) as caught:
+        npz.Source(file=file)
+    for word in ["mine.npz", *words]:
+        assert word in str(caught.value)
+
+
 def with_value(value, *, index=6):
     array = sound()["sound"]
     array[index:] = value

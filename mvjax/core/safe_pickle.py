@@ -2,8 +2,9 @@
 
 Python's `pickle` imports and calls whatever a file names, and its compiled reader lets
 a file change attributes of what it reached. This one interprets the few opcodes that
-`torch.save` writes. A name in a file is never imported; it is looked up in the tables
-of the caller, and a name that is not there ends the reading.
+plain containers, tensors and arrays are written with. A name in a file is never
+imported; it is looked up in the tables of the caller, and a name that is not there ends
+the reading.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ _LITERALS = {
     "BINBYTES",
     "SHORT_BINBYTES",
     "BINBYTES8",
+    "BYTEARRAY8",
 }
 _FRESH: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -46,6 +48,17 @@ _ORDERED_DICT = "collections.OrderedDict"
 
 class Refused(Exception):
     """A file that asks for more than it may; the message continues "<file> "."""
+
+
+class Pending:
+    """What a function returns where the file gives the rest afterwards, with BUILD."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []  # Where the reader remembers it.
+
+    def build(self, state: Any) -> Any:
+        """Returns what takes the place of this from now on; checks `state`."""
+        raise NotImplementedError
 
 
 class _Function:
@@ -80,11 +93,13 @@ class _Machine:
         functions: Mapping[str, Callable[..., Any]],
         values: Mapping[str, Any],
         persistent: Callable[[Any], Any],
+        advice: str,
     ) -> None:
         self._names: dict[str, Any] = dict(values)
         self._names[_ORDERED_DICT] = _Function(_ordered_dict)
         self._names.update({name: _Function(run) for name, run in functions.items()})
         self._persistent = persistent
+        self._advice = advice
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -129,8 +144,7 @@ class _Machine:
                 self._steps[opcode.name](arg)
             else:
                 raise Refused(
-                    f"uses the pickle opcode {opcode.name}; refused. Only tensors in "
-                    "plain containers are read."
+                    f"uses the pickle opcode {opcode.name}; refused. {self._advice}"
                 )
         raise ValueError("the pickle has no end")
 
@@ -151,7 +165,9 @@ class _Machine:
         return self._take(len(self._stack) - self._marks.pop())
 
     def _memoize(self, index: int) -> None:
-        self._memo[index] = self._stack[-1]
+        value = self._memo[index] = self._stack[-1]
+        if isinstance(value, Pending):
+            value.places.append(index)
 
     def _new_dict(self, items: list[Any]) -> None:
         self._push({})
@@ -168,10 +184,7 @@ class _Machine:
 
     def _name(self, name: str) -> None:
         if name not in self._names:
-            raise Refused(
-                f"wants to run {name!r}; refused. Only tensors in plain containers are "
-                "read; if the file holds a whole module, save its state_dict() instead."
-            )
+            raise Refused(f"wants to run {name!r}; refused. {self._advice}")
         self._push(self._names[name])
 
     def _call(self, function: Any, args: Any) -> None:
@@ -180,9 +193,13 @@ class _Machine:
         self._push(function.run(*args))
 
     def _build(self, state: Any) -> None:
-        """Drops the attributes of an `OrderedDict` (`_metadata`); others are refused."""
-        del state
-        if type(self._stack[-1]) is not dict:
+        """Ends a `Pending`; drops the attributes of an `OrderedDict` (`_metadata`)."""
+        target = self._stack[-1]
+        if isinstance(target, Pending):
+            self._stack[-1] = target.build(state)
+            for index in target.places:
+                self._memo[index] = self._stack[-1]
+        elif type(target) is not dict:
             raise Refused("wants to set attributes of an object; refused.")
 
 
@@ -192,15 +209,18 @@ def load(
     functions: Mapping[str, Callable[..., Any]],
     values: Mapping[str, Any],
     persistent: Callable[[Any], Any],
+    advice: str,
 ) -> Any:
     """Reads one pickle and leaves the stream right behind it.
 
     Args:
       stream: Where the pickle begins.
       functions: What a file may call, by its full name in the file; called with
-        positional arguments that the file chooses, so each must check them.
+        positional arguments that the file chooses, so each must check them. One that
+        returns a `Pending` gets the state that the file gives with BUILD.
       values: Names that stand for a value, such as `"torch.float32"`.
       persistent: Turns a persistent id into its object.
+      advice: Ends the message about a name or an opcode that is not admitted.
 
     Returns:
       The pickled object; every `OrderedDict` becomes a `dict` without attributes.
@@ -209,4 +229,4 @@ def load(
       Refused: The file asks for a name, a call or an opcode that is not admitted.
       Exception: Any other, where the bytes are no complete pickle.
     """
-    return _Machine(functions, values, persistent).run(stream)
+    return _Machine(functions, values, persistent, advice).run(stream)

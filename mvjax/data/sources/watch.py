@@ -1,0 +1,157 @@
+"""Shoulder exercises recorded by a wrist watch: two true sensors, seven classes.
+
+Windows of 140 recordings at 50 Hz by 10 people. Views `accelerometer` (g) and
+`gyroscope` (rad/s), `[T, 3]` float32; label: the exercise; factor `subject`.
+
+People are split, never windows: of the ten, taken in order, two are for testing (`fold`
+says which), one for validation and seven for training.
+"""
+
+import pathlib
+
+import numpy as np
+
+from mvjax.core import errors
+from mvjax.data import array_pickle
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.data import fetch
+
+SPLITS = ("train", "valid", "test")
+VIEWS = {"accelerometer": ("ax", "ay", "az"), "gyroscope": ("wx", "wy", "wz")}
+CLASSES = 7
+SUBJECTS = 10
+FOLDS = 5
+_FILE = "watch_dataset.npy"
+_KEYS = ("X", "X_labels", "y", "subject")
+
+
+def spec(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    cache: str | None = None,
+    window: int = 100,
+    stride: int = 50,
+    fold: int = 0,
+) -> batch.Spec:
+    """Says what the records look like; needs no data."""
+    del split, folder, cache, stride, fold
+    view = batch.ViewSpec((window, 3), "float32", -np.inf, np.inf)
+    return batch.Spec(dict.fromkeys(VIEWS, view), CLASSES, {"subject": SUBJECTS})
+
+
+class Source(arrays.ArraySource):
+    """The windows of a split in memory."""
+
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        folder: str | None = None,
+        cache: str | None = None,
+        window: int = 100,
+        stride: int = 50,
+        fold: int = 0,
+        limit: int | None = None,
+    ):
+        """Reads the recordings and cuts them.
+
+        Args:
+          split: "train", "valid", "test" or "all".
+          folder: Holds `watch_dataset.npy`; None: the cache.
+          cache: Cache of mvjax; None: `~/.cache/mvjax`.
+          window: T, steps of a window, at 50 a second.
+          stride: Steps from one window to the next.
+          fold: 0..4, which two people are for testing.
+          limit: Number of records to keep; None: all.
+
+        Raises:
+          UserError: The file is missing or damaged; the message says how to get it.
+        """
+        arrays.check_limit(limit)
+        arrays.check_split(split, (*SPLITS, "all"))
+        if window < 1 or stride < 1:
+            raise errors.UserError(
+                f"window and stride must be at least 1, got {window} and {stride}."
+            )
+        root = pathlib.Path(cache) if cache else fetch.default_cache({})
+        place = pathlib.Path(folder).expanduser() if folder else root / "watch"
+        found = read(place / _FILE)
+        cuts, labels, subjects = [], [], []
+        people = np.unique(found["subject"])
+        for i in np.flatnonzero(
+            np.isin(found["subject"], choose(people, split, fold=fold))
+        ):
+            starts = np.arange(0, len(found["X"][i]) - window + 1, stride)
+            cuts.append(found["X"][i][starts[:, None] + np.arange(window)])
+            labels += [found["y"][i]] * len(starts)
+            subjects += [np.searchsorted(people, found["subject"][i])] * len(starts)
+        if not labels:
+            raise errors.UserError(f"No recording is as long as a window of {window}.")
+        steps = np.concatenate(cuts)[:limit]  # [N, T, 6]
+        names = list(found["X_labels"])
+        views = {
+            view: steps[..., [names.index(x) for x in axes]].astype(np.float32)
+            for view, axes in VIEWS.items()
+        }
+        super().__init__(
+            spec(window=window),
+            views,
+            np.array(labels[:limit]),
+            factors={"subject": np.array(subjects[:limit])},
+        )
+
+
+def read(path: pathlib.Path) -> dict[str, object]:
+    """Reads the recordings.
+
+    Args:
+      path: The `.npy` file, a pickled dict.
+
+    Returns:
+      `X`, recordings `[T, 6]`; `X_labels`, their channels; `y` and `subject` `[N]`.
+
+    Raises:
+      UserError: It is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise errors.UserError(
+            f"No {path}. Run `mvjax data fetch watch`, or name the folder that holds "
+            f"{_FILE}: `--config.data.options.folder=FOLDER`."
+        )
+    with open(path, "rb") as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            reader = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            reader(stream)
+        except (ValueError, KeyError) as error:
+            raise errors.UserError(f"{path} is no .npy file ({error}).") from None
+        offset = stream.tell()
+    found = array_pickle.read(path, offset=offset, nested=True)
+    if not isinstance(found, dict) or not set(_KEYS) <= set(found):
+        raise errors.UserError(f"{path} holds no dict with {', '.join(_KEYS)}.")
+    return found
+
+
+def choose(people: np.ndarray, split: str, *, fold: int) -> np.ndarray:
+    """Returns the people of a split.
+
+    Args:
+      people: Their numbers, ascending.
+      split: "train", "valid", "test" or "all".
+      fold: 0..4; person k is tested in fold `k mod 5`, and the first of the next fold
+        is for validation.
+    """
+    if fold not in range(FOLDS):
+        raise errors.UserError(f"fold must be 0..{FOLDS - 1}, got {fold}.")
+    if split == "all":
+        return people
+    test = people[fold::FOLDS]
+    valid = people[(fold + 1) % FOLDS :: FOLDS][:1]
+    if split == "train":
+        return np.setdiff1d(people, np.concatenate([test, valid]))
+    return {"valid": valid, "test": test}[split]

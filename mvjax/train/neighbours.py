@@ -1,0 +1,114 @@
+"""Grids of test samples and their nearest ones by a code, for the page of a run.
+
+Neighbours are those of the test split, so no other codes have to be computed; the scores
+of an evaluator may be of another gallery.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from mvjax.evaluators import retrieval
+from mvjax.evaluators.common import features as features_lib
+from mvjax.report import retrieval as report
+from mvjax.train import run as run_lib
+
+SHOWN_QUERIES, SHOWN_NEIGHBOURS = 6, 8
+
+
+def figures(
+    run: run_lib.Run, results: dict[str, dict], features: features_lib.Features
+) -> dict[str, Any]:
+    """Grids for each code of the retrieval evaluators, by caption.
+
+    Frames tell whether the factor agrees that the code ranks best.
+
+    Args:
+      run: The run.
+      results: Its evaluation, scores by label of the evaluator.
+      features: Of its test split.
+    """
+    evaluators = {
+        label: evaluator
+        for label, evaluator in run.evaluators().items()
+        if isinstance(evaluator, retrieval.Evaluator) and label in results
+    }
+    if not evaluators:
+        return {}
+    images = [name for name, x in _views(run, np.arange(1)).items() if x.ndim == 4]
+    made = {}
+    for label, evaluator in evaluators.items():
+        for name in (*evaluator.features, *evaluator.cross):
+            factor = _best_factor(results[label], name)
+            if images and factor:
+                caption = (
+                    f"Nearest test samples by {name} ({label}), framed by {factor}"
+                )
+                made[caption] = _grid(
+                    run, features, name, factor, images, evaluator.metric
+                )
+    return made
+
+
+def _grid(
+    run: run_lib.Run,
+    features: features_lib.Features,
+    name: str,
+    factor: str,
+    images: list[str],
+    metric: str,
+) -> Any:
+    """A few test samples and their nearest ones by a code, or by a pair `code>code`."""
+    codes = [part.strip() for part in name.split(">")]
+    first, second = (features.get("test", code) for code in (codes[0], codes[-1]))
+    size = len(second)
+    asked = np.sort(np.random.default_rng(0).permutation(size)[:SHOWN_QUERIES])
+    found = retrieval.neighbours(
+        first[asked],
+        second,
+        k=min(SHOWN_NEIGHBOURS, size - 1),
+        metric=metric,
+        own=asked,
+    )
+    queries = _views(run, asked)[_shown_view(codes[0], images)]
+    near = _views(run, found.ravel())[_shown_view(codes[-1], images)]
+    classes = features.factor("test", factor)
+    return report.neighbours(
+        queries,
+        near.reshape(*found.shape, *near.shape[1:]),
+        classes[found] == classes[asked, None],
+        title=f"{name}, blue: same {factor}",
+        names=[f"{factor} {classes[row]}" for row in asked],
+    )
+
+
+def _best_factor(scores: dict[str, float], name: str) -> str | None:
+    """The factor whose ranking by a code is furthest above chance; None if unknown."""
+    margins = {}
+    for key, value in scores.items():
+        cell, _, score = key.rpartition("/")
+        code, _, factor = cell.rpartition("/")
+        if (code, score) == (name, "map") and f"{cell}/chance" in scores:
+            margins[factor] = value - scores[f"{cell}/chance"]
+    return max(margins, key=margins.get) if margins else None
+
+
+def _shown_view(code: str, images: list[str]) -> str:
+    """The image view that a code such as `private/x` belongs to, else the first one."""
+    code = code.removeprefix(features_lib.UNTRAINED).partition("+")[0]
+    named = code.strip().partition("/")[2]
+    return named if named in images else images[0]
+
+
+def _views(run: run_lib.Run, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Views `[N, ...]` of test samples, as the method sees them.
+
+    A method that makes its views from the data's offers a function `inputs`.
+    """
+    source = run.source("test")
+    records = [source[int(row)] for row in rows]
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *records)
+    make = getattr(run.method, "inputs", None)
+    views = make(batch) if make else batch["views"]
+    return {name: np.asarray(images) for name, images in views.items()}

@@ -1,0 +1,367 @@
+"""Pickles of MMSA and MulT: what is mended, what is refused, what a conversion keeps."""
+
+import logging
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from mvjax.core import errors
+from mvjax.data import batch
+from mvjax.data import check
+from mvjax.data import mmsa as mmsa_lib
+from mvjax.data import mmsa_doctor
+from mvjax.data import mmsa_synthetic
+from mvjax.data import sequences
+from mvjax.data.sources import mmsa
+from mvjax.data.sources import mult
+from mvjax.data.sources import npz
+
+COUNTS = {"train": 20, "valid": 6, "test": 9}
+
+
+def write(tmp_path, *, kind="unaligned", name="file.pkl", **changes):
+    """Writes a made-up file; `changes` replace or (None) remove arrays of each split."""
+    path = tmp_path / name
+    mmsa_synthetic.write_mmsa_pickle(path, kind=kind, counts=COUNTS)
+    if changes:
+        content = pickle.loads(path.read_bytes())
+        for part in content.values():
+            for key, value in changes.items():
+                value = value(part.get(key)) if callable(value) else value
+                part[key] = value
+                if value is None:
+                    del part[key]
+        path.write_bytes(pickle.dumps(content))
+    return str(path)
+
+
+def contents(path, split="train"):
+    with open(path, "rb") as stream:
+        return pickle.load(stream)[split]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("kind", mmsa_synthetic.KINDS)
+def test_every_record_of_every_kind_is_sound(tmp_path, kind, tokens):
+    options = dict(file=write(tmp_path, kind=kind), tokens=tokens)
+    options["data_set"] = "sims" if kind == "sims" else "mosi"
+    for split, count in (COUNTS | {"all": 35}).items():
+        source = mmsa.Source(split=split, **options)
+        assert source.spec == mmsa.spec(split=split, **options)
+        assert len(source) == count
+        for i in range(count):
+            batch.validate_record(source[i], source.spec, split)
+    part = contents(options["file"])
+    train = mmsa.Source(**options)
+    text = part["text_bert"] if tokens else part["text"]
+    np.testing.assert_array_equal(train.views["text"], text)
+    np.testing.assert_allclose(train.targets["score"], part["regression_labels"], 1e-6)
+    np.testing.assert_array_equal(train.labels, part["classification_labels"])
+    assert train.info["id"] == part["id"]
+    assert train.info["raw_text"] == part["raw_text"]
+    if kind != "aligned":
+        np.testing.assert_array_equal(train.lengths["audio"], part["audio_lengths"])
+    if not tokens:
+        mask = part["text_bert"][:, 1].sum(axis=1)
+        np.testing.assert_array_equal(train.lengths["text"], mask)
+
+
+def test_infinite_values_become_zero_and_are_logged(tmp_path, caplog):
+    def spoil(array):
+        array[3, 2, 1] = np.nan
+        return array
+
+    file = write(tmp_path, vision=spoil)
+    with caplog.at_level(logging.WARNING):
+        source = mmsa.Source(file=file)
+    part = contents(file)
+    bad = np.isinf(part["audio"])
+    assert bad.sum() == 2
+    assert (source.views["audio"][bad] == 0).all()
+    np.testing.assert_array_equal(source.views["audio"][~bad], part["audio"][~bad])
+    assert source.views["vision"][3, 2, 1] == 0
+    assert "2 infinite values and 0 NaN in audio" in caplog.text
+    assert "0 infinite values and 1 NaN in vision" in caplog.text
+    assert len(source.notes) == 2
+
+
+def test_lengths_beyond_the_sequence_are_clipped_and_noted(tmp_path):
+    file = write(tmp_path, audio_lengths=lambda found: [0, 99, *found[2:]])
+    source = mmsa.Source(file=file)
+    assert source.lengths["audio"][:2].tolist() == [1, 30]
+    assert any("2 lengths of audio_lengths outside of 1..30" in n for n in source.notes)
+
+
+def test_without_lengths_padding_is_measured(tmp_path):
+    file = write(tmp_path, audio_lengths=None, text_bert=None)
+    given = contents(write(tmp_path, name="other.pkl"))
+    source = mmsa.Source(file=file)
+    np.testing.assert_array_equal(source.lengths["audio"], given["audio_lengths"])
+    mask = given["text_bert"][:, 1].sum(axis=1)
+    np.testing.assert_array_equal(source.lengths["text"], mask)
+    empty = np.zeros((2, 4, 3))
+    empty[0, 1, 2] = 5
+    assert sequences.measure(empty).tolist() == [2, 1]
+
+
+def test_classes_come_from_numbers_words_or_nowhere(tmp_path):
+    numbers = mmsa.Source(file=write(tmp_path)).labels
+    words = mmsa.Source(file=write(tmp_path, classification_labels=None)).labels
+    np.testing.assert_array_equal(numbers, words)
+    odd = write(tmp_path, classification_labels=lambda found: [7, *found[1:].tolist()])
+    labels = mmsa.Source(file=odd).labels
+    assert labels[0] == -1
+    np.testing.assert_array_equal(labels[1:], numbers[1:])
+    none = write(tmp_path, classification_labels=None, annotations=None)
+    source = mmsa.Source(file=none)
+    assert source.spec.classes is None and (source.labels == -1).all()
+
+
+@pytest.mark.parametrize("suffix", ["_T", "_A", "_V"])
+def test_sims_has_a_score_for_each_view(tmp_path, suffix):
+    file = write(tmp_path, kind="sims")
+    target = f"regression_labels{suffix}"
+    source = mmsa.Source(file=file, data_set="sims", target=target)
+    part = contents(file)
+    np.testing.assert_allclose(source.targets["score"], part[target], 1e-6)
+    np.testing.assert_array_equal(source.labels, part[f"classification_labels{suffix}"])
+    assert source.spec.targets == {"score": (-1.0, 1.0)}
+
+
+def test_averages_over_time(tmp_path):
+    file = write(tmp_path)
+    source = mmsa.Source(file=file, average=True)
+    plain = mmsa.Source(file=file)
+    for name in ("audio", "vision"):
+        wanted = plain.views[name].mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(source.views[name], wanted, rtol=1e-6)
+        assert (source.lengths[name] == 1).all()
+    np.testing.assert_array_equal(source.views["text"], plain.views["text"])
+    assert source.spec == mmsa.spec(file=file, average=True)
+
+
+def test_other_files_give_single_views(tmp_path):
+    file = write(tmp_path)
+    wider = lambda array: np.concatenate([array, array], axis=2)  # noqa: E731
+    other = write(tmp_path, name="other.pkl", audio=wider)
+    source = mmsa.Source(file=file, audio_file=other)
+    assert source.spec.views["audio"].shape == (30, 10)
+    assert source.spec.views["vision"].shape == (22, 7)
+    short = tmp_path / "short.pkl"
+    mmsa_synthetic.write_mmsa_pickle(short, counts={"train": 3})
+    with pytest.raises(errors.UserError, match="other audio file.*has 3 utterances"):
+        mmsa.Source(file=file, audio_file=str(short))
+
+
+def test_files_are_found_as_mmsa_lays_them_out(tmp_path):
+    place = tmp_path / "root" / "MOSI" / "Processed"
+    place.mkdir(parents=True)
+    write(place, name="unaligned_50.pkl")
+    write(place, kind="aligned", name="aligned_50.pkl")
+    for folder in (tmp_path / "root", tmp_path / "root/MOSI", place):
+        assert len(mmsa.Source(folder=str(folder))) == 20
+        found = mmsa.Source(folder=str(folder), aligned=True)
+        assert found.spec.views["audio"].shape == (12, 5)
+    for options, words in (
+        (dict(folder=str(tmp_path)), "No unaligned_50.pkl of mosi in"),
+        (dict(), "options.folder"),
+        (dict(file=str(tmp_path / "x.pkl")), "no file"),
+        (dict(data_set="sims", aligned=True, folder="."), "no aligned file of sims"),
+        (dict(data_set="iemocap"), "Choices: mosei, mosi"),
+    ):
+        with pytest.raises(errors.UserError, match=words):
+            mmsa.Source(**options)
+
+
+def drop_slowly(array, lengths, rate, seed):
+    """The rule of the benchmark for frames, one by one."""
+    draws = np.random.RandomState(seed).uniform(size=array.shape[:2])
+    out = np.zeros_like(array)
+    for i in range(len(array)):
+        for t in range(lengths[i]):
+            if draws[i, t] > rate:
+                out[i, t] = array[i, t]
+    return out
+
+
+def test_lost_frames_are_zero_and_lost_tokens_unknown(tmp_path):
+    file = write(tmp_path)
+    rates = {"text": 0.5, "audio": 0.3, "vision": 0.0}
+    plain = mmsa.Source(file=file, tokens=True)
+    lost = mmsa.Source(file=file, tokens=True, missing=rates)
+    wanted = drop_slowly(plain.views["audio"], plain.lengths["audio"], 0.3, 1111)
+    np.testing.assert_array_equal(lost.views["audio"], wanted)
+    assert (wanted != plain.views["audio"]).any()
+    np.testing.assert_array_equal(lost.views["vision"], plain.views["vision"])
+    draws = np.random.RandomState(1111).uniform(size=(20, 12))
+    for i in range(20):
+        before, after = plain.views["text"][i], lost.views["text"][i]
+        np.testing.assert_array_equal(after[1:], before[1:])
+        count = before[1].sum()
+        assert after[0, 0] == 101 and after[0, count - 1] == 102
+        for t in range(1, count - 1):
+            assert after[0, t] == (before[0, t] if draws[i, t] > 0.5 else 100)
+        assert (after[0, count:] == 0).all()
+    other = mmsa.Source(file=file, tokens=True, missing=rates, missing_seed=1)
+    assert (other.views["audio"] != lost.views["audio"]).any()
+    every = mmsa.Source(file=file, missing=0.3)
+    wanted = drop_slowly(plain.views["vision"], plain.lengths["vision"], 0.3, 1111)
+    np.testing.assert_array_equal(every.views["vision"], wanted)
+    for bad in ({"smell": 0.1}, {"audio": 1.0}, -0.1):
+        with pytest.raises(errors.UserError, match="smell|rate"):
+            mmsa.Source(file=file, missing=bad)
+
+
+def test_mult_files(tmp_path):
+    for aligned, name in ((False, "mosi_data_noalign.pkl"), (True, "mosi_data.pkl")):
+        file = tmp_path / name
+        mmsa_synthetic.write_mult_pickle(file, aligned=aligned, counts=COUNTS)
+        options = dict(folder=str(tmp_path), data_set="mosi", aligned=aligned)
+        for split, count in (COUNTS | {"all": 35}).items():
+            source = mult.Source(split=split, **options)
+            assert len(source) == count
+            assert source.spec == mult.spec(split=split, **options)
+            for i in range(count):
+                batch.validate_record(source[i], source.spec, split)
+        part = contents(file, "test")
+        source = mult.Source(split="test", **options)
+        np.testing.assert_array_equal(source.targets["score"], part["labels"][:, 0, 0])
+        assert source.info["id"][0] == "$_$".join(x.decode() for x in part["id"][0])
+        assert (source.views["audio"][np.isinf(part["audio"])] == 0).all()
+        assert mult.find_problems(split="all", **options) == []
+    with pytest.raises(errors.UserError, match="Choices: mosei_senti, mosi"):
+        mult.spec(data_set="mosei")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(audio=None), "audio is missing; there is raw_text"),
+        (dict(audio=lambda x: x[:5]), "numbers of utterances differ: .*audio 5"),
+        (dict(vision=lambda x: x[0]), "vision has the shape"),
+        (dict(vision=lambda x: ["a"] * len(x)), "vision is no array of numbers"),
+        (dict(regression_labels=lambda x: x * np.nan), "NaN or infinite"),
+        (dict(regression_labels=lambda x: x * 0 + 4), "4 to 4, expected -3 to 3"),
+        (dict(id=lambda x: x[:4]), "id has 4 utterances"),
+        (dict(audio_lengths=lambda x: x[:4]), "audio_lengths has 4"),
+        (dict(annotations=7, classification_labels=None), "no list of texts"),
+    ],
+)
+def test_problems_are_named(tmp_path, changes, words):
+    file = write(tmp_path, **changes)
+    found = mmsa.find_problems(file=file)
+    assert len(found) >= 1 and "file.pkl, train" in found[0]
+    assert any(re.search(words, line) for line in found)
+    if "expected -3" not in words:
+        with pytest.raises(errors.UserError, match="file.pkl"):
+            mmsa.Source(file=file)
+    config = dict(name="mmsa", options=dict(file=file))
+    assert check.check(config, ("train",))[1]
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+    path = tmp_path / "a.pkl"
+    for content, words in (
+        ([1], "no dict"),
+        ({"a": 1}, "the keys a, expected train"),
+        ({"train": 3}, "train is no dict"),
+        ({"test": {}}, "has no train, only test"),
+        (eval, "refused"),
+    ):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(errors.UserError, match=words):
+            mmsa.Source(file=str(path))
+        assert mmsa.find_problems(file=str(path))
+
+
+def test_tokens_must_be_whole_numbers(tmp_path):
+    file = write(tmp_path, text_bert=lambda x: x + 0.5)
+    with pytest.raises(errors.UserError, match="no token ids"):
+        mmsa.Source(file=file, tokens=True)
+    floats = write(tmp_path, text_bert=lambda x: x.astype(np.float32))
+    assert mmsa.Source(file=floats, tokens=True).views["text"].dtype == np.int32
+
+
+def test_the_doctor_says_what_is_in_a_file(tmp_path, monkeypatch):
+    file = write(tmp_path)
+    lines = mmsa.describe(file=file)
+    text = "\n".join(lines)
+    for wanted in (
+        "none that MMSA published",
+        "train, audio: 20x30x5 float32, 2 infinite, 0 NaN.",
+        "test, audio_lengths: 9 int64 (a list), from",
+        "valid: keys raw_text, audio",
+        "train, regression_labels: 20 float64",
+    ):
+        assert wanted in text
+    digest = mmsa_lib.sha256(tmp_path / "file.pkl")
+    assert digest[:16] in lines[0]
+    monkeypatch.setitem(mmsa_lib.PUBLISHED, digest[:8], "a test")
+    assert (
+        "as MMSA published it (a test)"
+        in mmsa_doctor.describe(tmp_path / "file.pkl")[0]
+    )
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_conversion_keeps_everything(tmp_path, tokens):
+    file, out = write(tmp_path), str(tmp_path / "safe.npz")
+    notes = mmsa_lib.convert_to_npz(file, out, tokens=tokens)
+    assert len(notes) == 3  # Infinite values in each split.
+    assert npz.find_splits(file=out) == mmsa.SPLITS
+    for split in (*mmsa.SPLITS, "all"):
+        old = mmsa.Source(split=split, file=file, tokens=tokens)
+        new = npz.Source(split=split, file=out)
+        for name in old.views:
+            np.testing.assert_array_equal(new.views[name], old.views[name])
+        for name in old.lengths:
+            np.testing.assert_array_equal(new.lengths[name], old.lengths[name])
+        np.testing.assert_array_equal(new.targets["score"], old.targets["score"])
+        np.testing.assert_array_equal(new.labels, old.labels)
+        assert new.info["id"].tolist() == old.info["id"]
+        for i in range(len(new)):
+            batch.validate_record(new[i], new.spec, split)
+
+
+def test_mult_files_are_converted_too(tmp_path):
+    file, out = tmp_path / "mosi_data.pkl", tmp_path / "safe.npz"
+    mmsa_synthetic.write_mult_pickle(file, counts=COUNTS)
+    mmsa_lib.convert_to_npz(file, out)
+    new = npz.Source(split="valid", file=str(out))
+    old = mult.Source(split="valid", file=str(file), data_set="mosi")
+    np.testing.assert_array_equal(new.views["audio"], old.views["audio"])
+    assert new.spec.classes is None
+    with pytest.raises(errors.UserError, match="MulT file"):
+        mmsa_lib.convert_to_npz(file, out, tokens=True)
+
+
+def test_made_up_data_has_cues_in_every_view(tmp_path):
+    path = tmp_path / "a.pkl"
+    mmsa_synthetic.write_mmsa_pickle(path, counts={"train": 300})
+    source = mmsa.Source(file=str(path), tokens=True)
+    score = source.targets["score"]
+    words = source.views["text"][:, 0]
+    cue = np.where((words >= 2000) & (words < 2100), words - 2020.0, 0).sum(axis=1)
+    peaks = [source.views[k][..., 0].sum(axis=1) for k in ("audio", "vision")]
+    columns = np.stack([cue, *peaks, np.ones(300)], axis=1)
+    errors_of = []
+    for used in ([0, 3], [1, 3], [2, 3], [0, 1, 2, 3]):
+        weights = np.linalg.lstsq(columns[:, used], score, rcond=None)[0]
+        errors_of.append(np.abs(columns[:, used] @ weights - score).mean())
+    mean_only = np.abs(score - score.mean()).mean()
+    assert max(errors_of[:3]) < 0.93 * mean_only  # Each view tells a part,
+    assert errors_of[3] < 0.35 * mean_only  # all of them nearly everything.
+    again = tmp_path / "b.pkl"
+    mmsa_synthetic.write_mmsa_pickle(again, counts={"train": 300})
+    assert again.read_bytes() == path.read_bytes()
+    with pytest.raises(errors.UserError, match="Choices: aligned, sims, unaligned"):
+        mmsa_synthetic.write_mmsa_pickle(path, kind="alined")
+
+
+def test_specs_without_a_file_are_for_made_up_data():
+    assert mmsa.spec().views["audio"].shape == (375, 5)
+    assert mmsa.spec(tokens=True).views["text"].shape == (3, 50)
+    assert mmsa.spec(data_set="mosei", average=True).views["vision"].shape == (1, 35)
+    assert mult.spec().views["text"].shape == (50, 300)

@@ -1,0 +1,140 @@
+"""Grids of neighbours show the right images of the right views, framed by the truth."""
+
+import types
+
+import numpy as np
+import pytest
+
+from mvjax.evaluators import knn
+from mvjax.evaluators import retrieval
+from mvjax.evaluators.common import features as features_lib
+from mvjax.report import retrieval as report
+from mvjax.train import neighbours
+
+SIZE = 20
+
+
+class Source:
+    """Images that say their index; `shape` is spread over the codes, `tint` is not."""
+
+    def __init__(self, images=True):
+        rng = np.random.default_rng(0)
+        self.images = images
+        self.codes = rng.normal(size=(SIZE, 3)).astype(np.float32)
+        self.shape = (self.codes[:, 0] > 0).astype(np.int32)
+        self.tint = rng.integers(0, 4, SIZE).astype(np.int32)
+
+    def __len__(self):
+        return SIZE
+
+    def __getitem__(self, i):
+        views = {"a": np.full((4, 4, 1), i, np.uint8)}
+        views["b"] = np.full((6, 5, 1), 100 + i, np.uint8)
+        if not self.images:
+            views = {name: image[0, 0] for name, image in views.items()}
+        return {
+            "views": views,
+            "label": np.int32(-1),
+            "index": np.int32(i),
+            "factors": {"shape": self.shape[i], "tint": self.tint[i]},
+        }
+
+
+def make_run(evaluators, source, **method):
+    def predict(batch):
+        codes = source.codes[batch["index"]]
+        return {"shared": codes, "private/a": codes[:, :2], "private/b": codes[:, 1:]}
+
+    sources = {"test": source, "train": source}
+    run = types.SimpleNamespace(
+        evaluators=lambda: evaluators,
+        source=sources.__getitem__,
+        method=types.SimpleNamespace(**method),
+    )
+    features = features_lib.Features(predict, sources, batch_size=7)
+    results = {label: made.run(features) for label, made in evaluators.items()}
+    return run, results, features
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn: arguments by title."""
+    kept = {}
+
+    def draw(queries, found, agrees, *, title, names):
+        kept[title] = (queries[:, 0, 0, 0], found[:, :, 0, 0, 0], agrees, names)
+        return title
+
+    monkeypatch.setattr(report, "neighbours", draw)
+    return kept
+
+
+def nearest(queries, gallery, row):
+    order = np.argsort(((gallery - queries[row]) ** 2).sum(axis=1))
+    return [i for i in order if i != row]
+
+
+def test_rows_are_a_query_and_its_nearest_samples(drawn):
+    source = Source()
+    evaluator = retrieval.Evaluator(("shared", "private/b"), ks=(1, 2), k=2)
+    found = neighbours.figures(*make_run({"search": evaluator}, source))
+    assert len(found) == len(drawn) == 2
+    assert all("(search), framed by" in caption for caption in found)
+    for (title, (asked, near, agrees, names)), code, first in zip(
+        drawn.items(), (source.codes, source.codes[:, 1:]), (0, 100), strict=True
+    ):
+        factor = title.rpartition(" ")[2]
+        classes = getattr(source, factor)
+        rows = asked - first  # Images of `private/b` are those of view b.
+        assert len(set(rows)) == neighbours.SHOWN_QUERIES
+        for i, row in enumerate(rows):
+            expected = nearest(code, code, row)[: neighbours.SHOWN_NEIGHBOURS]
+            np.testing.assert_array_equal(near[i] - first, expected)
+            np.testing.assert_array_equal(agrees[i], classes[expected] == classes[row])
+            assert names[i] == f"{factor} {classes[row]}"
+
+
+def test_the_factor_is_the_one_that_the_code_ranks_best():
+    scores = {"s/x/shape/map": 0.5, "s/x/shape/chance": 0.45, "s/x/top1": 0.9}
+    scores |= {"s/x/tint/map": 0.4, "s/x/tint/chance": 0.1, "s/x/chance": 0.0}
+    scores |= {"s/y/shape/map": 0.9, "s/y/shape/chance": 0.1}
+    assert neighbours._best_factor(scores, "s/x") == "tint"
+    assert neighbours._best_factor(scores, "s/y") == "shape"
+    assert neighbours._best_factor(scores, "s") is None
+
+
+def test_pairs_show_a_view_each(drawn):
+    source = Source()
+    source.codes[:, 2] = source.codes[:, 0]  # So that both codes can be compared.
+    evaluator = retrieval.Evaluator(
+        (), ("shape",), ks=(1,), k=1, cross=("private/a>private/b",)
+    )
+    neighbours.figures(*make_run({"search": evaluator}, source))
+    ((asked, near, _, _),) = drawn.values()
+    for i, row in enumerate(asked):
+        expected = nearest(source.codes[:, :2], source.codes[:, 1:], row)
+        np.testing.assert_array_equal(near[i] - 100, expected[: len(near[i])])
+
+
+def test_views_that_the_method_makes_are_shown(drawn):
+    def inputs(batch):
+        return {"own": batch["views"]["a"] + np.uint8(7)}
+
+    evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
+    run = make_run({"search": evaluator}, Source(), inputs=inputs)
+    neighbours.figures(*run)
+    ((asked, near, agrees, _),) = drawn.values()
+    shape = Source().shape
+    np.testing.assert_array_equal(shape[near - 7] == shape[asked - 7, None], agrees)
+
+
+def test_nothing_is_drawn_without_images_or_rankings(drawn):
+    evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
+    run, results, features = make_run({"search": evaluator}, Source(images=False))
+    assert neighbours.figures(run, results, features) == {}
+    run, results, features = make_run({"search": evaluator}, Source())
+    assert neighbours.figures(run, {}, features) == {}
+    assert neighbours.figures(run, {"search": {"shared/acc": 1.0}}, features) == {}
+    run.evaluators = lambda: {"knn": knn.Evaluator()}
+    assert neighbours.figures(run, results, features) == {}
+    assert not drawn
