@@ -151,11 +151,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.evals = dict(scores=dict(scores, every_epochs=1), subsets=subsets)
     split = "test" if released or watch else "valid"
     metric = "accuracy" if watch else "mae"
+    best, mode = f"scores/{split}/{metric}", "max" if watch else "min"
+    # The example's plateau; MMSA stops after 8 epochs without a better validation.
+    c.control = dict(metric=best, mode=mode, lower_after=40, stop_after=0)
     c.checkpoint = dict(
         every_epochs=1,
         keep=2,
-        best=f"scores/{split}/{metric}",
-        best_mode="max" if watch else "min",
+        best=best,
+        best_mode=mode,
+        evaluate="best",
     )
     c.log_every_steps = 1 if arg.debug else 20
     return c

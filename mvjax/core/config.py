@@ -24,12 +24,21 @@ DEFAULTS = dict(
     warm_start=dict(),
     ema_decay=0.0,  # 0: no moving average of the parameters.
     log_every_steps=20,
+    control=dict(  # What the evaluations may do to the run; see train/control.py.
+        metric="",  # Such as "scores/valid/mae"; "": nothing.
+        mode="min",
+        threshold=1e-4,  # Share of the best value by which a better one must beat it.
+        lower_after=0,  # Evaluations without improvement that are borne; 0: all.
+        factor=0.1,  # Of the learning rate, after that.
+        stop_after=0,  # Evaluations without improvement that end the run; 0: none.
+    ),
     mesh=dict(data=-1, fsdp=1, model=1),  # -1: what the devices leave.
     checkpoint=dict(
         every_epochs=1,
         keep=2,
         best="loss",  # Metric of the best checkpoint; "" keeps the latest only.
         best_mode="min",
+        evaluate="last",  # Or "best": which one the final evaluation is of.
     ),
 )
 REQUIRED = ("method", "data", "optim", "evals")

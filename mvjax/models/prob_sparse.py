@@ -290,6 +290,9 @@ class DistillingEncoder(nn.Module):
         Returns:
           `[B, L', out_features]`; L' is the last of `lengths_of`.
         """
+        if lengths is not None:  # Or the convolution would mix padding in.
+            valid = jnp.arange(x.shape[1]) < lengths[:, None]
+            x = x * valid[..., None].astype(x.dtype)
         x = sequence.Conv1D(self.width, circular=True, dtype=self.dtype, name="embed")(
             x
         )

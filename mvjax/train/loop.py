@@ -16,6 +16,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import pipeline
 from mvjax.train import checkpoint as checkpoint_lib
+from mvjax.train import control as control_lib
 from mvjax.train import mlflow_writer
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
@@ -85,22 +86,27 @@ def train(
         step, total = int(state.step), run.total_steps
         run_lib.write_json(workdir / RUN_FILE, _describe(run, step))
         log = _Log(run, workdir, step, meta.get("metrics", {}), progress)
+        control = control_lib.Control.make(config.control, meta.get("control"))
         rng = jax.random.key(config.seed)
         rows = sharding.batch_sharding(run.mesh)
         with _batches(run, step) as batches:
-            while step < total:
+            while step < total and not control.stopped:
                 batch = sharding.put_batch(next(batches), rows)
                 state, metrics = run.step(state, batch, rng)
                 step += 1
                 log.add(metrics)
-                stop = signals.code or step == total
-                if stop or step % config.log_every_steps == 0:
+                last = signals.code or step == total
+                if last or step % config.log_every_steps == 0:
                     log.flush(step)
                 if due := _due_evaluations(run, step):
-                    log.evaluation(step, run.evaluate(_host(state), due))
-                if stop or _due_checkpoint(run, step):
+                    results = run.evaluate(_host(state), due)
+                    log.evaluation(step, results)
+                    control.observe(results)
+                    state = control.apply(state)
+                if last or control.stopped or _due_checkpoint(run, step):
                     log.flush(step)
-                    checkpoints.save(state, _meta(run, log), log.latest)
+                    meta = _meta(run, log) | {"control": control.seen}
+                    checkpoints.save(state, meta, log.latest)
                 if signals.code:
                     checkpoints.wait()
                     log.close()
@@ -303,7 +309,7 @@ def _finish(
     file = workdir / run_lib.EVALUATION_FILE
     step = int(state.step)
     if not file.exists() or config_lib.read_json(file).get("step") != step:
-        variables = _host(state)
+        variables = _final_variables(run, checkpoints, state)
         results = run.evaluate(variables)
         log.evaluation(step, results)
         run_lib.write_json(
@@ -312,6 +318,20 @@ def _finish(
         )
         mlflow_writer.log_weights(log._writers, run, variables)
     log.close()
+
+
+def _final_variables(
+    run: run_lib.Run,
+    checkpoints: checkpoint_lib.Checkpoints,
+    state: state_lib.TrainState,
+) -> dict[str, Any]:
+    """Variables of the final evaluation: of the last step, or of the best."""
+    choice, best = run.config.checkpoint.evaluate, checkpoints.best_step()
+    if choice not in ("last", "best"):
+        raise errors.unknown("config.checkpoint.evaluate", choice, ("last", "best"))
+    if choice == "last" or best is None:
+        return _host(state)
+    return checkpoints.variables(best)[0]
 
 
 def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:

@@ -171,6 +171,7 @@ class Run:
             opt_state=opt_state,
             # A copy: donated buffers must not be shared.
             ema=jax.tree.map(jnp.copy, params) if self.config.ema_decay else {},
+            lr_scale=jnp.ones((), jnp.float32),
         )
 
     @functools.cached_property

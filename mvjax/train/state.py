@@ -15,6 +15,7 @@ class TrainState:
     model_state: dict[str, Any]  # Collections other than params, by component.
     opt_state: dict[str, Any]  # By the name of the update.
     ema: dict[str, Any]  # Moving average of params, or {}.
+    lr_scale: jax.Array | float = 1.0  # [] float32: factor of all learning rates.
 
     @property
     def variables(self) -> dict[str, Any]:

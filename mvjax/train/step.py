@@ -117,6 +117,7 @@ def make_step(
             steps, opt_state[update.name] = transforms[update.name].update(
                 grads, opt_state[update.name], old
             )
+            steps = jax.tree.map(lambda u: u * state.lr_scale, steps)
             params = params | optax.apply_updates(old, steps)
             model_state = tree.merge(model_state, moved, skip=freeze)
             metrics |= new_metrics | {"grad_norm": optax.tree.norm(grads)}
@@ -125,7 +126,7 @@ def make_step(
             ema = optax.incremental_update(params, ema, 1 - ema_decay)
         metrics = {k: jnp.asarray(v, jnp.float32) for k, v in metrics.items()}
         return state_lib.TrainState(
-            state.step + 1, params, model_state, opt_state, ema
+            state.step + 1, params, model_state, opt_state, ema, state.lr_scale
         ), metrics
 
     return train_step
