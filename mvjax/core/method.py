@@ -73,6 +73,22 @@ class Method:
           spec: `mvjax.data.batch.Spec` of the data set.
         """
 
+    def constants(
+        self, variables: Variables, batch: Batch, *, frozen: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        """Returns what no training changes, named arrays with leading axis B.
+
+        The loop computes them once for each record; batches of training and evaluation
+        then hold them as `batch["constant"]`, and `loss` and `predict` may read them
+        there instead.
+
+        Args:
+          variables: Variables of the start.
+          batch: A batch without them.
+          frozen: Patterns of the components that are not trained.
+        """
+        return {}
+
     def torch_tables(self) -> dict[str, list[Any]]:
         """Tables of `torch_map.Leaf`, one for each published kind of file."""
         return {}

@@ -161,7 +161,7 @@ class _Steps:
             rows = epochs == epoch
             indices[rows] = self._order(int(epoch))[places[rows]]
         if self._augment is None:
-            return _gather(self._source, indices)
+            return gather(self._source, indices)
         return _stack(
             [
                 self._augment(
@@ -331,7 +331,7 @@ def _eval_batches(
         indices = np.arange(start, start + size)
         mask = indices < len(source)
         # Padding rows are copies of record 0 at first, so a batch is never empty.
-        batch = _gather(source, np.where(mask, indices, 0))
+        batch = gather(source, np.where(mask, indices, 0))
         if not mask.all():
             batch = _blank(batch, ~mask)
             batch["label"][~mask] = -1
@@ -339,8 +339,8 @@ def _eval_batches(
         yield batch | {"mask": mask}
 
 
-def _gather(source: Any, indices: np.ndarray) -> batch_lib.Record:
-    """Stacks the records `indices`."""
+def gather(source: Any, indices: np.ndarray) -> batch_lib.Record:
+    """Returns the batch of the records `indices`, `[B]`, in that order."""
     if hasattr(source, "gather"):
         return source.gather(indices)
     return _stack([source[int(i)] for i in indices])

@@ -222,6 +222,9 @@ class Method(method.Method):
             if view != self.tokens:
                 inputs[view] = x.astype(jnp.dtype(self.dtype))
                 continue
+            if view in batch.get("constant", {}):
+                inputs[view] = batch["constant"][view]
+                continue
             ids, mask, segments = self._rows(x)
             drop = rng is not None and self.bert_train_dropout
             out = self._bert.apply(
@@ -237,6 +240,15 @@ class Method(method.Method):
             else:
                 inputs[view] = out * mask[..., None].astype(out.dtype)
         return inputs
+
+    def constants(
+        self, variables: method.Variables, batch: method.Batch, *, frozen: tuple
+    ) -> Arrays:
+        """BERT's mean vectors `[B, D]`, if it is frozen, deterministic and pooled."""
+        fixed = tree.matches("bert", frozen) and not self.bert_train_dropout
+        if self.tokens not in self.active or self.token_sequence or not fixed:
+            return {}
+        return {self.tokens: self._inputs(variables, batch, None)[self.tokens]}
 
     def _lengths(self, batch: method.Batch) -> Arrays | None:
         if not self.use_lengths:

@@ -89,6 +89,8 @@ def train(
         control = control_lib.Control.make(config.control, meta.get("control"))
         rng = jax.random.key(config.seed)
         rows = sharding.batch_sharding(run.mesh)
+        if run.has_constants:
+            run.keep_constants(_host(state))
         with _batches(run, step) as batches:
             while step < total and not control.stopped:
                 batch = sharding.put_batch(next(batches), rows)
@@ -177,7 +179,7 @@ def _meta(run: run_lib.Run, log: "_Log") -> dict[str, Any]:
 def _batches(run: run_lib.Run, step: int) -> pipeline.Batches:
     """This process's share of the batches from `step` on."""
     return pipeline.train_batches(
-        run.source("train"),
+        run.training_source("train"),
         seed=run.config.seed,
         batch_size=run.batch_size,
         step=step,

@@ -19,6 +19,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 from mvjax.evaluators.common import features as features_lib
 from mvjax.train import checkpoint
+from mvjax.train import constants
 from mvjax.train import optim
 from mvjax.train import sharding
 from mvjax.train import state as state_lib
@@ -52,6 +53,7 @@ class Run:
         self._cache = cache
         self._devices = devices
         self._data_needed = data_needed
+        self._constant: dict[str, Any] = {}  # Sources with constants, by split.
 
     @classmethod
     def open(
@@ -89,12 +91,37 @@ class Run:
         """The records of a split."""
         return pipeline.make_source(self.config.data, split, cache=self._cache)
 
+    @property
+    def has_constants(self) -> bool:
+        """Whether the method may have something to keep."""
+        return type(self.method).constants is not method_lib.Method.constants
+
+    def keep_constants(self, variables: method_lib.Variables) -> None:
+        """Computes what frozen components make of each record, once for this run."""
+        for split in self.splits:
+            self._constant[split] = constants.attach(
+                self.method,
+                variables,
+                self.source(split),
+                frozen=tuple(self.config.freeze),
+                batch_size=self.eval_batch_size,
+            )
+
+    def training_source(self, split: str) -> Any:
+        """The records of a split, with the constants that were kept."""
+        return self._constant.get(split) or self.source(split)
+
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
         """The mesh of `config.mesh`."""
         mesh = sharding.make_mesh(self.config.mesh, self._devices)
         sharding.check_batch(mesh, self.config.data.batch_size, self.config.accumulate)
         return mesh
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Records that evaluation looks at together."""
+        return self.config.data.get("eval_batch_size", self.batch_size)
 
     @property
     def batch_size(self) -> int:
@@ -244,13 +271,18 @@ class Run:
     def _jitted_predict(self) -> Callable[..., dict[str, jax.Array]]:
         return jax.jit(self.method.predict)
 
+    @functools.cached_property
+    def _untrained(self) -> features_lib.Predict:
+        predict = self.predictor(self.fresh_variables())
+        return lambda batch: predict(constants.detach(batch))
+
     def features(self, variables: method_lib.Variables) -> features_lib.Features:
         """Features of the splits, with those of untrained variables as baseline."""
         return features_lib.Features(
             self.predictor(variables),
-            {split: self.source(split) for split in self.splits},
-            batch_size=self.config.data.get("eval_batch_size", self.batch_size),
-            baseline=self.predictor(self.fresh_variables()),
+            {split: self.training_source(split) for split in self.splits},
+            batch_size=self.eval_batch_size,
+            baseline=self._untrained,
         )
 
     def evaluators(self) -> dict[str, Any]:

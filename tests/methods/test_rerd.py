@@ -176,7 +176,7 @@ def test_classification_learns_from_labels():
 
 @pytest.mark.parametrize(
     ("mode", "layout"),
-    zip(rerd.SINKHORN, [*prob_sparse.HEAD_LAYOUTS, "official"], strict=True),
+    list(zip(rerd.SINKHORN, [*prob_sparse.HEAD_LAYOUTS, "official"], strict=True)),
 )
 def test_modes_and_layouts_give_finite_gradients(mode, layout):
     method = rerd.Method(sinkhorn=mode, head_layout=layout, **SMALL)
@@ -252,3 +252,20 @@ def test_dropout_masks_are_fair_and_differ_by_seed_layer_and_step():
     y = dropout.Dropout(0.25).apply({}, np.ones((256, 64), np.float32), seed)
     assert abs(float(np.mean(y)) - 1) < 0.02
     assert abs(float(np.mean(np.asarray(y) == 0)) - 0.25) < 0.01
+
+
+def test_constants_replace_a_frozen_bert_bit_for_bit():
+    fields = SMALL | dict(tokens="text", bert_sizes=(20, 8, 1, 2, 8, 16))
+    method, batch = rerd.Method(**fields), make_batch(tokens=True)
+    variables = method.init(KEY, batch)
+    assert method.constants(variables, batch, frozen=()) == {}
+    found = method.constants(variables, batch, frozen=("bert",))
+    assert found["text"].shape == (4, 8)
+    predict = jax.jit(method.predict)
+    plain = predict(variables, batch)
+    kept = predict(variables, batch | {"constant": found})
+    np.testing.assert_allclose(plain["score"], kept["score"], rtol=1e-5, atol=1e-6)
+    other = predict(variables, batch | {"constant": {"text": found["text"] + 1}})
+    assert np.any(other["score"] != kept["score"]), "the constants were not read"
+    released = rerd.Method(bert_train_dropout=True, **fields)
+    assert released.constants(variables, batch, frozen=("bert",)) == {}
