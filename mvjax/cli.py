@@ -212,7 +212,10 @@ def _open(args: argparse.Namespace):
         args.workdir, _for(args.overrides, "config"), cache=args.cache
     )
     with run.checkpoints(args.workdir, read_only=True) as checkpoints:
-        variables, step = checkpoints.variables(args.step)
+        step = args.step
+        if step is None:
+            step = run.evaluated_step(checkpoints)
+        variables, step = checkpoints.variables(step)
     return run, variables, step
 
 

@@ -46,7 +46,7 @@ def write_page(
 def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
     run = run_lib.Run.open(workdir, cache=cache)
     with run.checkpoints(workdir, read_only=True) as checkpoints:
-        variables, step = checkpoints.variables()
+        variables, step = checkpoints.variables(run.evaluated_step(checkpoints))
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
     about: dict[str, Any] = {}
     if (workdir / loop.RUN_FILE).exists():

@@ -328,12 +328,8 @@ def _final_variables(
     state: state_lib.TrainState,
 ) -> dict[str, Any]:
     """Variables of the final evaluation: of the last step, or of the best."""
-    choice, best = run.config.checkpoint.evaluate, checkpoints.best_step()
-    if choice not in ("last", "best"):
-        raise errors.unknown("config.checkpoint.evaluate", choice, ("last", "best"))
-    if choice == "last" or best is None:
-        return _host(state)
-    return checkpoints.variables(best)[0]
+    step = run.evaluated_step(checkpoints)
+    return _host(state) if step is None else checkpoints.variables(step)[0]
 
 
 def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:

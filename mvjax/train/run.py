@@ -257,6 +257,17 @@ class Run:
             read_only=read_only,
         )
 
+    def evaluated_step(self, checkpoints: checkpoint.Checkpoints) -> int | None:
+        """Step of the checkpoint that evaluations are of; None: the latest.
+
+        Raises:
+          UserError: `config.checkpoint.evaluate` is neither last nor best.
+        """
+        choice = self.config.checkpoint.evaluate
+        if choice not in ("last", "best"):
+            raise errors.unknown("config.checkpoint.evaluate", choice, ("last", "best"))
+        return checkpoints.best_step() if choice == "best" else None
+
     def predictor(self, variables: method_lib.Variables) -> features_lib.Predict:
         """`predict` with variables bound: NumPy batch to named NumPy arrays."""
         predict = self._jitted_predict
