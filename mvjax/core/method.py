@@ -61,6 +61,14 @@ class Method:
         """
         raise NotImplementedError
 
+    def explain(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        """Returns pictures' worth of inner workings of a few samples, for the report.
+
+        `attention/<name>` `[B, T, S]` or `[B, H, T, S]`, and `plan/<a>-<b>` `[B, n, m]`,
+        a transport between the points of `features/<a>` and `features/<b>`.
+        """
+        return {}
+
     @property
     def updates(self) -> tuple[Update, ...]:
         """The updates of a step, in order."""

@@ -32,6 +32,8 @@ OBJECTIVES = ("joint", "raw", "reg_only")
 TASKS = ("regression", "classification")
 SINKHORN = ("official", "converged", "exact_1d")
 Arrays = dict[str, jax.Array]
+# Modalities that the regulariser compares, by their number.
+_PAIRS = {1: (), 2: ((0, 1),), 3: ((0, 1), (1, 2), (2, 0))}
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -267,6 +269,7 @@ class Method(method.Method):
         *,
         sampled: Any = None,
         present: Any = None,
+        inspect: bool = False,
     ) -> tuple[rerd.Outputs, method.Variables]:
         """Runs the network.
 
@@ -277,9 +280,10 @@ class Method(method.Method):
           sampled: Keys for ProbSparse attention; None: drawn from `rng`, or from
             `eval_seed`.
           present: Samples that have a view; None: as the batch says.
+          inspect: Whether to return attention too, in evaluation mode.
 
         Returns:
-          The outputs, and the statistics that moved (in training).
+          The outputs, and the statistics that moved (in training) or attention.
         """
         train = rng is not None
         lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
@@ -297,7 +301,10 @@ class Method(method.Method):
         )
         inputs = self._inputs(variables, batch, rng)
         if not train:
-            return net.apply(mine, inputs, sampled, **arguments), {}
+            # Attention is kept only where somebody looks at it, see `explain`.
+            kept = ["intermediates"] if inspect else False
+            found = net.apply(mine, inputs, sampled, **arguments, mutable=kept)
+            return found if inspect else (found, {})
         return net.apply(
             mine,
             inputs,
@@ -355,9 +362,8 @@ class Method(method.Method):
         )
         present = batch.get("present")
         if present and transports:
-            pairs = [(0, 1)] if len(views) == 2 else [(0, 1), (1, 2), (2, 0)]
             msd = jnp.zeros(())
-            for (i, j), transport in zip(pairs, transports, strict=True):
+            for (i, j), transport in zip(_PAIRS[len(views)], transports, strict=True):
                 both = jnp.ones_like(transport.cost)
                 for view in (views[i], views[j]):
                     both = both * present.get(view, 1)
@@ -412,6 +418,21 @@ class Method(method.Method):
             out[f"{name}_spread"] = jnp.std(stacked, axis=0)
         for view, h in outputs.representations.items():
             out[f"features/{view}"] = h.reshape(h.shape[0], -1)
+        return out
+
+    def explain(self, variables: method.Variables, batch: method.Batch) -> Arrays:
+        """Attention of all layers and the transport plans between modalities."""
+        outputs, found = self.forward(variables, batch, inspect=True)
+        out = {}
+        for path, (attention,) in tree.flatten(found["intermediates"]).items():
+            name = path.removesuffix("/weights").replace("/", " ")
+            out[f"attention/{name}"] = attention
+        h = {v: _wide(x) for v, x in outputs.representations.items()}
+        for view, x in h.items():
+            out[f"features/{view}"] = x.reshape(x.shape[0], -1)
+        _, transports = sinkhorn.multimodal(list(h.values())[:3], mode=self.sinkhorn)
+        for (a, b), transport in zip(_PAIRS.get(len(h), ()), transports, strict=False):
+            out[f"plan/{self.active[a]}-{self.active[b]}"] = transport.plan
         return out
 
     def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:

@@ -107,7 +107,7 @@ class Layer(nn.Module):
         h = norm0(x)
         memory = h if memory is None else norm0(memory)
         h, weights = attention(h, memory, mask, seed=seed)
-        self.sow("intermediates", "attention", weights)
+        self.sow("intermediates", "weights", weights)
         x = x + drops[0](h, seed)
         h = nn.relu(linear.Linear(4 * width, dtype=self.dtype, name="fc1")(norm1(x)))
         h = linear.Linear(width, dtype=self.dtype, name="fc2")(drops[1](h, seed))

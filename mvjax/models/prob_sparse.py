@@ -181,7 +181,7 @@ class ProbSparseAttention(nn.Module):
             valid = self._split(mask)[..., 0]  # [B, H, L]
         attended = attend(*parts, sampled, factor=self.factor, valid=valid)
         if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "attention", attention_map(attended))
+            self.sow("intermediates", "weights", attention_map(attended))
         return dense("out")(self._join(attended.context))
 
     def _split(self, x: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from mvjax.core import config as config_lib
@@ -21,6 +22,7 @@ from mvjax.train import writers
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
 SHOWN_IMAGES = 16
+SHOWN_MAPS = 1  # Samples whose attention and transport are drawn.
 SCORE = "score"  # What `predict` calls a prediction on a scale.
 SIGNS = ("negative", "zero", "positive")
 
@@ -60,7 +62,7 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
         "data hash": ", ".join(f"{k} {v}" for k, v in data["fingerprint"].items()),
     }
     results, features = evaluation["results"], run.features(variables)
-    pictures = _matrices(run, results) | _pictures(run, features)
+    pictures = _matrices(run, results) | _pictures(run, variables, features)
     pictures |= neighbours.figures(run, results, features)
     return page.Stage(
         name=name,
@@ -110,8 +112,10 @@ def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
     return figures
 
 
-def _pictures(run: run_lib.Run, features: features_lib.Features) -> dict[str, Any]:
-    """Reconstructions, predictions and scatters of the test split, by caption."""
+def _pictures(
+    run: run_lib.Run, variables: dict[str, Any], features: features_lib.Features
+) -> dict[str, Any]:
+    """Reconstructions, predictions, inner workings and scatters of test samples."""
     batch, outputs = next(features.batches("test"))
     pictures = {}
     images = {
@@ -125,7 +129,10 @@ def _pictures(run: run_lib.Run, features: features_lib.Features) -> dict[str, An
             {view: pair[1] for view, pair in images.items()},
         )
     predictions = _predictions(run, features)
-    pictures |= predictions | sentiment.maps(outputs)
+    pictures |= predictions
+    few = {k: jax.tree.map(lambda x: x[:SHOWN_MAPS], v) for k, v in batch.items()}
+    inner = jax.jit(run.method.explain)(variables, few)
+    pictures |= sentiment.maps(jax.device_get(inner))
     codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}
     if predictions:  # Which show the score; its spread over draws is no code either.
         codes = {k: v for k, v in codes.items() if not k.startswith(SCORE)}

@@ -269,3 +269,17 @@ def test_constants_replace_a_frozen_bert_bit_for_bit():
     assert np.any(other["score"] != kept["score"]), "the constants were not read"
     released = rerd.Method(bert_train_dropout=True, **fields)
     assert released.constants(variables, batch, frozen=("bert",)) == {}
+
+
+def test_attention_and_plans_of_the_report_are_distributions():
+    method, batch = rerd.Method(**SMALL), make_batch()
+    found = jax.jit(method.explain)(method.init(KEY, batch), batch)
+    attention = {k: v for k, v in found.items() if k.startswith("attention/")}
+    assert len(attention) == 3, "two encoders' layers and one of the fusion"
+    for values in attention.values():
+        np.testing.assert_allclose(values.sum(axis=-1), 1, rtol=1e-5)
+    fusion = attention["attention/fusion layer0"]
+    assert not np.any(np.triu(fusion[0], 1)), "the fusion is causal"
+    plan, points = found["plan/text-audio"], found["features/text"]
+    assert plan.shape == (4, points.shape[1], found["features/audio"].shape[1])
+    np.testing.assert_allclose(plan.sum(axis=(1, 2)), 1, rtol=1e-3)

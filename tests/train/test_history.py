@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from mvjax.core import method as method_lib
 from mvjax.evaluators import missing_views
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
@@ -58,13 +59,14 @@ def make_run(evaluators, **options):
     return types.SimpleNamespace(
         features=lambda variables: features,
         evaluators=lambda: evaluators,
+        method=method_lib.Method(),
         config=ml_collections.ConfigDict({"evals": names | {"other": {"name": "knn"}}}),
     )
 
 
 def test_predictions_and_lengths_are_shown_against_the_target_that_is_scored():
     run = make_run({"scores": sentiment.Evaluator(target="score")}, lengths=True)
-    pictures = history._pictures(run, run.features(None))
+    pictures = history._pictures(run, {}, run.features(None))
     assert list(pictures) == [
         "Predictions of test samples against score",
         "Error of test samples by length",
@@ -79,7 +81,7 @@ def test_predictions_and_lengths_are_shown_against_the_target_that_is_scored():
 
 def test_without_an_evaluator_the_first_target_is_shown():
     run = make_run({}, lengths=False)
-    pictures = history._pictures(run, run.features(None))
+    pictures = history._pictures(run, {}, run.features(None))
     assert list(pictures)[0] == "Predictions of test samples against arousal"
     assert len(pictures) == 2
 
@@ -96,7 +98,7 @@ def test_signs_of_the_target_stand_in_for_labels(labelled):
 
 def test_data_without_targets_show_the_score_as_any_code():
     run = make_run({}, lengths=False, targets=())
-    pictures = history._pictures(run, run.features(None))
+    pictures = history._pictures(run, {}, run.features(None))
     assert list(pictures) == ["score of test samples", "shared of test samples"]
 
 
