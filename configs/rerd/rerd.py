@@ -147,8 +147,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     kind = "sims" if arg.dataset == "sims" else "mosi"
     scores = dict(name="sentiment", kind="classification" if watch else kind)
-    subsets = dict(scores, name="missing_views", every_epochs=0)
-    c.evals = dict(scores=dict(scores, every_epochs=1), subsets=subsets)
+    c.evals = dict(
+        scores=dict(scores, baseline=False, every_epochs=1),
+        intervals=dict(scores, draws=0 if arg.debug else 1000, every_epochs=0),
+        subsets=dict(scores, name="missing_views", every_epochs=0),
+    )
     split = "test" if released or watch else "valid"
     metric = "accuracy" if watch else "mae"
     best, mode = f"scores/{split}/{metric}", "max" if watch else "min"

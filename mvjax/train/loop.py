@@ -90,6 +90,8 @@ def train(
         rng = jax.random.key(config.seed)
         rows = sharding.batch_sharding(run.mesh)
         if run.has_constants:
+            if progress:
+                print("looks at every record with what is frozen", file=sys.stderr)
             run.keep_constants(_host(state))
         with _batches(run, step) as batches:
             while step < total and not control.stopped:
