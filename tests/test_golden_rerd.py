@@ -40,5 +40,14 @@ def test_recording_agrees(file: pathlib.Path):
         CHECKS[kind](case)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", golden_data.files("rerd"), ids=lambda f: f.stem)
+def test_trajectory_agrees_in_float32(file: pathlib.Path):
+    case = golden_data.load(file)
+    if case.meta["kind"] == "traj":
+        with jax.default_matmul_precision("highest"):
+            rerd_golden_train.check_traj_float32(case)
+
+
 def test_there_are_recordings():
     assert golden_data.files("rerd"), f"no recordings in {golden_data.FOLDER}"
