@@ -24,3 +24,18 @@ atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+_COMPILED = 1.5e9  # Bytes that a process may hold before it forgets its programs.
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs():
+    """Frees compiled programs, of which a long session would hold gigabytes."""
+    yield
+    statm = pathlib.Path("/proc/self/statm")  # Linux.
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    if pages * os.sysconf("SC_PAGE_SIZE") > _COMPILED:
+        jax.clear_caches()
