@@ -164,8 +164,13 @@ def _options(
     keep: int, best: str, best_mode: str, read_only: bool
 ) -> ocp.CheckpointManagerOptions:
     policies = ocp.checkpoint_managers.preservation_policy
-    if read_only:
-        return ocp.CheckpointManagerOptions(read_only=True)
+    if read_only:  # A converted checkpoint has no metrics: it is the worst.
+        worst = float("inf") if best_mode == "min" else -float("inf")
+        return ocp.CheckpointManagerOptions(
+            read_only=True,
+            best_fn=(lambda metrics: metrics.get(best, worst)) if best else None,
+            best_mode=best_mode,
+        )
     kept = [policies.LatestN(keep)]
     if best:
         kept.append(

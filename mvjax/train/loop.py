@@ -100,9 +100,10 @@ def train(
                 step += 1
                 log.add(metrics)
                 last = signals.code or step == total
-                if last or step % config.log_every_steps == 0:
+                due = _due_evaluations(run, step)
+                if last or due or step % config.log_every_steps == 0:
                     log.flush(step)
-                if due := _due_evaluations(run, step):
+                if due:
                     results = run.evaluate(_host(state), due)
                     log.evaluation(step, results)
                     control.observe(results)

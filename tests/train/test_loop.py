@@ -208,6 +208,42 @@ def test_the_best_checkpoint_is_kept_beside_the_latest(tmp_path):
     assert steps == sorted({best, 18})
 
 
+def test_a_run_stops_where_nothing_improves_and_its_best_step_is_evaluated(tmp_path):
+    overrides = (
+        "epochs=30",
+        "evals.knn.every_epochs=1",
+        "checkpoint.best=knn/shared/accuracy",
+        "checkpoint.best_mode=max",
+        "checkpoint.evaluate=best",
+        "control.metric=knn/shared/accuracy",
+        "control.mode=max",
+        "control.stop_after=2",
+    )
+    state = train(tmp_path, *overrides)
+    assert state.step < 90
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    run = make_run(*overrides)
+    with run.checkpoints(
+        tmp_path, read_only=True
+    ) as saved:  # As other commands see it.
+        assert run.evaluated_step(saved) == evaluation["best_step"]
+    name = "shared/accuracy"
+    seen = {m["step"]: m[f"knn/{name}"] for m in lines(tmp_path) if f"knn/{name}" in m}
+    best = evaluation["best_step"]
+    assert evaluation["results"]["knn"][name] == seen[best] == max(seen.values())
+    assert_same_bits(state, train(tmp_path, *overrides))  # It stays stopped.
+
+
+def test_a_lowered_learning_rate_scales_every_update(tmp_path):
+    overrides = ("control.metric=knn/shared/accuracy", "evals.knn.every_epochs=1")
+    settings = (*overrides, "control.mode=max", "control.threshold=9.0")
+    state = train(tmp_path, *settings, "control.lower_after=1", "control.factor=0.0")
+    with make_run(*settings).checkpoints(tmp_path, read_only=True) as saved:
+        before, _ = saved.variables(9)  # Two epochs without a ninefold accuracy.
+    assert state.lr_scale == 0
+    assert_same_bits(state.params, before["params"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
