@@ -1,5 +1,6 @@
 """Golden checks of RERD's layers, encoders, fusion transformer and whole network."""
 
+import functools
 from typing import Any
 
 import jax
@@ -190,9 +191,10 @@ def check_distnet(case: golden_data.Case) -> None:
     )
     sampled = [case.inputs[f"idx/{i}"] for i in range(config["e_layers"])]
     x = jnp.asarray(case.inputs["x"])
-    y = module.apply(variables, x, sampled, train=False)
+    y = jax.jit(functools.partial(module.apply, train=False))(variables, x, sampled)
     assert_near(case, y, case.outputs["eval"], "eval")
 
+    @jax.jit
     def train(params: Any, x: jax.Array) -> Any:
         held = {**variables, "params": params}
         return module.apply(held, x, sampled, train=True, mutable=["batch_stats"])
@@ -220,6 +222,7 @@ def check_transformer(case: golden_data.Case) -> None:
     leaves = cross_modal.torch_leaves(config["layers"])
     variables = variables_of(leaves, weights_of(case))
 
+    @functools.partial(jax.jit, static_argnums=3)
     def run(params: Any, x: jax.Array, memory: Any, causal: bool) -> jax.Array:
         module = cross_modal.Transformer(
             config["num_heads"], config["layers"], causal=causal

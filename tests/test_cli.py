@@ -143,6 +143,7 @@ def test_conversion_round_trip_keeps_every_bit(chain, tmp_path, stage, suffix):
         assert one[key].dtype == two[key].dtype
 
 
+@pytest.mark.slow
 def test_a_converted_workdir_serves_like_any_other(chain, tmp_path):
     file, back = tmp_path / "weights.pth", tmp_path / "back"
     run("convert", "--to=torch", f"--workdir={chain}/consistency", f"--output={file}")

@@ -14,15 +14,18 @@ CHECKS = {
     "classifier": dim_golden_models.check_classifier,
     "colored_pairs": dim_golden_train.check_colored_pairs,
     "discriminator": dim_golden_models.check_discriminator,
-    "edim_end_to_end": dim_golden_train.check_end_to_end,
     "edim_step": dim_golden_train.check_edim_step,
     "edim_trajectory": dim_golden_train.check_trajectory,
     "encoder": dim_golden_models.check_encoder,
     "global_statistics": dim_golden_models.check_global_statistics,
     "local_statistics": dim_golden_models.check_local_statistics,
-    "sdim_end_to_end": dim_golden_train.check_end_to_end,
     "sdim_step": dim_golden_train.check_sdim_step,
     "sdim_trajectory": dim_golden_train.check_trajectory,
+}
+# Both stages in a row, whose parts the others check.
+SLOW = {
+    "edim_end_to_end": dim_golden_train.check_end_to_end,
+    "sdim_end_to_end": dim_golden_train.check_end_to_end,
 }
 # Kinds that have a test file of their own.
 BY_FILE = {"losses": dim_golden_losses.check_losses}
@@ -36,9 +39,18 @@ def test_recording_agrees(file: pathlib.Path):
     with jax.default_matmul_precision("highest"):
         if kind in BY_FILE:
             BY_FILE[kind](file)
-        elif kind not in ELSEWHERE:
+        elif kind not in {**ELSEWHERE, **SLOW}:
             assert kind in CHECKS, f"{file.name}: no check for the kind {kind!r}"
             CHECKS[kind](case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", golden_data.files("dim"), ids=lambda f: f.stem)
+def test_recording_of_both_stages_agrees(file: pathlib.Path):
+    case = golden_data.load(file)
+    if case.meta["kind"] in SLOW:
+        with jax.default_matmul_precision("highest"):
+            SLOW[case.meta["kind"]](case)
 
 
 def test_there_are_recordings():

@@ -177,6 +177,7 @@ def test_an_absent_view_neither_shows_nor_costs():
     np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32():
     key = jax.random.key(1)
     values = {}
