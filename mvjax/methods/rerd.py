@@ -27,6 +27,7 @@ from mvjax.models import bert
 from mvjax.models import prob_sparse
 from mvjax.models import rerd
 from mvjax.models.layers import initializers
+from mvjax.ops import masking
 
 OBJECTIVES = ("joint", "raw", "reg_only")
 TASKS = ("regression", "classification")
@@ -382,20 +383,10 @@ class Method(method.Method):
         if not self.modality_dropout or len(self.active) < 2:
             return present
         rows = batch["views"][self.active[0]].shape[0]
-        shape = (rows, len(self.active))
-        held = jnp.stack(
-            [
-                jnp.asarray((present or {}).get(v, jnp.ones(rows, bool)), bool)
-                for v in self.active
-            ],
-            axis=1,
-        )
-        draws = jax.random.uniform(key, shape)
-        kept = held & (draws >= self.modality_dropout)
-        best = jax.nn.one_hot(
-            jnp.argmax(jnp.where(held, draws, -1), axis=1), shape[1], dtype=bool
-        )
-        kept = jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, best & held)
+        everybody = jnp.ones(rows, bool)
+        held = [(present or {}).get(v, everybody) for v in self.active]
+        held = jnp.stack([jnp.asarray(h, bool) for h in held], axis=1)
+        kept = masking.drop_views(key, held, rate=self.modality_dropout)
         return {view: kept[:, i] for i, view in enumerate(self.active)}
 
     def predict(

@@ -1,4 +1,4 @@
-"""Random masking of image patches (MRDD, section 3)."""
+"""Random masking of image patches (MRDD, section 3) and of whole views."""
 
 import jax
 import jax.numpy as jnp
@@ -60,3 +60,21 @@ def linear_ratio(
     """Mask ratio that moves linearly from `start` to `end` between two epochs."""
     progress = (epoch - start_epoch) / (end_epoch - start_epoch)
     return min(max(progress, 0), 1) * (end - start) + start
+
+
+def drop_views(key: jax.Array, held: jax.Array, *, rate: float) -> jax.Array:
+    """Drops views at random; every sample keeps at least one of those that it has.
+
+    Args:
+      key: Random key.
+      held: Which views the samples have, `[B, V]` bool.
+      rate: Part of the views to drop.
+
+    Returns:
+      Which views are left, `[B, V]` bool.
+    """
+    draws = jax.random.uniform(key, held.shape)
+    kept = held & (draws >= rate)
+    luckiest = jnp.argmax(jnp.where(held, draws, -1), axis=1)
+    saved = held & jax.nn.one_hot(luckiest, held.shape[1], dtype=bool)
+    return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, saved)
