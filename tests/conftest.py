@@ -28,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-_COMPILED = 1.5e9  # Bytes that a process may hold before it forgets its programs.
+_COMPILED = 4e9  # Bytes that a process may hold before it forgets its programs.
 
 
 @pytest.fixture(autouse=True)

@@ -15,17 +15,17 @@ CHECKS = {
     "colored_pairs": dim_golden_train.check_colored_pairs,
     "discriminator": dim_golden_models.check_discriminator,
     "edim_step": dim_golden_train.check_edim_step,
-    "edim_trajectory": dim_golden_train.check_trajectory,
     "encoder": dim_golden_models.check_encoder,
     "global_statistics": dim_golden_models.check_global_statistics,
     "local_statistics": dim_golden_models.check_local_statistics,
     "sdim_step": dim_golden_train.check_sdim_step,
-    "sdim_trajectory": dim_golden_train.check_trajectory,
 }
-# Both stages in a row, whose parts the others check.
+# Many steps in a row, each of which the others check.
 SLOW = {
     "edim_end_to_end": dim_golden_train.check_end_to_end,
+    "edim_trajectory": dim_golden_train.check_trajectory,
     "sdim_end_to_end": dim_golden_train.check_end_to_end,
+    "sdim_trajectory": dim_golden_train.check_trajectory,
 }
 # Kinds that have a test file of their own.
 BY_FILE = {"losses": dim_golden_losses.check_losses}
@@ -46,7 +46,7 @@ def test_recording_agrees(file: pathlib.Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", golden_data.files("dim"), ids=lambda f: f.stem)
-def test_recording_of_both_stages_agrees(file: pathlib.Path):
+def test_long_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     if case.meta["kind"] in SLOW:
         with jax.default_matmul_precision("highest"):
