@@ -201,7 +201,9 @@ def _add_evaluate(commands) -> None:
 
 def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workdir", required=True, type=pathlib.Path)
-    command.add_argument("--step", type=int, help="checkpoint; the latest by default")
+    command.add_argument(
+        "--step", type=int, help="checkpoint; by default what the config evaluates"
+    )
 
 
 def _open(args: argparse.Namespace):
@@ -251,7 +253,7 @@ def _add_embed(commands) -> None:
     source.add_argument(
         "--input", type=pathlib.Path, help="views.npz: one array per view, NHWC"
     )
-    source.add_argument("--dataset", choices=("train", "test", "all"))
+    source.add_argument("--dataset", choices=("train", "valid", "test", "all"))
     command.add_argument("--output", required=True, type=pathlib.Path)
     command.add_argument(
         "--images", action="store_true", help="write reconstructions too"

@@ -245,6 +245,11 @@ def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
         for k, v in batch.get("targets", {}).items()
     ):
         return False
+    if any(
+        v.min() < 0 or v.max() > spec.views[k].shape[0]
+        for k, v in batch.get("lengths", {}).items()
+    ):
+        return False
     return all(
         batch_lib.view_problem(
             batch["views"][name], view._replace(shape=(rows, *view.shape))

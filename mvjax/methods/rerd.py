@@ -109,10 +109,9 @@ class Method(method.Method):
         """BERT's sizes, if tokens are read."""
         if not self.tokens:
             return None
-        rate = (
-            {} if self.bert_train_dropout else dict(dropout=0.0, attention_dropout=0.0)
-        )
-        return bert.Config(*self.bert_sizes, **rate)
+        still = dict(dropout=0.0, attention_dropout=0.0)
+        rates = {} if self.bert_train_dropout else still
+        return bert.Config(*self.bert_sizes, **rates)
 
     def check(self, spec: Any) -> None:
         method.check_choices(
@@ -198,9 +197,8 @@ class Method(method.Method):
         lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
         sampled = rerd.draw_keys(key, lengths, self.sizes)
         length = rerd.common_length(lengths, self.sizes)
-        made = rerd.Net(self.sizes).init(
-            key, inputs, sampled, length=length, train=False
-        )
+        net = rerd.Net(self.sizes)
+        made = net.init(key, inputs, sampled, length=length, train=False)
         made["params"] |= variables["params"]
         return made
 
@@ -349,18 +347,22 @@ class Method(method.Method):
         truth = batch["targets"][self.target]
         return jnp.mean(jnp.abs(prediction[:, 0] - truth))
 
-    def _regulariser(
-        self, representations: Arrays, batch: method.Batch
-    ) -> tuple[jax.Array, Arrays]:
-        """Summed transport costs and their diagnostics; absent views count nothing."""
-        views = list(self.active)
-        msd, transports = sinkhorn.multimodal(
-            [_wide(representations[v]) for v in views],
+    def _transport(self, representations: Arrays) -> tuple[jax.Array, list[Any]]:
+        """Transport between the active views' H_m, `[B, T, out_dim]` each."""
+        return sinkhorn.multimodal(
+            [_wide(representations[v]) for v in self.active],
             mode=self.sinkhorn,
             epsilon=self.sinkhorn_epsilon,
             max_iterations=self.sinkhorn_iterations,
             threshold=self.sinkhorn_threshold,
         )
+
+    def _regulariser(
+        self, representations: Arrays, batch: method.Batch
+    ) -> tuple[jax.Array, Arrays]:
+        """Summed transport costs and their diagnostics; absent views count nothing."""
+        views = self.active
+        msd, transports = self._transport(representations)
         present = batch.get("present")
         if present and transports:
             msd = jnp.zeros(())
@@ -371,10 +373,9 @@ class Method(method.Method):
                 msd += jnp.sum(both * transport.cost) / jnp.maximum(jnp.sum(both), 1)
         metrics = {"msd": msd}
         if transports:
-            counts = [t.iterations for t in transports]
-            metrics["sinkhorn_iterations"] = jnp.mean(jnp.asarray(counts, jnp.float32))
-            errors_ = [jnp.mean(t.marginal_error) for t in transports]
-            metrics["sinkhorn_marginal_error"] = jnp.mean(jnp.asarray(errors_))
+            for name in ("iterations", "marginal_error"):
+                values = [jnp.mean(getattr(t, name)) for t in transports]
+                metrics[f"sinkhorn_{name}"] = sum(values) / len(values)
         return msd, metrics
 
     def _dropped(self, batch: method.Batch, key: jax.Array) -> Any:
@@ -418,12 +419,14 @@ class Method(method.Method):
         for path, (attention,) in tree.flatten(found["intermediates"]).items():
             name = path.removesuffix("/weights").replace("/", " ")
             out[f"attention/{name}"] = attention
-        h = {v: _wide(x) for v, x in outputs.representations.items()}
-        for view, x in h.items():
-            out[f"features/{view}"] = x.reshape(x.shape[0], -1)
-        _, transports = sinkhorn.multimodal(list(h.values())[:3], mode=self.sinkhorn)
-        for (a, b), transport in zip(_PAIRS.get(len(h), ()), transports, strict=False):
+        if len(self.active) not in _PAIRS:
+            return out
+        _, transports = self._transport(outputs.representations)
+        pairs = _PAIRS[len(self.active)]
+        for (a, b), transport in zip(pairs, transports, strict=True):
             out[f"plan/{self.active[a]}-{self.active[b]}"] = transport.plan
+        for view, h in outputs.representations.items():
+            out[f"features/{view}"] = h.reshape(h.shape[0], -1)
         return out
 
     def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:

@@ -104,7 +104,7 @@ def attend(
     """
     length, keys = q.shape[2], k.shape[2]
     sharpness = _sharpness(*jax.lax.stop_gradient((q, k)), sampled, valid)
-    kept = min(length, factor * math.ceil(math.log(max(length, 2))))
+    kept = count_sampled(length, factor)
     _, selected = jax.lax.top_k(sharpness, kept)  # [B, H, u]
     pick = jax.nn.one_hot(selected, length, dtype=q.dtype)  # Gathers as products: no
     queries = jnp.einsum("bhul,bhld->bhud", pick, q)  # slow scatter in the gradient.

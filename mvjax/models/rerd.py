@@ -32,31 +32,34 @@ BERT_PREFIX = "bert_model.model"  # Of BERT in the published state dict.
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes and dropout rates, under the names of the published flags."""
+    """Sizes and dropout rates, under the names of the published flags.
 
-    views: tuple[str, ...] = ("text", "audio", "vision")  # All, in fusion order.
-    active: tuple[str, ...] = ("text", "audio", "vision")
-    tokens: str | None = None  # The view of BERT tokens, if any.
-    token_sequence: bool = False  # BERT's sequence is encoded, not its mean.
-    out_dim: int = 30  # Width of each modality's representation.
-    dis_d_model: int = 64
-    dis_n_heads: int = 4
-    dis_e_layers: int = 2
-    dis_d_ff: int = 64
-    dis_factor: int = 3
-    dis_dropout: float = 0.2
-    distil: bool = True
-    head_layout: str = "official"
-    nlevels: int = 5
-    num_heads: int = 3
-    attn_mask: bool = True
-    attn_dropout: float = 0.1
-    relu_dropout: float = 0.1
-    res_dropout: float = 0.1
-    embed_dropout: float = 0.25
-    out_dropout: float = 0.5
-    outputs: int = 1
-    dtype: Any = jnp.float32
+    Their defaults stand in `methods/rerd.py`.
+    """
+
+    views: tuple[str, ...]  # All, in fusion order.
+    active: tuple[str, ...]
+    tokens: str | None  # The view of BERT tokens, if any.
+    token_sequence: bool  # BERT's sequence is encoded, not its mean.
+    out_dim: int  # Width of each modality's representation.
+    dis_d_model: int
+    dis_n_heads: int
+    dis_e_layers: int
+    dis_d_ff: int
+    dis_factor: int
+    dis_dropout: float
+    distil: bool
+    head_layout: str
+    nlevels: int
+    num_heads: int
+    attn_mask: bool
+    attn_dropout: float
+    relu_dropout: float
+    res_dropout: float
+    embed_dropout: float
+    out_dropout: float
+    outputs: int
+    dtype: Any
 
     @property
     def encoded(self) -> tuple[str, ...]:
@@ -147,7 +150,7 @@ def draw_keys(
 
 
 class Net(nn.Module):
-    """Components `project_<view>`, `refine_<view>`, `time_<view>`, `text_head`,
+    """Components `project_<view>`, `refine_<view>`, `time_<view>`, `<tokens>_head`,
     `fusion` and `head`, of the active views only."""
 
     sizes: Sizes

@@ -95,3 +95,21 @@ def test_one_file_for_all_splits_is_blamed_once(tmp_path):
     assert len(problems) == 2
     assert "index 0" in problems[0]
     assert "first unpaired index is 4" in problems[1]
+
+
+def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
+    view = batch.ViewSpec((5, 2), "float32", -1.0, 1.0)
+    spec = batch.Spec({"a": view}, None, targets={"score": (0.0, 1.0)}, lengths=("a",))
+
+    def problems(score, length):
+        source = arrays.ArraySource(
+            spec,
+            {"a": np.zeros((3, 5, 2), np.float32)},
+            targets={"score": np.array([0.0, score, 1.0])},
+            lengths={"a": np.array([5, length, 0])},
+        )
+        return check.check(source)[1]
+
+    assert problems(0.5, 3) == []
+    assert len(problems(0.5, 6)) == 1 and "length of view 'a': 6" in problems(0.5, 6)[0]
+    assert len(problems(2.0, 3)) == 1 and "target 'score': 2" in problems(2.0, 3)[0]
