@@ -156,7 +156,8 @@ def _find(error: BaseException | None) -> str | None:
     """The trouble behind an exception or its causes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in TROUBLES:
-            return TROUBLES[error.errno]
+            file = f" ({error.filename})" if error.filename else ""
+            return TROUBLES[error.errno] + file
         for text, number in TEXTS.items():
             if text in str(error):
                 return TROUBLES[number]

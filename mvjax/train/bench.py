@@ -166,7 +166,7 @@ def _time_loop(
     """
     pending: collections.deque = collections.deque()
     marks: list[tuple[int, float]] = []  # Steps that are done, and when.
-    ahead = 0 if run.config.data.get("device_resident", False) else log.AHEAD
+    ahead = 0 if run.config.data.device_resident else log.AHEAD
     done, total = 0, WARM_UP + steps
     # Files that the input alone has read are quick to read again.
     with feed_lib.make(run, (steps + 1) * GROUP + 1) as feed:

@@ -53,12 +53,6 @@ class Checkpoints:
     def _move_damaged(self, workdir: pathlib.Path) -> None:
         if dist.is_main():
             self.notes = integrity.move_damaged(self.folder, workdir)
-            left = any(p.name.isdecimal() for p in self.folder.glob("*"))
-            if self.notes and not left:
-                raise errors.UserError(
-                    " ".join(self.notes) + " No intact one is left; to start again, "
-                    "choose another --workdir."
-                )
         dist.barrier("checkpoints")
 
     def __enter__(self) -> "Checkpoints":

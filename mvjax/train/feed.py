@@ -24,8 +24,8 @@ Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
     """The feed that `config.data.device_resident` asks for, from `step` on."""
-    resident = run.config.data.get("device_resident", False)
-    return Resident(run, step) if resident else Streamed(run, step)
+    kind = Resident if run.config.data.device_resident else Streamed
+    return kind(run, step)
 
 
 class Streamed:

@@ -33,9 +33,9 @@ def measure(
 ) -> dict[str, jax.Array]:
     """Measures the representations among the outputs of `Method.predict`.
 
-    Those are `shared`, `shared/<view>`, `private/<view>` and `features/<view>`, floats of more than one
-    dimension in batches of more than one row. A row with a NaN or an infinity counts as
-    padding.
+    Those are `shared`, `shared/<view>`, `private/<view>` and `features/<view>`, floats of
+    more than one dimension in batches of more than one row. A row with a NaN or an
+    infinity counts as padding.
 
     Args:
       outputs: Arrays `[B, ...]`, any float type; `[B, D]` after flattening.

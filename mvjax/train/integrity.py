@@ -9,6 +9,7 @@ import json
 import pathlib
 
 from mvjax.core import atomic
+from mvjax.core import errors
 from mvjax.core import storage
 
 FILE = "digest.json"  # In the folder of each checkpoint.
@@ -62,13 +63,25 @@ def move_damaged(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
 
     Returns:
       A sentence about each one that was moved.
+
+    Raises:
+      UserError: No intact one is left; then nothing is moved.
     """
-    notes = []
+    damaged: dict[pathlib.Path, str] = {}
     steps = [p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()]
     for step in sorted(steps, key=lambda p: -int(p.name)):
         damage = find_damage(step)
         if not damage:
             break
+        damaged[step] = damage
+    if damaged and len(damaged) == len(steps):
+        found = ", ".join(f"step {s.name} ({d})" for s, d in damaged.items())
+        raise errors.UserError(
+            f"All checkpoints in {folder} are damaged: {found}. To start again, choose "
+            "another --workdir."
+        )
+    notes = []
+    for step, damage in damaged.items():
         target = workdir / DAMAGED / step.name
         while target.exists():
             target = target.with_name(target.name + "-again")

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import sys
 import time
 from typing import Self
 
@@ -117,7 +116,7 @@ class Log:
         if self._run.config.nonfinite == "skip" and not skipped.all():
             for name in bad:
                 values[name] = np.where(np.isfinite(values[name]), values[name], np.nan)
-            self.say(f"step {step}: {skipped.sum()} of {count} steps were skipped")
+            self.warn(f"step {step}: {skipped.sum()} of {count} steps were skipped")
             return
         first = step - count + 1 + int(np.flatnonzero(skipped)[0])
         raise errors.UserError(
@@ -141,20 +140,24 @@ class Log:
         flat = {f"{e}/{k}": v for e, m in results.items() for k, v in m.items()}
         self.latest |= flat
         self._write(step, flat)
-        for text in summary.evaluation_lines(step, results) if dist.is_main() else ():
-            self._bar.say(text)
+        for text in summary.evaluation_lines(step, results):
+            self.say(text)
         self._time = time.monotonic()  # Evaluation is not training time.
 
     def health(self, step: int, figures: dict[str, float], warnings: list[str]) -> None:
         """Writes how the codes spread, and shows what is wrong with them."""
         self._write(step, figures)
         for text in warnings:
-            self.say(text)
+            self.warn(text)
 
     def say(self, text: str) -> None:
-        """Shows a line, with or without the bar."""
+        """Shows a line clear of the bar; one process speaks for all."""
         if dist.is_main():
-            print(f"mvjax: {text}", file=sys.stderr)
+            self._bar.say(text)
+
+    def warn(self, text: str) -> None:
+        """Shows a line that is not about progress."""
+        self.say(f"mvjax: {text}")
 
     def _write(self, step: int, metrics: dict[str, float]) -> None:
         for writer in self.writers:

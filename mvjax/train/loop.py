@@ -100,11 +100,11 @@ def train(
             run_lib.write_json(workdir / RUN_FILE, _describe(run, step))
         log = log_lib.Log(run, workdir, step, meta.get("metrics", {}), progress)
         for note in checkpoints.notes:
-            log.say(note)
+            log.warn(note)
         control = control_lib.Control.make(run.config.control, meta.get("control"))
         watch = health.Watch.make(meta.get("health"))
         if run.has_constants:
-            log.say("looks at every record with what is frozen")
+            log.warn("looks at every record with what is frozen")
             run.keep_constants(run.fetch(state.eval_variables))
         with feed_lib.make(run, step) as feed, log:
             while step < total and not control.stopped:
@@ -146,7 +146,7 @@ def _claim(run: run_lib.Run, workdir: pathlib.Path) -> checkpoint_lib.Checkpoint
     if file.exists() and (workdir / checkpoint_lib.FOLDER).is_dir():
         old, new = config_lib.read(file).to_dict(), run.config.to_dict()
         for key in FIXED:
-            if key in old and _plain(old[key]) != _plain(new[key]):
+            if _plain(old[key]) != _plain(new[key]):
                 raise errors.UserError(
                     f"{workdir} holds a run with another config.{key}; choose another "
                     "--workdir, or remove that one."

@@ -93,8 +93,8 @@ def make_step(
       accumulate: Number of micro-batches whose gradients are averaged.
       freeze: Component patterns that stay bit-identical, statistics included.
       ema_decay: Decay of the parameters' moving average; 0 for none.
-      skip_nonfinite: Whether a step whose loss or gradients are not finite changes
-        nothing but the step's number.
+      skip_nonfinite: Whether a step of which some update's loss, other metric or
+        gradient is not finite changes nothing but the step's number.
       replicate: Makes the computation of gradients one of each replica's rows.
     """
 
@@ -106,6 +106,7 @@ def make_step(
         stop = batch.pop(dist.STOP, None)
         params, model_state = state.params, state.model_state
         opt_state, metrics = dict(state.opt_state), {}
+        good = jnp.asarray(True)
         for i, update in enumerate(method.updates):
             trained = tuple(trainable(update, params, freeze))
             compute = functools.partial(_gradients, update, trained)
@@ -124,7 +125,11 @@ def make_step(
             steps = jax.tree.map(lambda u: u * state.lr_scale, steps)
             params = params | optax.apply_updates(old, steps)
             model_state = tree.merge(model_state, moved, skip=freeze)
-            metrics |= new_metrics | {"grad_norm": optax.tree.norm(grads)}
+            new_metrics = new_metrics | {"grad_norm": optax.tree.norm(grads)}
+            # Of each update: a later one's metrics take the place of equal names.
+            for value in new_metrics.values():
+                good &= jnp.all(jnp.isfinite(value))
+            metrics |= new_metrics
         ema = state.ema
         if ema_decay:
             ema = optax.incremental_update(params, ema, 1 - ema_decay)
@@ -134,15 +139,9 @@ def make_step(
         new = state_lib.TrainState(
             state.step + 1, params, model_state, opt_state, ema, state.lr_scale
         )
-        return (_unless_bad(state, new, metrics) if skip_nonfinite else new), metrics
+        if skip_nonfinite:
+            kept = jax.tree.map(lambda a, b: jnp.where(good, b, a), state, new)
+            new = kept.replace(step=new.step)
+        return new, metrics
 
     return train_step
-
-
-def _unless_bad(
-    old: state_lib.TrainState, new: state_lib.TrainState, metrics: dict[str, jax.Array]
-) -> state_lib.TrainState:
-    """The new state, or the old one at the next step if a metric is not finite."""
-    good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
-    kept = jax.tree.map(lambda a, b: jnp.where(good, b, a), old, new)
-    return kept.replace(step=new.step)

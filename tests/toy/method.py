@@ -54,7 +54,7 @@ class Method(method.Method):
             return (method.Update("main", self.loss, None),)
         return (
             method.Update("left", self.loss, ("left", "norm")),
-            method.Update("right", self.loss, ("right",)),
+            method.Update("right", self.sound_loss, ("right",)),
         )
 
     def loss(self, variables, batch, rng):
@@ -69,6 +69,10 @@ class Method(method.Method):
         distance = jnp.sum((left - right) ** 2) * batch.get("parts", 1)
         distance = jnp.where(batch["step"] == self.break_at, jnp.nan, distance)
         return distance, method.Aux({"distance": distance}, state)
+
+    def sound_loss(self, variables, batch, rng):
+        """The loss without the broken step."""
+        return dataclasses.replace(self, break_at=-1).loss(variables, batch, rng)
 
     def predict(self, variables, batch):
         left, right = Net(self.width).apply(variables, batch["views"], train=False)

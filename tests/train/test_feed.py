@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from mvjax.core import tree
 from mvjax.train import feed
 from tests.train import test_loop
 
@@ -16,9 +15,7 @@ def test_resident_data_give_the_numbers_of_streamed_data(tmp_path, extra):
     settings = ("optim.name=sgd", "log_every_steps=5", *extra)
     streamed = test_loop.train(tmp_path / "streamed", *settings)
     resident = test_loop.train(tmp_path / "resident", *settings, RESIDENT)
-    flat = tree.flatten(resident.params)
-    for path, leaf in tree.flatten(streamed.params).items():
-        np.testing.assert_allclose(leaf, flat[path], atol=1e-6, err_msg=path)
+    test_loop.assert_near(streamed.params, resident.params, atol=1e-6)
     np.testing.assert_allclose(
         test_loop.losses(tmp_path / "streamed"),
         test_loop.losses(tmp_path / "resident"),
@@ -35,9 +32,7 @@ def test_resident_data_resume_in_the_middle_of_an_epoch(tmp_path):
 def test_resident_data_on_eight_devices(tmp_path):
     one = test_loop.train(tmp_path / "one", "optim.name=sgd", RESIDENT)
     eight = test_loop.train(tmp_path / "eight", "optim.name=sgd", RESIDENT, devices=8)
-    flat = tree.flatten(eight.params)
-    for path, leaf in tree.flatten(one.params).items():
-        np.testing.assert_allclose(leaf, flat[path], atol=2e-5, err_msg=path)
+    test_loop.assert_near(one.params, eight.params, atol=2e-5)
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["streamed", "resident"])

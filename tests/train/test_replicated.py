@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.core import tree
 from tests.train import test_loop
 
 # Without the side of batch norm and dropout, whose replicas differ by design.
@@ -16,9 +15,7 @@ def test_replicas_give_the_numbers_of_the_global_step(tmp_path, extra):
     settings = (*PLAIN, "method.train_norm=False", *extra)
     jit = test_loop.train(tmp_path / "jit", *settings, devices=8)
     pmap = test_loop.train(tmp_path / "pmap", *settings, "parallel=pmap", devices=8)
-    flat = tree.flatten(pmap.params)
-    for path, leaf in tree.flatten(jit.params).items():
-        np.testing.assert_allclose(leaf, flat[path], atol=1e-6, err_msg=path)
+    test_loop.assert_near(jit.params, pmap.params, atol=1e-6)
     np.testing.assert_allclose(
         test_loop.losses(tmp_path / "jit"),
         test_loop.losses(tmp_path / "pmap"),

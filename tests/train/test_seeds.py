@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.core import tree
 from mvjax.train import seeds
 from tests.train import test_loop
 
@@ -19,9 +18,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone(tmp_path):
     assert together.step.tolist() == [6, 6, 6]
     for i, seed in enumerate((5, 6, 7)):
         alone = test_loop.train(tmp_path / str(seed), *SETTINGS, f"seed={seed}")
-        flat = tree.flatten(alone.params)
-        for path, leaf in tree.flatten(seeds.pick(together.params, i)).items():
-            np.testing.assert_allclose(leaf, flat[path], atol=1e-6, err_msg=path)
+        test_loop.assert_near(seeds.pick(together.params, i), alone.params, atol=1e-6)
 
 
 def test_figures_are_those_of_the_seeds(tmp_path):
@@ -72,9 +69,7 @@ def test_seeds_are_sharded_like_one(tmp_path):
     one = test_loop.train(tmp_path / "one", *SETTINGS, "seeds=2")
     mesh = ("mesh.data=2", "mesh.fsdp=4")
     eight = test_loop.train(tmp_path / "eight", *SETTINGS, "seeds=2", *mesh, devices=8)
-    flat = tree.flatten(eight.params)
-    for path, leaf in tree.flatten(one.params).items():
-        np.testing.assert_allclose(leaf, flat[path], atol=2e-5, err_msg=path)
+    test_loop.assert_near(one.params, eight.params, atol=2e-5)
 
 
 def test_intervals_are_students():
