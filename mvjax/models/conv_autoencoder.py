@@ -175,6 +175,8 @@ class Upsample(nn.Module):
         """Maps `[B, H, W, C]` to `[B, H*stride, W*stride, C]`."""
         b, h, w, c = x.shape
         s = self.stride
+        if self.with_conv and s == 2:
+            return conv.Conv2D(c, upsample=True, dtype=self.dtype, name="conv")(x)
         x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, s, w, s, c))
         x = x.reshape(b, h * s, w * s, c)
         if self.with_conv:

@@ -7,6 +7,7 @@ the machine's peak forwards, but two cases are 10 to 1000 times slower than they
   `_kernel_gradient` computes it as a matrix product instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 
+`upsampled_conv2d` saves 5 of 9 products of a convolution behind an enlargement, on CPU.
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
 differentiation does not pass through the first case (on CPU, stride 1).
 """
@@ -38,6 +39,7 @@ class Conv2D(nn.Module):
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: Padding = ((1, 1), (1, 1))
+    upsample: bool = False  # `upsampled_conv2d`; needs the other sizes as they are.
     use_bias: bool = True
     dtype: Any = jnp.float32  # Compute type; parameters are float32.
     kernel_init: nn.initializers.Initializer | None = None  # None: PyTorch's default.
@@ -45,16 +47,15 @@ class Conv2D(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[B, H, W, C]` to `[B, H', W', features]`."""
+        """Maps `[B, H, W, C]` to `[B, H', W', features]`, H' = 2H with `upsample`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         default = initializers.torch_uniform(shape[0] * shape[1] * shape[2])
         kernel = self.param("kernel", self.kernel_init or default, shape)
-        y = conv2d(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            strides=self.strides,
-            padding=self.padding,
-        )
+        x, cast = x.astype(self.dtype), kernel.astype(self.dtype)
+        if self.upsample:
+            y = upsampled_conv2d(x, cast)
+        else:
+            y = conv2d(x, cast, strides=self.strides, padding=self.padding)
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init or default, (self.features,))
@@ -85,6 +86,45 @@ def conv2d(
     if strides == (1, 1):
         return _stride1_conv2d(x, kernel, padding)
     return _lax_conv2d(x, kernel, strides, padding)
+
+
+def upsampled_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv2d` with padding 1 of images enlarged twofold, nearest neighbour.
+
+    A 3x3 window of the enlarged image covers 2x2 pixels of the small one. Which ones, and
+    which taps meet the same pixel, depends on whether the output's row and column are even
+    or odd: four convolutions with 2x2 kernels of added taps.
+
+    Args:
+      x: Images `[B, H, W, C]`.
+      kernel: Weights `[3, 3, C, D]` of the same type.
+
+    Returns:
+      `[B, 2H, 2W, D]` of the same type.
+    """
+    b, h, w, c = x.shape
+    if jax.default_backend() != "cpu":
+        x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
+        x = x.reshape(b, 2 * h, 2 * w, c)
+        return conv2d(x, kernel, strides=(1, 1), padding=((1, 1), (1, 1)))
+    parts = [
+        conv2d(
+            x,
+            _add_taps(_add_taps(kernel, axis=0, odd=i), axis=1, odd=j),
+            strides=(1, 1),
+            padding=((1 - i, i), (1 - j, j)),
+        )
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+    y = jnp.concatenate(parts, axis=-1).reshape(b, h, w, 2, 2, -1)
+    return jnp.transpose(y, (0, 1, 3, 2, 4, 5)).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _add_taps(kernel: jax.Array, *, axis: int, odd: int) -> jax.Array:
+    """Two taps out of three: those that meet the same small pixel are added."""
+    a, b, c = (jax.lax.index_in_dim(kernel, i, axis) for i in range(3))
+    return jnp.concatenate([a + b, c] if odd else [a, b + c], axis)
 
 
 def _wide(x: jax.Array) -> Any:

@@ -91,6 +91,20 @@ def test_bfloat16_stays_near_float32(name):
         assert_close(a, d, 2e-2)  # bfloat16 has 8 bits; dy, sums and results round.
 
 
+@pytest.mark.parametrize("size", [(8, 6), (3, 5), (1, 1)], ids=str)
+def test_upsampled_equals_convolution_of_the_enlarged_image(size):
+    x, kernel, _ = draw((3, *size, 4, 5, (3, 3), None, None))
+
+    def enlarged(x, kernel):
+        x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+        return reference(x, kernel, strides=(1, 1), padding=ONE)
+
+    actual = value_and_gradients(conv.upsampled_conv2d, x, kernel)
+    desired = value_and_gradients(enlarged, x, kernel)
+    for a, d in zip(actual, desired, strict=True):
+        assert_close(a, d, 1e-5)
+
+
 def test_chunks_are_used_and_divide_the_batch():
     size = conv.CHUNK_BYTES
     assert conv._count_chunks(6, 2 * size) == 6  # Nothing fits: one image a chunk.
