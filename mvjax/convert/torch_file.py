@@ -24,6 +24,7 @@ import zipfile
 import ml_dtypes
 import numpy as np
 
+from mvjax.convert import torch_module
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import safe_pickle
@@ -47,6 +48,7 @@ _DTYPES: dict[str, tuple[str, np.dtype]] = {  # Storage class -> torch dtype, Nu
     "ByteStorage": ("uint8", np.dtype("u1")),
     "BoolStorage": ("bool", np.dtype("?")),
 }
+_ADVICE = "Only tensors, plain containers and modules are read."
 _STORAGE_OF = {dtype: storage for storage, (_, dtype) in _DTYPES.items()}
 _VALUES = {
     f"torch.{name}": dtype
@@ -64,7 +66,8 @@ def read(path: str | os.PathLike) -> Any:
     Returns:
       The object in the file: dicts, lists, tuples, strings and numbers; tensors and
       parameters as arrays, shared and strided as in the file; `torch.Size` as a
-      tuple, `torch.device` as a string, `torch.dtype` as a NumPy dtype.
+      tuple, `torch.device` as a string, `torch.dtype` as a NumPy dtype; a whole module
+      (`torch.save(model)`) as what its `state_dict()` would be.
 
     Raises:
       UserError: There is no such file, it is damaged, or it wants to run anything.
@@ -75,7 +78,8 @@ def read(path: str | os.PathLike) -> Any:
             size = os.fstat(stream.fileno()).st_size
             is_zip = stream.read(len(_ZIP_HEAD)) == _ZIP_HEAD
             stream.seek(0)
-            return (_read_zip if is_zip else _read_stream)(stream, size)
+            content = (_read_zip if is_zip else _read_stream)(stream, size)
+            return torch_module.replace(content, _ADVICE)
     except safe_pickle.Refused as error:
         raise errors.UserError(f"{path} {error}") from None
     except FileNotFoundError:
@@ -93,14 +97,16 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
         "torch._utils._rebuild_parameter": _parameter,
         "torch.Size": _size,
         "torch.device": _device,
+        "__builtin__.set": _set,  # As protocols 2 and 3 write it.
+        "builtins.set": _set,
     }
     return safe_pickle.load(
         stream,
         functions=functions,
         values=_VALUES,
         persistent=storages.find,
-        advice="Only tensors in plain containers are read; if the file holds a whole "
-        "module, save its state_dict() instead.",
+        advice=_ADVICE,
+        objects=True,
     )
 
 
@@ -123,6 +129,13 @@ def _device(kind: Any, index: Any = None) -> str:
     return kind if index is None else f"{kind}:{index}"
 
 
+def _set(items: Any = ()) -> tuple[Any, ...]:
+    """The items of a set; nothing is hashed."""
+    if type(items) not in (list, tuple):
+        raise safe_pickle.Refused("has a set that was not made of a list.")
+    return tuple(items)
+
+
 def _are_lengths(values: Any) -> bool:
     """Whether this is a tuple of whole numbers, none below zero."""
     return type(values) is tuple and all(type(n) is int and n >= 0 for n in values)
@@ -140,18 +153,17 @@ class _Storages:
         self._left = size  # Bytes that the file can still hold.
         self._fill = fill
 
-    def find(self, persistent_id: Any) -> np.ndarray:
-        """Returns the storage, `[N]`, that a persistent id names."""
+    def find(self, persistent_id: Any) -> np.ndarray | safe_pickle.Stranger:
+        """Returns the storage, `[N]`, or the class that a persistent id names."""
         match persistent_id:
             case ("storage", np.dtype() as dtype, str(key), _, int(count)):
                 pass
             case ("storage", np.dtype() as dtype, str(key), _, int(count), None):
                 pass
+            case ("module", safe_pickle.Stranger() as kind, _, _):
+                return kind  # The class of a module, in the stream format.
             case _:
-                raise safe_pickle.Refused(
-                    "holds something else than tensors and plain containers (a whole "
-                    "module?); save its state_dict() instead."
-                )
+                raise safe_pickle.Refused(f"has an unknown persistent id. {_ADVICE}")
         if key not in self.arrays:
             self._left -= count * dtype.itemsize
             if count < 0 or self._left < 0:

@@ -61,6 +61,28 @@ class Pending:
         raise NotImplementedError
 
 
+class Stranger:
+    """A name that no table has; it can be held and named, not called."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Instance(Pending):
+    """What an object of an unknown class was written as; nothing of the class is run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.state: Any = None  # Usually the `__dict__`.
+
+    def build(self, state: Any) -> "Instance":
+        self.state = state
+        return self
+
+
 class _Function:
     """An admitted function inside a pickle; all a pickle can do with it is call it."""
 
@@ -94,12 +116,14 @@ class _Machine:
         values: Mapping[str, Any],
         persistent: Callable[[Any], Any],
         advice: str,
+        objects: bool,
     ) -> None:
         self._names: dict[str, Any] = dict(values)
         self._names[_ORDERED_DICT] = _Function(_ordered_dict)
         self._names.update({name: _Function(run) for name, run in functions.items()})
         self._persistent = persistent
         self._advice = advice
+        self._objects = objects
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -127,6 +151,7 @@ class _Machine:
             "GLOBAL": lambda arg: self._name(arg.replace(" ", ".", 1)),
             "STACK_GLOBAL": lambda arg: self._name(".".join(self._take(2))),
             "REDUCE": lambda arg: self._call(*self._take(2)),
+            "NEWOBJ": lambda arg: self._new(*self._take(2)),
             "BUILD": lambda arg: self._build(*self._take(1)),
             "BINPERSID": lambda arg: self._push(self._persistent(*self._take(1))),
         }
@@ -183,11 +208,22 @@ class _Machine:
             _put(self._stack[-1], key, value)
 
     def _name(self, name: str) -> None:
-        if name not in self._names:
-            raise Refused(f"wants to run {name!r}; refused. {self._advice}")
-        self._push(self._names[name])
+        if name not in self._names and not self._objects:
+            raise self._stranger(name)
+        known = name in self._names
+        self._push(self._names[name] if known else Stranger(name))
+
+    def _stranger(self, name: str) -> Refused:
+        return Refused(f"wants to run {name!r}; refused. {self._advice}")
+
+    def _new(self, kind: Any, args: Any) -> None:
+        if type(kind) is not Stranger or args != ():
+            raise Refused(f"uses the pickle opcode NEWOBJ; refused. {self._advice}")
+        self._push(Instance(kind.name))
 
     def _call(self, function: Any, args: Any) -> None:
+        if type(function) is Stranger:
+            raise self._stranger(function.name)
         if type(function) is not _Function or type(args) is not tuple:
             raise Refused(f"wants to call {type(function).__name__!r}; refused.")
         self._push(function.run(*args))
@@ -210,6 +246,7 @@ def load(
     values: Mapping[str, Any],
     persistent: Callable[[Any], Any],
     advice: str,
+    objects: bool = False,
 ) -> Any:
     """Reads one pickle and leaves the stream right behind it.
 
@@ -221,6 +258,8 @@ def load(
       values: Names that stand for a value, such as `"torch.float32"`.
       persistent: Turns a persistent id into its object.
       advice: Ends the message about a name or an opcode that is not admitted.
+      objects: Whether unknown names are read as `Stranger` and objects of unknown
+        classes as `Instance`; without it they end the reading.
 
     Returns:
       The pickled object; every `OrderedDict` becomes a `dict` without attributes.
@@ -229,4 +268,5 @@ def load(
       Refused: The file asks for a name, a call or an opcode that is not admitted.
       Exception: Any other, where the bytes are no complete pickle.
     """
-    return _Machine(functions, values, persistent, advice).run(stream)
+    machine = _Machine(functions, values, persistent, advice, objects)
+    return machine.run(stream)

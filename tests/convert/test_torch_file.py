@@ -1,5 +1,6 @@
 """PyTorch files are read exactly, and a hostile or broken one does nothing at all."""
 
+import argparse
 import collections
 import io
 import os
@@ -269,7 +270,7 @@ ORDERED = b"ccollections\nOrderedDict\n"
     "pickled, match",
     [
         (b"(S'touch ran'\nios\nsystem\n.", "opcode INST"),
-        (b"(cos\nsystem\nS'touch ran'\no.", "wants to run 'os.system'"),
+        (b"(cos\nsystem\nS'touch ran'\no.", "opcode OBJ"),
         (b"(" + ORDERED + b"S'touch ran'\no.", "opcode OBJ"),
         (ORDERED + b")\x81.", "opcode NEWOBJ"),
         (b"\x82\x01.", "opcode EXT1"),
@@ -286,7 +287,11 @@ ORDERED = b"ccollections\nOrderedDict\n"
         (b"}" + b")" + b"\x85" * 100_000 + b"Ns.", "dictionary key"),
         (b"}\x8a\x0a" + b"\x7f" * 10 + b"Ns.", "dictionary key"),
         (b"Psome-id\n.", "opcode PERSID"),
-        (b"X\x06\x00\x00\x00moduleK\x01\x86Q.", "whole module"),
+        (b"X\x06\x00\x00\x00moduleK\x01\x86Q.", "unknown persistent id"),
+        (b"cos\nsystem\n.", "wants to run 'os.system'"),
+        (b"cos\nsystem\n)\x81.", "an object of 'os.system'"),
+        (b"cos\nsystem\nK\x01\x85\x81.", "opcode NEWOBJ"),
+        (b"]cos\nsystem\n)\x81a.", "an object of 'os.system'"),
         (REBUILD + b"(K\x01K\x00))t" + b"R.", "unknown kind"),
         (b"r\xff\xff\xff\xff.", "no complete PyTorch file"),
         (b"X\xff\xff\xff\x7fabc.", "no complete PyTorch file"),
@@ -297,6 +302,104 @@ def test_hand_made_pickles_are_refused(tmp_path, monkeypatch, pickled, match):
     monkeypatch.chdir(tmp_path)
     assert_refused(zip_file(tmp_path / "a.pth", b"\x80\x02" + pickled), match)
     assert not (tmp_path / "ran").exists()
+
+
+class Module:
+    """Pickled as PyTorch's modules are: the name of the class and the attributes."""
+
+    def __init__(self, parameters=(), buffers=(), modules=(), **attributes):
+        self._parameters = collections.OrderedDict(parameters)
+        self._buffers = collections.OrderedDict(buffers)
+        self._modules = collections.OrderedDict(modules)
+        self._non_persistent_buffers_set = {"passing"}
+        self.__dict__ |= attributes
+
+
+class ModulePickler(Pickler):
+    """Writes the first use of a module's class as the stream format does."""
+
+    written = False
+
+    def persistent_id(self, obj):
+        if obj is Module and not self.written:
+            self.written = True
+            return ("module", obj, "models.py", "class Module: ...")
+        return super().persistent_id(obj)
+
+
+def whole_module():
+    storage = Storage("0", np.arange(6, dtype=np.float32))
+
+    def tensor(offset, count, kind=Tensor):
+        return kind(storage, offset, (count,), (1,))
+
+    inner = Module(
+        {"weight": tensor(0, 2, Parameter), "bias": None},
+        {"mean": tensor(2, 1), "passing": tensor(0, 1)},
+        activation=os.system,  # Held by name, as functions are; never called.
+        settings=argparse.Namespace(width=2),
+    )
+    outer = Module(
+        {"scale": tensor(3, 1, Parameter)},
+        modules={"first": inner, "nothing": None, "second": inner},
+    )
+    return outer, [storage]
+
+
+WHOLE = {
+    "scale": [3.0],
+    "first.weight": [0.0, 1.0],
+    "first.mean": [2.0],
+    "second.weight": [0.0, 1.0],
+    "second.mean": [2.0],
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("pickler", [Pickler, ModulePickler])
+@pytest.mark.parametrize("key", [None, "model"])
+def test_a_whole_module_is_its_state_dict(tmp_path, save, pickler, key):
+    module, storages = whole_module()
+    stream = io.BytesIO()
+    pickler(stream, 2).dump({key: module, "epoch": 3} if key else module)
+    content = torch_file.read(save(tmp_path / "a.pt", stream.getvalue(), storages))
+    if key:
+        assert content["epoch"] == 3
+        content = content[key]
+    assert list(content) == list(WHOLE)
+    assert {k: v.tolist() for k, v in content.items()} == WHOLE
+
+
+@pytest.mark.parametrize(
+    "module, match",
+    [
+        (lambda: Module({"w": 3}), "no tensor in 'w'"),
+        (lambda: Module(modules={"a": {}}), "holds an object of"),
+        (lambda: argparse.Namespace(w=1), "holds an object of .*Namespace"),
+        (lambda: (whole_module()[0],), "module in a tuple"),
+        (lambda: _endless(), "without end"),
+        (lambda: _doubled(40), "without end"),
+        (lambda: Module(note=Payload(os.system, "touch ran")), "wants to run"),
+    ],
+)
+def test_what_is_no_whole_module_is_refused(tmp_path, monkeypatch, module, match):
+    monkeypatch.chdir(tmp_path)
+    storages = whole_module()[1]
+    assert_refused(zip_file(tmp_path / "a.pt", dumps(module()), storages), match)
+    assert not (tmp_path / "ran").exists()
+
+
+def _endless():
+    module = Module()
+    module._modules["again"] = module
+    return module
+
+
+def _doubled(depth):
+    module = Module()
+    for _ in range(depth):
+        module = Module(modules={"a": module, "b": module})
+    return module
 
 
 def test_bare_pickle_is_not_a_checkpoint(tmp_path):
