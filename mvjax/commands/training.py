@@ -94,9 +94,16 @@ def _add_chain(commands) -> None:
         "train several stages in workdir/<stage>, each from the one before",
         f"mvjax chain {common.STAGE_1} {common.STAGE_2} --workdir=runs/digits\n"
         "overrides: --config.key=value for all stages, --<stage>.key=value for one,\n"
-        "such as --disentangle.epochs=5",
+        "such as --disentangle.epochs=5\n"
+        "several runs of one config beside each other:\n"
+        "mvjax chain plain=configs/rerd/rerd.py:debug robust=configs/rerd/rerd.py:debug "
+        "--workdir=runs/drop --robust.method.modality_dropout=0.3",
     )
-    command.add_argument("configs", nargs="+", help=common.CONFIG_HELP)
+    command.add_argument(
+        "configs",
+        nargs="+",
+        help=common.CONFIG_HELP + "; name=path.py:... for another name than the file's",
+    )
     command.add_argument("--workdir", required=True, type=common.workdir)
     _add_process_arguments(command)
 
@@ -107,12 +114,12 @@ def _chain(args: argparse.Namespace) -> int:
     from mvjax.train import chain
 
     _join(args)
-    stages = [pathlib.Path(spec.partition(":")[0]).stem for spec in args.configs]
+    stages = chain.name_stages(args.configs)
     common.overrides_for(
         args.overrides, "config", *stages
     )  # Refuse unknown prefixes at once.
     configs = {}
-    for stage, spec in zip(stages, args.configs, strict=True):
+    for stage, spec in stages.items():
         mine = [t for t in args.overrides if t.partition(".")[0] in ("config", stage)]
         configs[stage] = config_lib.load(
             spec, common.overrides_for(mine, "config", stage)

@@ -1,7 +1,9 @@
 """Stages that meet on disk: where each one finds the one before."""
 
+from collections.abc import Sequence
 import json
 import pathlib
+import re
 from typing import Any
 
 from mvjax.core import atomic
@@ -10,6 +12,29 @@ from mvjax.core import storage
 from mvjax.train import warm_start
 
 CHAIN_FILE = "chain.json"
+
+
+RESERVED = ("config", "report")  # A prefix of overrides, a folder beside the stages.
+
+
+def name_stages(specs: Sequence[str]) -> dict[str, str]:
+    """Config of each stage by its name: that of the file, or `name=path.py:arg`.
+
+    Raises:
+      UserError: Two stages have the same name, or one has a name that is taken.
+    """
+    found: dict[str, str] = {}
+    for spec in specs:
+        match = re.fullmatch(r"(\w+)=(.+)", spec)
+        path = match[2] if match else spec
+        name = match[1] if match else pathlib.Path(path.partition(":")[0]).stem
+        if name in found or name in RESERVED:
+            why = "more than one stage has" if name in found else "no stage can have"
+            raise errors.UserError(
+                f"{name!r} is a name that {why}; name them: one={specs[0]} ..."
+            )
+        found[name] = path
+    return found
 
 
 def link(configs: dict[str, Any], workdir: pathlib.Path) -> None:
