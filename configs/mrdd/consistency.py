@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
 
     codes = ("shared", "raw", "untrained:shared")
-    runs = 1 if arg.debug else 10
+    runs, fits = (1, 1) if arg.debug else (10, 5)
     c.evals = dict(
         kmeans=dict(
             name="clustering", features=codes, split="train", runs=runs, every_epochs=0
@@ -95,8 +95,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         kmeans_test=dict(
             name="clustering", features=codes, split="test", runs=runs, every_epochs=0
         ),
-        knn=dict(name="knn", features=codes, k=5, every_epochs=0),
-        linear=dict(name="linear_probe", features=codes, every_epochs=0),
+        knn=dict(name="knn", features=codes, k=5, runs=fits, every_epochs=0),
+        linear=dict(name="linear_probe", features=codes, runs=fits, every_epochs=0),
         recon=dict(name="reconstruction", features=("recon/*",), every_epochs=0),
     )
     c.checkpoint = dict(every_epochs=1, keep=2, best="loss", best_mode="min")
