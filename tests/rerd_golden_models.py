@@ -333,7 +333,13 @@ def check_model(case: golden_data.Case) -> None:
     batch = make_batch(case.inputs, "float32")
     variables = start(case, method, batch)
     sampled = recorded_keys(method, case.inputs)
-    out, _ = jax.jit(lambda v: method.forward(v, batch, sampled=sampled))(variables)
+
+    @jax.jit
+    def evaluate(variables: Any) -> Any:
+        out, _ = method.forward(variables, batch, sampled=sampled)
+        return out, *method._regulariser(out.representations, batch)
+
+    out, cost, metrics = evaluate(variables)
     expected = case.outputs
     assert_near(case, out.prediction, expected["pred"], "pred")
     assert_near(case, out.fused, expected["last_h_fusion"], "fusion")
@@ -341,7 +347,6 @@ def check_model(case: golden_data.Case) -> None:
         known = np.swapaxes(expected[f"h_{NAMES[view]}"], 0, 1)
         known = np.broadcast_to(known, h.shape)
         assert_near(case, h, known, f"h of {view}")
-    cost, metrics = method._regulariser(out.representations, batch)
     assert_near(case, cost, expected["reg"], "reg")
     _assert_iterations(case, metrics, "n_iters")
     if "pred_train" in expected:

@@ -80,10 +80,11 @@ def test_eight_devices_give_the_losses_and_weights_of_one():
             {"encoders", "decoders", "estimators"},
             {"encoders", "decoders"},
         ),
-        (
+        pytest.param(
             ("method.objective=released", "method.teacher_mode=train"),
             {"encoders", "estimators"},
             {"encoders", "teacher"},
+            marks=pytest.mark.slow,  # The recorded trajectory shows it, too.
         ),
     ],
     ids=["club", "released"],
@@ -194,6 +195,7 @@ def test_bfloat16_stays_near_float32():
     np.testing.assert_allclose(values["bfloat16"], values["float32"], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_masked_parts_of_the_batch_give_the_whole_sum():
     method = small(mrdd_consistency.Method)
     batch = views(method.views)

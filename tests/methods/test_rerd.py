@@ -163,6 +163,7 @@ def test_the_regulariser_leaves_absent_samples_out():
     np.testing.assert_allclose(cost, transports[0].cost[::2].mean(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_classification_learns_from_labels():
     method = rerd.Method(task="classification", classes=3, **SMALL)
     batch = make_batch()
