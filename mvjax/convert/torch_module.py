@@ -44,8 +44,7 @@ def replace(content: Any, advice: str) -> Any:
             if isinstance(value, dict | list | tuple):
                 todo.append(value)
             elif isinstance(value, safe_pickle.Stranger):
-                text = f"wants to run {value.name!r}; refused. {advice}"
-                raise safe_pickle.Refused(text)
+                raise safe_pickle.refused_name(value.name, advice)
             elif isinstance(value, safe_pickle.Instance):
                 weights = dict(_entries(value, advice))
                 if isinstance(parent, tuple):

@@ -61,6 +61,11 @@ class Pending:
         raise NotImplementedError
 
 
+def refused_name(name: str, advice: str) -> Refused:
+    """The error about a name that is not admitted."""
+    return Refused(f"wants to run {name!r}; refused. {advice}")
+
+
 class Stranger:
     """A name that no table has; it can be held and named, not called."""
 
@@ -209,12 +214,9 @@ class _Machine:
 
     def _name(self, name: str) -> None:
         if name not in self._names and not self._objects:
-            raise self._stranger(name)
+            raise refused_name(name, self._advice)
         known = name in self._names
         self._push(self._names[name] if known else Stranger(name))
-
-    def _stranger(self, name: str) -> Refused:
-        return Refused(f"wants to run {name!r}; refused. {self._advice}")
 
     def _new(self, kind: Any, args: Any) -> None:
         if type(kind) is not Stranger or args != ():
@@ -223,7 +225,7 @@ class _Machine:
 
     def _call(self, function: Any, args: Any) -> None:
         if type(function) is Stranger:
-            raise self._stranger(function.name)
+            raise refused_name(function.name, self._advice)
         if type(function) is not _Function or type(args) is not tuple:
             raise Refused(f"wants to call {type(function).__name__!r}; refused.")
         self._push(function.run(*args))

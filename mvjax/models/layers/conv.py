@@ -39,7 +39,7 @@ class Conv2D(nn.Module):
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: Padding = ((1, 1), (1, 1))
-    upsample: bool = False  # `upsampled_conv2d`; needs the other sizes as they are.
+    upsample: bool = False  # Of twice the size; for 3x3, strides 1 and padding 1.
     use_bias: bool = True
     dtype: Any = jnp.float32  # Compute type; parameters are float32.
     kernel_init: nn.initializers.Initializer | None = None  # None: PyTorch's default.
@@ -97,7 +97,7 @@ def upsampled_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Args:
       x: Images `[B, H, W, C]`.
-      kernel: Weights `[3, 3, C, D]` of the same type.
+      kernel: Weights `[3, 3, C, D]` of the same type, no other size.
 
     Returns:
       `[B, 2H, 2W, D]` of the same type.
@@ -123,7 +123,7 @@ def upsampled_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _add_taps(kernel: jax.Array, *, axis: int, odd: int) -> jax.Array:
     """Two taps out of three: those that meet the same small pixel are added."""
-    a, b, c = (jax.lax.index_in_dim(kernel, i, axis) for i in range(3))
+    a, b, c = jnp.split(kernel, kernel.shape[axis], axis)  # Three, or an error.
     return jnp.concatenate([a + b, c] if odd else [a, b + c], axis)
 
 
