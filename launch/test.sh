@@ -8,5 +8,6 @@ say "Style"
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --check --quiet .
 say "Tests"
-.venv/bin/python -m pytest -n "${WORKERS:-2}" --dist=loadfile --durations=10 "$@"
+.venv/bin/python -m pytest -n "${WORKERS:-2}" --dist=loadfile \
+  --no-loadscope-reorder --durations=10 "$@"
 say "All tests passed. Slow ones: bash launch/test.sh -m slow. Next: bash launch/quickstart.sh"

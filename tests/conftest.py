@@ -36,14 +36,26 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # Files that take longest come first, so that no worker ends with one of them.
-_LONGEST = ("test_cli.py", "test_golden_mrdd.py", "test_golden_rerd.py", "test_mrdd.py")
+_LONGEST = (
+    "test_golden_mrdd.py",
+    "test_cli.py",
+    "test_golden_rerd.py",
+    "test_mrdd.py",
+    "test_rerd.py",
+    "test_sinkhorn.py",
+    "test_golden_dim.py",
+    "test_hosts.py",
+    "test_dim.py",
+    "test_feed.py",
+)
 _COMPILED = 4e9  # Bytes that a process may hold before it forgets its programs.
 _GROWTH = 1.5e9  # What it must have gained since; not all memory comes back.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Orders the files, which are what workers are given."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    rank = {name: i for i, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")
