@@ -5,8 +5,9 @@ the shared encoders can also come from published files (shared_x=, shared_y=) or
 folder of the MLflow run that made them (mlruns=mlruns/1/RUN, or the whole mlruns if it
 holds one run). Datasets: mnist (coloured; `mvjax data fetch mnist`), digits (bundled,
 coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own views, with file=).
-`variant=released` takes the classifiers' softmax twice, normalises their logits and
-leaves dead biases to rounding noise; `debug` runs two steps on made-up data.
+`variant=released` takes the classifiers' softmax twice, normalises their logits, leaves
+dead biases to rounding noise and reads the digits in the order of the file, though in whole
+batches; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
@@ -114,6 +115,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name=SOURCES[arg.dataset],
         options=dict() if coloured else dict(file=arg.file),
         batch_size=16 if arg.debug else 64,
+        shuffle=not released,
         limit=ml_collections.config_dict.placeholder(int),
         synthetic=arg.debug,
         workers=0,
@@ -151,6 +153,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             every_epochs=0,
         ),
     )
-    c.checkpoint = dict(every_epochs=1, keep=2, best="loss", best_mode="min")
+    every = 5 if arg.dataset == "digits" else 1
+    c.checkpoint = dict(every_epochs=every, keep=2, best="loss", best_mode="min")
     c.log_every_steps = 1 if arg.debug else 50
     return c

@@ -3,8 +3,8 @@
 `--config=configs/dim/sdim.py`; datasets: mnist (coloured; `mvjax data fetch mnist`),
 digits (bundled, coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own
 views, with file=). `variant=released` takes the classifiers' softmax twice, normalises
-their logits and leaves dead biases to rounding noise; `debug` runs two steps on made-up
-data.
+their logits, leaves dead biases to rounding noise and reads the digits in the order of the
+file, though in whole batches; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
@@ -73,6 +73,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name=SOURCES[arg.dataset],
         options=dict() if coloured else dict(file=arg.file),
         batch_size=16 if arg.debug else 64,
+        shuffle=not released,
         limit=ml_collections.config_dict.placeholder(int),
         synthetic=arg.debug,
         workers=0,
@@ -109,6 +110,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             every_epochs=0,
         ),
     )
-    c.checkpoint = dict(every_epochs=1, keep=2, best="loss", best_mode="min")
+    every = 5 if arg.dataset == "digits" else 1
+    c.checkpoint = dict(every_epochs=every, keep=2, best="loss", best_mode="min")
     c.log_every_steps = 1 if arg.debug else 50
     return c

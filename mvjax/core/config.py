@@ -22,7 +22,10 @@ DEFAULTS = dict(
     seed=0,
     seeds=1,  # Runs that are trained at once, with seed, seed + 1, ...
     accumulate=1,  # Micro-batches of a step.
-    data=dict(device_resident=False),  # True: the training split lies on each device.
+    data=dict(
+        shuffle=True,  # False: each epoch in the order of the file.
+        device_resident=False,  # True: the training split lies on each device.
+    ),
     freeze=(),  # Component patterns that are not trained.
     warm_start=dict(),
     ema_decay=0.0,  # 0: no moving average of the parameters.

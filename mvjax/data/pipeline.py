@@ -131,9 +131,12 @@ class Order:
     record `p mod N` of the order of epoch `p div N`.
     """
 
-    def __init__(self, records: int, *, seed: int, batch_size: int):
+    def __init__(
+        self, records: int, *, seed: int, batch_size: int, shuffle: bool = True
+    ):
         """Takes the number of records N, and what the config says."""
         self._records, self._seed, self._batch_size = records, seed, batch_size
+        self._shuffle = shuffle
         self._epochs: dict[int, np.ndarray] = {}  # Of the latest epochs, by epoch.
 
     def positions(self, step: int) -> np.ndarray:
@@ -152,6 +155,8 @@ class Order:
 
     def _epoch(self, epoch: int) -> np.ndarray:
         """Returns the order of the records in one epoch, `[N]`."""
+        if not self._shuffle:
+            return np.arange(self._records)
         order = self._epochs.get(epoch)
         if order is None:
             rng = np.random.default_rng(
@@ -183,11 +188,14 @@ class _Steps:
         host: int,
         hosts: int,
         augment: Augment | None,
+        shuffle: bool,
     ):
         self._source, self._seed, self._augment = source, seed, augment
         self._batch_size, rows = batch_size, batch_size // hosts
         self._mine = slice(host * rows, (host + 1) * rows)  # Of the global batch.
-        self._order = Order(len(source), seed=seed, batch_size=batch_size)
+        self._order = Order(
+            len(source), seed=seed, batch_size=batch_size, shuffle=shuffle
+        )
 
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size
@@ -258,8 +266,9 @@ def train_batches(
     threads: int = 2,
     workers: int = 0,
     augment: Augment | None = None,
+    shuffle: bool = True,
 ) -> Batches:
-    """Endless shuffled batches from `step` on.
+    """Endless batches from `step` on.
 
     Every epoch has its own order; a batch may span two epochs. With a policy, each
     record of each epoch gets its own generator. Neither depends on hosts, threads or
@@ -277,6 +286,7 @@ def train_batches(
       workers: Processes that read ahead; the script that starts them needs a
         `if __name__ == "__main__"` guard.
       augment: Policy, picklable where there are workers.
+      shuffle: False: every epoch has the order of the source.
 
     Yields:
       `{"views": {name: [b, ...]}, "label": [b], "index": [b]}` and, where the records
@@ -301,6 +311,7 @@ def train_batches(
         host=host,
         hosts=hosts,
         augment=augment,
+        shuffle=shuffle,
     )
     dataset = grain.MapDataset.source(steps)[step:]
     return _iterate(dataset, threads=threads, workers=workers)

@@ -43,6 +43,7 @@ class Streamed:
                 host=part,
                 hosts=parts,
                 workers=run.config.data.get("workers", 0),
+                shuffle=run.config.data.shuffle,
             )
             for seed in run.seeds
         ]
@@ -86,7 +87,12 @@ class Resident:
         self._run, self._step = run, step
         source = run.training_source("train")
         self._orders = [
-            pipeline.Order(len(source), seed=seed, batch_size=run.batch_size)
+            pipeline.Order(
+                len(source),
+                seed=seed,
+                batch_size=run.batch_size,
+                shuffle=run.config.data.shuffle,
+            )
             for seed in run.seeds
         ]
         arrays = pipeline.gather(source, np.arange(len(source)))

@@ -102,6 +102,16 @@ def test_gathered_batches_are_those_made_record_by_record():
     assert_same(take(Slow(memory_source()), 9), take(memory_source(), 9))
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_without_shuffling_epochs_follow_the_file(hosts):
+    shares = [
+        take(memory_source(37), 10, shuffle=False, host=host, hosts=hosts)
+        for host in range(hosts)
+    ]
+    index = np.concatenate([batch["index"] for batch in join(shares)])
+    np.testing.assert_array_equal(index, np.arange(80) % 37)
+
+
 def test_each_record_of_each_epoch_has_its_own_noise():
     found = take(memory_source(16), 4, augment=add_noise)  # Two epochs.
     noise = [

@@ -10,7 +10,9 @@ from tests.train import test_loop
 RESIDENT = "data.device_resident=True"
 
 
-@pytest.mark.parametrize("extra", [(), ("seeds=2",), ("accumulate=2",)], ids=str)
+@pytest.mark.parametrize(
+    "extra", [(), ("seeds=2",), ("accumulate=2", "data.shuffle=False")], ids=str
+)
 def test_resident_data_give_the_numbers_of_streamed_data(tmp_path, extra):
     settings = ("optim.name=sgd", "log_every_steps=5", *extra)
     streamed = test_loop.train(tmp_path / "streamed", *settings)
