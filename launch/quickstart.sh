@@ -18,9 +18,9 @@ $mvjax convert --from=torch --config="configs/mrdd/disentangle.py:$data" \
   --input="$runs/mrdd.pth" --workdir="$runs/back" | tail -n 1
 
 say "Codes of the test digits, from the trained run and from the converted file"
-for run in disentangle back; do
-  $mvjax embed --workdir="$runs/$run" --dataset=test --output="$runs/$run.npz"
-done
+$mvjax embed --workdir="$runs/back" --dataset=test --output="$runs/back.npz" >/dev/null &
+$mvjax embed --workdir="$runs/disentangle" --dataset=test --output="$runs/disentangle.npz"
+wait "$!"
 .venv/bin/python - "$runs" <<'PYTHON'
 import sys
 

@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c = ml_collections.ConfigDict()
     c.seed = 8527 if fashion else 3407
-    c.epochs = 1 if arg.debug else (40 if arg.dataset == "digits" else 200)
+    c.epochs = 1 if arg.debug else (30 if arg.dataset == "digits" else 200)
 
     c.method = dict(
         name="mrdd_consistency",
