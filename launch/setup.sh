@@ -30,7 +30,9 @@ install() {
     uv pip install --python .venv/bin/python -e "$target"
   else
     [ -x .venv/bin/python ] || "$(find_python)" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e "$target"
+    # Python compiles what it imports; compiling all that is there takes half a minute.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+      -e "$target"
   fi
 }
 

@@ -124,8 +124,8 @@ def test_embed_own_views_and_splits(chain, tmp_path):
     ("stage", "suffix"),
     [
         ("disentangle", ".pth"),
-        ("consistency", ".safetensors"),
         # The formats have tests of their own; these repeat them behind a chain.
+        pytest.param("consistency", ".safetensors", marks=pytest.mark.slow),
         pytest.param("disentangle", ".safetensors", marks=pytest.mark.slow),
         pytest.param("disentangle", ".npz", marks=pytest.mark.slow),
         pytest.param("consistency", ".pth", marks=pytest.mark.slow),
