@@ -18,6 +18,7 @@ $mvjax convert --from=torch --config="configs/mrdd/disentangle.py:$data" \
   --input="$runs/mrdd.pth" --workdir="$runs/back" | tail -n 1
 
 say "Codes of the test digits, from the trained run and from the converted file"
+# At once, because each spends its time on compiling.
 $mvjax embed --workdir="$runs/back" --dataset=test --output="$runs/back.npz" >/dev/null &
 $mvjax embed --workdir="$runs/disentangle" --dataset=test --output="$runs/disentangle.npz"
 wait "$!"

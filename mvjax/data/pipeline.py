@@ -147,6 +147,8 @@ class Order:
     def indices(self, step: int) -> np.ndarray:
         """Records of the rows of a batch, `[B]` int64."""
         epochs, places = np.divmod(self.positions(step), self._records)
+        if not self._shuffle:
+            return places
         found = np.empty(self._batch_size, np.int64)
         for epoch in np.unique(epochs):
             rows = epochs == epoch
@@ -155,8 +157,6 @@ class Order:
 
     def _epoch(self, epoch: int) -> np.ndarray:
         """Returns the order of the records in one epoch, `[N]`."""
-        if not self._shuffle:
-            return np.arange(self._records)
         order = self._epochs.get(epoch)
         if order is None:
             rng = np.random.default_rng(

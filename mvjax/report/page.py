@@ -186,7 +186,7 @@ def _picture(
     stem = _stem(f"{stage.name}-{caption}", taken)
     png, pdf = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    figure.set_layout_engine("none")  # The layout is done; it took half of the time.
+    figure.set_layout_engine("none")  # Laid out by now, which is slow.
     # Without a date, so that equal runs write equal files.
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     with atomic.replace(folder / f"{stem}.png") as stream:
