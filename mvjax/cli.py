@@ -60,6 +60,7 @@ def _prepare(args: argparse.Namespace) -> None:
     ):
         cpu.order_collectives(os.environ)
     cpu.keep_memory()
+    cpu.collect_seldom()
 
 
 def _cache() -> pathlib.Path:

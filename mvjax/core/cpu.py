@@ -2,6 +2,7 @@
 
 from collections.abc import MutableMapping
 import ctypes
+import gc
 import importlib.util
 
 
@@ -49,3 +50,12 @@ def keep_memory() -> None:
     one_arena, no_mmap, never_trim = (-8, 1), (-4, 0), (-1, -1)
     for option, value in (one_arena, no_mmap, never_trim):
         mallopt(option, value)
+
+
+def collect_seldom() -> None:
+    """Has Python look for unreachable cycles less often.
+
+    Tracing makes millions of small objects that live on; with the usual thresholds a tenth
+    of the time until the first step goes into looking through them again and again.
+    """
+    gc.set_threshold(50_000, 20, 50)
