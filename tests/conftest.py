@@ -14,7 +14,7 @@ import threading
 # command line, which also round less.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters=true"
     " --xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
