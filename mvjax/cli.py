@@ -16,6 +16,7 @@ from mvjax.commands import common
 from mvjax.commands import data
 from mvjax.commands import looking
 from mvjax.commands import results
+from mvjax.commands import searching
 from mvjax.commands import training
 from mvjax.core import cpu
 from mvjax.core import errors
@@ -86,6 +87,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for family in (training, results, data, looking):
+    for family in (training, searching, results, data, looking):
         family.add(commands)
     return parser

@@ -24,10 +24,10 @@ def _add_train(commands) -> None:
     )
     command.add_argument("--config", required=True, help=common.CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=common.workdir)
-    _add_process_arguments(command)
+    add_process_arguments(command)
 
 
-def _add_process_arguments(command: argparse.ArgumentParser) -> None:
+def add_process_arguments(command: argparse.ArgumentParser) -> None:
     """Adds how to show progress, and how this process finds the others of its run."""
     command.add_argument("--no-progress", action="store_true", help="no bar, no tables")
     command.add_argument(
@@ -43,7 +43,7 @@ def _add_process_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--process-id", type=int, help="of this one, from 0")
 
 
-def _join(args: argparse.Namespace) -> None:
+def join(args: argparse.Namespace) -> None:
     """Joins the other processes of the run, if it has any."""
     from mvjax.core import dist
 
@@ -58,17 +58,15 @@ def _join(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
 
-    _join(args)
+    join(args)
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
     return _train_run(config, args.workdir, args)
 
 
-def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
-    from mvjax.core import config as config_lib
-    from mvjax.core import dist
-    from mvjax.report import text
+def train_quietly(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
+    """Trains one run to its end; the exit code is not 0 if it was asked to stop."""
     from mvjax.train import loop
     from mvjax.train import run as run_lib
 
@@ -78,8 +76,18 @@ def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
     except loop.Interrupted as stop:
         print(f"mvjax: {stop}", file=sys.stderr)
         return stop.code
-    if not dist.is_main():
-        return 0
+    return 0
+
+
+def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
+    from mvjax.core import config as config_lib
+    from mvjax.core import dist
+    from mvjax.report import text
+    from mvjax.train import run as run_lib
+
+    code = train_quietly(config, workdir, args)
+    if code or not dist.is_main():
+        return code
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
     print(f"\n{workdir}, step {evaluation['step']}\n")
     print(text.evaluation(evaluation))
@@ -105,7 +113,7 @@ def _add_chain(commands) -> None:
         help=common.CONFIG_HELP + "; name=path.py:... for another name than the file's",
     )
     command.add_argument("--workdir", required=True, type=common.workdir)
-    _add_process_arguments(command)
+    add_process_arguments(command)
 
 
 def _chain(args: argparse.Namespace) -> int:
@@ -113,7 +121,7 @@ def _chain(args: argparse.Namespace) -> int:
     from mvjax.core import dist
     from mvjax.train import chain
 
-    _join(args)
+    join(args)
     stages = chain.name_stages(args.configs)
     common.overrides_for(
         args.overrides, "config", *stages

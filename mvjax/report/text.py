@@ -1,6 +1,6 @@
 """Metric tables as aligned plain text for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mvjax.report import tables
@@ -43,6 +43,25 @@ def evaluation(found: Mapping[str, Any]) -> str:
     head = f"Means and deviations over {len(found['seeds'])} seeds; 95 % intervals:"
     lines = _align([["score", "interval of the mean"], *rows])
     return "\n".join([table(found["results"]), "", head, *lines])
+
+
+def search(found: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]]) -> str:
+    """Renders a random search: a row for each trial, and how to repeat the best.
+
+    Args:
+      found: Content of `search.json`.
+      ranked: Its trials from best to worst.
+    """
+    keys = [text.partition("=")[0] for text in ranked[0]["overrides"]]
+    lines = [["trial", found["metric"], *keys]]
+    for trial in ranked:
+        drawn = [text.partition("=")[2] for text in trial["overrides"]]
+        value = "failed" if trial["failure"] else f"{trial['score']:.4g}"
+        lines.append([trial["name"], value, *drawn])
+    failures = [f"{t['name']} failed: {t['failure']}" for t in ranked if t["failure"]]
+    repeat = " ".join(f"--config.{text}" for text in ranked[0]["overrides"])
+    best = f"best: {ranked[0]['name']}: {repeat}"
+    return "\n".join([*_align(lines), "", *failures, best])
 
 
 def _cell(built: tables.Table, row: str, column: str) -> str:

@@ -1,0 +1,120 @@
+"""`search`: random search over settings."""
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from mvjax.commands import common
+from mvjax.commands import training
+from mvjax.core import errors
+
+
+def add(commands) -> None:
+    """Adds the command of this file."""
+    command = common.command(
+        commands,
+        "search",
+        _search,
+        "train one config with settings drawn at random, and rank the trials",
+        f"mvjax search {common.STAGE_1},debug --workdir=runs/search --trials=4 \\\n"
+        "  --draw=optim.lr=1e-4..1e-2:log --draw='method.c_dim=5|10|20' \\\n"
+        "  --metric=knn/shared/accuracy --mode=max\n"
+        "the same command goes on where it was stopped; more --trials add to it",
+    )
+    command.add_argument("config", help=common.CONFIG_HELP)
+    command.add_argument("--workdir", required=True, type=common.workdir)
+    command.add_argument("--trials", type=int, default=10, help="how many (10)")
+    command.add_argument(
+        "--draw",
+        action="append",
+        required=True,
+        metavar="KEY=VALUES",
+        help="a setting and what to draw it from: a|b|c, low..high or low..high:log; "
+        "may be repeated",
+    )
+    command.add_argument(
+        "--metric",
+        help="evaluator and score of evaluation.json that ranks the trials; by default "
+        "that of config.control",
+    )
+    command.add_argument(
+        "--mode", choices=("min", "max"), help="what is better; goes with --metric"
+    )
+    command.add_argument("--draw-seed", type=int, default=0, help="of the draws (0)")
+    training.add_process_arguments(command)
+
+
+def _search(args: argparse.Namespace) -> int:
+    from mvjax.core import config as config_lib
+    from mvjax.core import dist
+    from mvjax.core import storage
+    from mvjax.report import text
+    from mvjax.train import search
+
+    training.join(args)
+    if args.trials < 1:
+        raise errors.UserError("--trials must be at least 1.")
+    given = common.overrides_for(args.overrides, "config")
+    config = config_lib.load(args.config, given)
+    draws = [search.parse(draw, config) for draw in args.draw]
+    metric, mode = _objective(args, config)
+    found = {
+        "config": args.config,
+        "overrides": given,
+        "draws": args.draw,
+        "seed": args.draw_seed,
+        "metric": metric,
+        "mode": mode,
+    }
+    search.claim(args.workdir, found)
+    storage.make(args.workdir)
+    trials: list[dict[str, Any]] = []
+    for number in range(args.trials):
+        drawn = search.overrides(draws, args.draw_seed, number)
+        trial = {"name": f"trial_{number}", "overrides": drawn}
+        if dist.is_main():
+            print(f"{trial['name']}: {' '.join(drawn)}", file=sys.stderr)
+        code, failure = _run_trial([*given, *drawn], args.workdir / trial["name"], args)
+        if code:
+            return code
+        if dist.is_main():
+            workdir = args.workdir / trial["name"]
+            value = None if failure else search.score(workdir, metric)
+            trials.append(trial | {"score": value, "failure": failure})
+            search.write(args.workdir, found | {"trials": trials})
+    if not dist.is_main():
+        return 0
+    if all(trial["failure"] for trial in trials):
+        raise errors.UserError(f"Every trial failed: {trials[0]['failure']}")
+    print(text.search(found, search.rank(trials, mode)))
+    return 0
+
+
+def _objective(args: argparse.Namespace, config: Any) -> tuple[str, str]:
+    """The metric that ranks trials and its mode."""
+    if args.metric and not args.mode:
+        raise errors.UserError("--metric needs --mode=min or --mode=max.")
+    metric = args.metric or config.control.metric
+    label = metric.partition("/")[0]
+    if label not in config.evals:
+        raise errors.unknown("evaluator in --metric", label, config.evals)
+    return metric, args.mode or config.control.mode
+
+
+def _run_trial(
+    overrides: list[str], workdir: pathlib.Path, args: argparse.Namespace
+) -> tuple[int, str]:
+    """Trains one trial; returns the exit code of a stop, and why it failed, if so."""
+    import jax
+
+    from mvjax.core import config as config_lib
+
+    try:
+        config = config_lib.load(args.config, overrides)
+        return training.train_quietly(config, workdir, args), ""
+    except errors.UserError as error:
+        print(f"mvjax: {workdir.name} failed: {error}", file=sys.stderr)
+        return 0, str(error)
+    finally:
+        jax.clear_caches()  # The next trial's programs are others.

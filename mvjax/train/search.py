@@ -1,0 +1,139 @@
+"""Random search: what is drawn for each trial, and which trial came out best."""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+import math
+import operator
+import pathlib
+import re
+from typing import Any
+import zlib
+
+import numpy as np
+
+from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.train import run as run_lib
+
+SEARCH_FILE = "search.json"
+_RANGE = re.compile(r"(?P<low>[^:]+?)\.\.(?P<high>[^:]+)(?P<log>:log)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One setting that is drawn: from `choices`, or between `low` and `high`."""
+
+    key: str  # Such as "optim.lr".
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False  # Whether the logarithm is uniform, instead of the value.
+    whole: bool = False  # Whether only integers are drawn, both ends among them.
+
+    def value(self, seed: int, trial: int) -> str:
+        """The setting of a trial, which no other setting and no other trial changes."""
+        rng = np.random.default_rng([seed, trial, zlib.crc32(self.key.encode())])
+        if self.choices:
+            return str(rng.choice(self.choices))
+        ends = self.low, self.high + (1 if self.whole else 0)
+        if self.log:
+            drawn = math.exp(rng.uniform(*map(math.log, ends)))
+        else:
+            drawn = rng.uniform(*ends)
+        if self.whole:
+            return str(min(math.floor(drawn), int(self.high)))
+        return f"{drawn:.4g}"
+
+
+def parse(text: str, config: Any) -> Draw:
+    """Reads `key=a|b|c`, `key=low..high` or `key=low..high:log`.
+
+    Args:
+      text: The argument; the key is that of an override, without `config.`.
+      config: The config that the trials start from; its field tells whether numbers are
+        whole.
+
+    Raises:
+      UserError: An unknown key, a value that its field cannot have, or an empty range.
+    """
+    key, _, values = text.partition("=")
+    key = key.removeprefix("config.")
+    found = _RANGE.fullmatch(values)
+    choices = tuple(values.split("|")) if not found else (found["low"], found["high"])
+    trial = config.copy_and_resolve_references()
+    for choice in choices:  # Tells of unknown keys and wrong types.
+        config_lib.set_value(trial, f"{key}={choice}")
+    if not found:
+        return Draw(key, choices)
+    kind = type(functools.reduce(operator.getitem, key.split("."), trial))
+    if kind not in (int, float):
+        raise errors.UserError(
+            f"config.{key} is no number; list what to draw from: {key}=a|b|c."
+        )
+    low, high, log = float(found["low"]), float(found["high"]), bool(found["log"])
+    if not low < high or not math.isfinite(high - low) or (log and low <= 0):
+        raise errors.UserError(
+            f"Nothing to draw in {text!r}: low..high needs low < high, and with :log "
+            "both above 0."
+        )
+    return Draw(key, (), low, high, log, whole=kind is int)
+
+
+def overrides(draws: Iterable[Draw], seed: int, trial: int) -> list[str]:
+    """Overrides `key=value` of one trial."""
+    return [f"{draw.key}={draw.value(seed, trial)}" for draw in draws]
+
+
+def score(workdir: pathlib.Path, metric: str) -> float:
+    """What a finished trial reached.
+
+    Args:
+      workdir: Folder of the trial.
+      metric: Evaluator and score, such as `scores/valid/mae`.
+
+    Raises:
+      UserError: The evaluation has no such score.
+    """
+    results = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)["results"]
+    flat = {
+        f"{k}/{name}": v for k, scores in results.items() for name, v in scores.items()
+    }
+    if metric not in flat:
+        raise errors.unknown("--metric", metric, flat)
+    return flat[metric]
+
+
+def rank(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
+    """The trials from best to worst; those without a number come last."""
+    sign = 1 if mode == "min" else -1
+
+    def place(trial: dict[str, Any]) -> tuple[bool, float]:
+        value = trial["score"]
+        bad = value is None or math.isnan(value)
+        return bad, 0.0 if bad else sign * value
+
+    return sorted(trials, key=place)
+
+
+def claim(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder that holds a search with other settings.
+
+    Raises:
+      UserError: It does; more trials of the same search are no other settings.
+    """
+    file = workdir / SEARCH_FILE
+    if not file.exists():
+        return
+    old = config_lib.read_json(file)
+    for key, value in settings.items():
+        if old.get(key) != value:
+            raise errors.UserError(
+                f"{workdir} holds a search with another {key}: {old.get(key)}; choose "
+                "another --workdir, or remove that one."
+            )
+
+
+def write(workdir: pathlib.Path, found: dict[str, Any]) -> None:
+    """Writes what is known of a search so far."""
+    run_lib.write_json(workdir / SEARCH_FILE, found)
