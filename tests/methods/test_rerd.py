@@ -57,11 +57,11 @@ def make_spec(tokens=False):
 def gradients(method, batch):
     variables = method.init(KEY, batch)
 
-    def loss(params):
+    def loss(params, batch):
         return method.loss({**variables, "params": params}, batch, KEY)
 
     run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (value, aux), grads = run(variables["params"])
+    (value, aux), grads = run(variables["params"], batch)
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
     return value, aux, grads
@@ -184,6 +184,25 @@ def test_modes_and_layouts_give_finite_gradients(mode, layout):
     _, aux, grads = gradients(method, make_batch())
     assert aux.metrics["msd"] > 0
     assert np.any(grads["refine_audio"]["attention0"]["attention"]["query"]["kernel"])
+
+
+def test_eight_devices_give_the_loss_and_gradients_of_one():
+    # All plans stop together, so the regulariser is of the global batch.
+    assert jax.device_count() == 8
+    method, batch = rerd.Method(sinkhorn="official", **SMALL), make_batch(size=16)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=auto)
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    one, one_aux, one_grads = gradients(method, batch)
+    eight, eight_aux, eight_grads = gradients(method, jax.device_put(batch, rows))
+    np.testing.assert_allclose(one, eight, rtol=1e-5)
+    np.testing.assert_allclose(
+        one_aux.metrics["msd"], eight_aux.metrics["msd"], rtol=1e-5
+    )
+    for a, b in zip(
+        jax.tree.leaves(one_grads), jax.tree.leaves(eight_grads), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4 * np.abs(a).max() + 1e-7)
 
 
 def test_released_regulariser_replaces_the_task_loss():
