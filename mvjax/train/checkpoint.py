@@ -172,7 +172,7 @@ class Checkpoints:
             )
         if number and replica is not None:
             restored = seeds.pick(restored, replica)
-        params = restored.get("ema") or restored["params"]
+        params = restored["ema"] if "ema" in restored else restored["params"]
         state = restored.get("model_state") or {}
         return {"params": params, **state}, step
 
@@ -182,13 +182,21 @@ class Checkpoints:
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
-    """A saved tree as NumPy arrays, whatever devices it was saved from."""
+    """What `predict` needs of a saved state, whatever devices it was saved from.
+
+    The optimiser's part, twice as large as the parameters, stays on disk.
+    """
     checkpointer = ocp.PyTreeCheckpointer()
-    arguments = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-        checkpointer.metadata(folder).item_metadata.tree,
+    saved = checkpointer.metadata(folder).item_metadata.tree
+    names = ("step", "ema" if saved.get("ema") else "params", "model_state")
+    wanted = {name: saved[name] for name in names if saved.get(name)}
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    return checkpointer.restore(
+        folder,
+        args=ocp.args.PyTreeRestore(
+            item=wanted, restore_args=arguments, partial_restore=True
+        ),
     )
-    return checkpointer.restore(folder, restore_args=arguments)
 
 
 def _first_line(error: Exception) -> str:

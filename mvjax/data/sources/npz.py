@@ -51,7 +51,7 @@ def spec(
 def find_splits(*, file: str | None = None, **unused: Any) -> tuple[str, ...]:
     """Returns the splits of the file: "valid" only where it has such samples."""
     del unused
-    named = _load(file)[0].get("split")
+    named = _load(file, ("split",))[0].get("split")
     has_valid = named is not None and bool(np.isin("valid", named))
     return _SPLITS if has_valid else ("train", "test")
 
@@ -125,8 +125,10 @@ class Source(arrays.ArraySource):
         )
 
 
-def _load(file: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Reads all arrays; returns them and one line for each problem."""
+def _load(
+    file: str | None, only: tuple[str, ...] | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Reads all arrays, or `only` some; returns them and one line for each problem."""
     if not file:
         return {}, [
             (
@@ -142,6 +144,8 @@ def _load(file: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
             return {}, [f"{path} is no .npz file but a single array."]
         with archive:
             for name in archive.files:
+                if only is not None and name not in only:
+                    continue
                 try:
                     found[name] = archive[name]
                 except (ValueError, zlib.error, zipfile.BadZipFile, EOFError) as error:
