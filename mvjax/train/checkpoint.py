@@ -124,9 +124,14 @@ class Checkpoints:
                 ),
             )
         except (ValueError, KeyError, FileNotFoundError, OSError) as error:
+            folder = self.folder / str(step)
+            older = [s for s in self.steps() if s < step]
+            advice = (
+                f" Remove {folder} to go on from step {older[-1]}." if older else ""
+            )
             raise errors.UserError(
-                f"Checkpoint {self.folder / str(step)} does not fit the config or is "
-                f"damaged: {_first_line(error)}"
+                f"Checkpoint {folder} does not fit the config or is damaged: "
+                f"{_first_line(error)}{advice}"
             ) from error
         return restored.state, restored.meta
 

@@ -85,3 +85,17 @@ def test_a_checkpoint_of_a_killed_run_needs_no_digests(trained, tmp_path):
     state = test_loop.train(tmp_path / "run", "epochs=3")
     assert state.step == 9
     assert (tmp_path / "run" / "checkpoints" / "6" / integrity.FILE).is_file()
+
+
+def test_one_without_digests_that_cannot_be_read_names_the_one_before(
+    trained, tmp_path
+):
+    shutil.copytree(trained, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints" / "6"
+    (folder / integrity.FILE).unlink()
+    for file in files(folder / "state" / "d"):
+        truncate(file, random.Random(3))
+    with pytest.raises(errors.UserError, match="damaged: .*/6 to go on from step 3"):
+        test_loop.train(tmp_path / "run", "epochs=3")
+    shutil.rmtree(folder)
+    assert test_loop.train(tmp_path / "run", "epochs=3").step == 9
