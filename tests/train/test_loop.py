@@ -330,7 +330,7 @@ def test_a_lowered_learning_rate_scales_every_update(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.batch_size=64", "48 records, fewer"),
+        ("data.batch_size=64", "48 records, fewer .* Set that to 48 or less"),
         ("mesh.data=3", "does not fit 1 devices"),
         ("freeze=('lefft',)", "Did you mean 'left'"),
         ("checkpoint.best=knn/acc", "metric in config.checkpoint.best"),
