@@ -59,7 +59,7 @@ def _search(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, given)
     draws = [search.parse(draw, config) for draw in args.draw]
     metric, mode = _objective(args, config)
-    found = {
+    settings = {
         "config": args.config,
         "overrides": given,
         "draws": args.draw,
@@ -67,27 +67,29 @@ def _search(args: argparse.Namespace) -> int:
         "metric": metric,
         "mode": mode,
     }
-    search.claim(args.workdir, found)
-    storage.make(args.workdir)
-    trials: list[dict[str, Any]] = []
-    for number in range(args.trials):
-        drawn = search.overrides(draws, args.draw_seed, number)
-        trial = {"name": f"trial_{number}", "overrides": drawn}
-        if dist.is_main():
-            print(f"{trial['name']}: {' '.join(drawn)}", file=sys.stderr)
-        code, failure = _run_trial([*given, *drawn], args.workdir / trial["name"], args)
-        if code:
-            return code
-        if dist.is_main():
-            workdir = args.workdir / trial["name"]
-            value = None if failure else search.score(workdir, metric)
-            trials.append(trial | {"score": value, "failure": failure})
-            search.write(args.workdir, found | {"trials": trials})
+    with storage.own(args.workdir, main=dist.is_main()):
+        trials = search.find_trials(args.workdir, settings)
+        for number in range(args.trials):
+            name = f"trial_{number}"
+            if name in trials and not trials[name]["failure"]:
+                continue
+            drawn = search.overrides(draws, args.draw_seed, number)
+            if dist.is_main():
+                print(f"{name}: {' '.join(drawn)}", file=sys.stderr)
+            code, failure = _run_trial([*given, *drawn], args.workdir / name, args)
+            if code:
+                return code
+            if dist.is_main():
+                score = None if failure else search.score(args.workdir / name, metric)
+                facts = {"overrides": drawn, "score": score, "failure": failure}
+                trials[name] = {"name": name} | facts
+                search.write(args.workdir, settings, trials)
     if not dist.is_main():
         return 0
-    if all(trial["failure"] for trial in trials):
-        raise errors.UserError(f"Every trial failed: {trials[0]['failure']}")
-    print(text.search(found, search.rank(trials, mode)))
+    ranked = search.rank(trials.values(), mode)
+    if all(trial["failure"] for trial in ranked):
+        raise errors.UserError(f"Every trial failed: {ranked[0]['failure']}")
+    print(text.search(metric, ranked))
     return 0
 
 

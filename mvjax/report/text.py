@@ -45,15 +45,15 @@ def evaluation(found: Mapping[str, Any]) -> str:
     return "\n".join([table(found["results"]), "", head, *lines])
 
 
-def search(found: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]]) -> str:
+def search(metric: str, ranked: Sequence[Mapping[str, Any]]) -> str:
     """Renders a random search: a row for each trial, and how to repeat the best.
 
     Args:
-      found: Content of `search.json`.
-      ranked: Its trials from best to worst.
+      metric: What ranks the trials.
+      ranked: Trials of `search.json` from best to worst.
     """
     keys = [text.partition("=")[0] for text in ranked[0]["overrides"]]
-    lines = [["trial", found["metric"], *keys]]
+    lines = [["trial", metric, *keys]]
     for trial in ranked:
         drawn = [text.partition("=")[2] for text in trial["overrides"]]
         value = "failed" if trial["failure"] else f"{trial['score']:.4g}"

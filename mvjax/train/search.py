@@ -1,6 +1,6 @@
 """Random search: what is drawn for each trial, and which trial came out best."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import dataclasses
 import functools
 import math
@@ -104,7 +104,7 @@ def score(workdir: pathlib.Path, metric: str) -> float:
     return flat[metric]
 
 
-def rank(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
+def rank(trials: Iterable[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
     """The trials from best to worst; those without a number come last."""
     sign = 1 if mode == "min" else -1
 
@@ -116,15 +116,17 @@ def rank(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
     return sorted(trials, key=place)
 
 
-def claim(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder that holds a search with other settings.
+def find_trials(
+    workdir: pathlib.Path, settings: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Trials that a search with these settings has left in a folder, by name.
 
     Raises:
-      UserError: It does; more trials of the same search are no other settings.
+      UserError: The folder holds a search with other settings.
     """
     file = workdir / SEARCH_FILE
     if not file.exists():
-        return
+        return {}
     old = config_lib.read_json(file)
     for key, value in settings.items():
         if old.get(key) != value:
@@ -132,8 +134,15 @@ def claim(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
                 f"{workdir} holds a search with another {key}: {old.get(key)}; choose "
                 "another --workdir, or remove that one."
             )
+    return {trial["name"]: trial for trial in old["trials"]}
 
 
-def write(workdir: pathlib.Path, found: dict[str, Any]) -> None:
-    """Writes what is known of a search so far."""
-    run_lib.write_json(workdir / SEARCH_FILE, found)
+def write(
+    workdir: pathlib.Path,
+    settings: dict[str, Any],
+    trials: dict[str, dict[str, Any]],
+) -> None:
+    """Writes what is known of a search so far; see `find_trials`."""
+    run_lib.write_json(
+        workdir / SEARCH_FILE, settings | {"trials": list(trials.values())}
+    )

@@ -90,8 +90,14 @@ def test_a_search_ranks_goes_on_and_outlives_a_trial_that_breaks(tmp_path, capsy
     assert best["score"] == evaluation["results"]["knn"]["shared/accuracy"]
 
     assert run(tmp_path, *draws, "--trials=4", "--config.epochs=1") == 0
-    assert json.loads((tmp_path / "search.json").read_text())["trials"][:3] == first
-    assert "is finished at step" in capsys.readouterr().err
+    second = json.loads((tmp_path / "search.json").read_text())["trials"]
+    assert second[:3] == first and len(second) == 4
+    said = capsys.readouterr()
+    assert f"{best['name']}:" not in said.err  # It is not run again.
+    assert all(f"trial_{i}" in said.out for i in range(4))
+
+    assert run(tmp_path, *draws, "--trials=1", "--config.epochs=1") == 0
+    assert json.loads((tmp_path / "search.json").read_text())["trials"] == second
 
     assert run(tmp_path, draws[0], "--config.epochs=1") == 2
     assert "another draws" in capsys.readouterr().err
