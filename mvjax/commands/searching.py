@@ -53,8 +53,8 @@ def _search(args: argparse.Namespace) -> int:
     from mvjax.train import search
 
     training.join(args)
-    if args.trials < 1:
-        raise errors.UserError("--trials must be at least 1.")
+    if args.trials < 1 or args.draw_seed < 0:
+        raise errors.UserError("--trials is at least 1, --draw-seed at least 0.")
     given = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, given)
     draws = [search.parse(draw, config) for draw in args.draw]

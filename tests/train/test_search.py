@@ -108,6 +108,7 @@ def test_a_search_ranks_goes_on_and_outlives_a_trial_that_breaks(tmp_path, capsy
     [
         (("--metric=nothing/x",), "nothing"),
         (("--trials=0",), "at least 1"),
+        (("--draw-seed=-1",), "at least 0"),
         (("--draw=method.break_at=1|1",), "Every trial failed"),
         (("--metric=knn/shared/wrong",), "wrong"),
     ],
