@@ -114,6 +114,6 @@ def test_a_search_ranks_goes_on_and_outlives_a_trial_that_breaks(tmp_path, capsy
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, argv, message):
-    draws = () if "--draw" in argv[0] else ("--draw=optim.lr=0.01|0.02",)
+    draws = () if argv[0].startswith("--draw=") else ("--draw=optim.lr=0.01|0.02",)
     assert run(tmp_path, *draws, "--trials=1", "--config.epochs=1", *argv) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
