@@ -139,12 +139,10 @@ class Run:
             return 1
         records = len(self.source("train"))
         if records < self.batch_size:
-            limited = self.config.data.get("limit")
-            more = ", or config.data.limit higher" if limited else ""
             raise errors.UserError(
                 f"The training split has {records} records, fewer than "
                 f"config.data.batch_size {self.batch_size}. Set that to {records} or "
-                f"less{more}."
+                "less, or config.data.limit, if that is set, to more."
             )
         return records // self.batch_size
 
