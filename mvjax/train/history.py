@@ -136,11 +136,33 @@ def _pictures(
     codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}
     if predictions:  # Which show the score; its spread over draws is no code either.
         codes = {k: v for k, v in codes.items() if not k.startswith(SCORE)}
+    return pictures | _scatters(run, features, codes)
+
+
+def _scatters(
+    run: run_lib.Run, features: features_lib.Features, codes: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Each code in the plane, its classes those of the factor that it should hold.
+
+    Codes of which no leakage matrix wants a factor show the labels.
+    """
+    wanted: dict[str, str] = {}
+    for fields in run.config.evals.values():
+        for pair in fields.get("wanted", ()):
+            code, _, factor = pair.partition(":")
+            wanted.setdefault(code, factor)
     labels, names = _labels(features)
+    pictures = {}
     for name, rows in codes.items():
-        shown = labels[:SHOWN_CODES]
-        pictures[f"{name} of test samples"] = plots.scatter(
-            rows[:SHOWN_CODES], shown, name, names=names
+        shown, caption, title = labels, f"{name} of test samples", name
+        if wanted.get(name) in features.factor_names("test"):
+            shown = features.factor("test", wanted[name])
+            caption, title = f"{caption} by {wanted[name]}", f"{name} by {wanted[name]}"
+        pictures[caption] = plots.scatter(
+            rows[:SHOWN_CODES],
+            shown[:SHOWN_CODES],
+            title,
+            names=names if shown is labels else None,
         )
     return pictures
 

@@ -102,6 +102,20 @@ def test_data_without_targets_show_the_score_as_any_code():
     assert list(pictures) == ["score of test samples", "shared of test samples"]
 
 
+def test_codes_show_the_factor_that_they_should_hold():
+    run = make_run({}, lengths=False, targets=(), labelled=True)
+    run.config.evals.other.wanted = ("shared:label", "private/text:nothing")
+    pictures = history._pictures(run, {}, run.features(None))
+    assert list(pictures) == [
+        "score of test samples",
+        "shared of test samples by label",
+    ]
+    panel = pictures["shared of test samples by label"].axes[0]
+    assert panel.get_title(loc="left").startswith("shared by label (")
+    sizes = [len(dots.get_offsets()) for dots in panel.collections]
+    assert sizes == [SIZE // 2, SIZE // 2]
+
+
 def test_scores_without_some_views_are_shown():
     evaluator = missing_views.Evaluator(target="score")
     run = make_run({"subsets": evaluator}, lengths=False)
