@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 from mvjax.commands import common
+from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import storage
 
@@ -109,7 +110,7 @@ def _bench(args: argparse.Namespace) -> int:
     if dist.is_main():
         print(report_lib.comparison(old, new) if old else report_lib.table(new))
         if args.output:
-            run_lib.write_json(args.output, new)
+            atomic.write_json(args.output, new)
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 
 from mvjax.commands import common
+from mvjax.core import atomic
 from mvjax.core import errors
 
 
@@ -44,7 +45,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         results, spread = run.evaluate(variables, labels or None), {}
     found = {"step": step, "results": results} | spread
     if not labels and args.replica is None:
-        run_lib.write_json(args.workdir / run_lib.EVALUATION_FILE, found)
+        atomic.write_json(args.workdir / run_lib.EVALUATION_FILE, found)
     print(text.evaluation(found))
     return 0
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 import contextlib
 import io
+import json
 import os
 import pathlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mvjax.core import errors
 from mvjax.core import storage
@@ -40,6 +41,12 @@ def replace(path: str | os.PathLike) -> Iterator[BinaryIO]:
         raise errors.UserError(f"Cannot write {path}: {error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(file: pathlib.Path, value: Any) -> None:
+    """Writes JSON so that a crash leaves the old file or the new one."""
+    with replace(file) as stream:
+        stream.write((json.dumps(value, indent=2) + "\n").encode())
 
 
 def _upload(path: pathlib.Path, content: bytes) -> None:

@@ -57,12 +57,13 @@ def measure(
     if steps < 1:
         raise errors.UserError(f"--steps must be at least 1, not {steps}.")
     _need_data(run)
-    state = run.place_state([run.fresh_variables(seed) for seed in run.seeds])
+    # What is frozen is the same in all seeds, as after a warm start.
+    state = run.place_state([run.fresh_variables()] * len(run.seeds))
     once, samples = {}, {}
     if run.has_constants:
         say("looks at every record with what is frozen")
         start = time.perf_counter()
-        run.keep_constants(run.fetch(state.eval_variables))
+        run.keep_constants(run.fetch(state.eval_variables), store=False)
         once["constants_seconds"] = time.perf_counter() - start
     say("reads the input alone")
     batch, samples["input"] = _time_input(run, steps)

@@ -18,6 +18,7 @@ from mvjax.train import chain
 from mvjax.train import loop
 from mvjax.train import neighbours
 from mvjax.train import run as run_lib
+from mvjax.train import summary
 from mvjax.train import writers
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
@@ -53,8 +54,8 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
     about: dict[str, Any] = {}
     if (workdir / loop.RUN_FILE).exists():
         about = config_lib.read_json(workdir / loop.RUN_FILE)
-    data = about.get("data") or run.data_report()
-    summary = {
+    data = about.get("data") or summary.describe_data(run)
+    facts = {
         "method": run.config.method.name,
         "data": f"{data['name']}{' (synthetic)' if data['synthetic'] else ''}",
         "steps": f"{step} of {run.total_steps}, batch {run.batch_size}",
@@ -66,7 +67,7 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
     pictures |= neighbours.figures(run, results, features)
     return page.Stage(
         name=name,
-        summary=summary,
+        summary=facts,
         history=_history(workdir),
         metrics=results,
         pictures=pictures,

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import dist
 from mvjax.core import errors
@@ -97,7 +98,7 @@ def train(
         if dist.is_main():
             table = summary.run_table(run, started) if progress else f"run {started}"
             print(table, file=sys.stderr)
-            run_lib.write_json(workdir / RUN_FILE, _describe(run, step))
+            atomic.write_json(workdir / RUN_FILE, _describe(run, step))
         log = log_lib.Log(run, workdir, step, meta.get("metrics", {}), progress)
         for note in checkpoints.notes:
             log.warn(note)
@@ -252,7 +253,7 @@ def _finish(
         log.evaluation(step, results)
         if dist.is_main():
             found = {"step": step, "best_step": checkpoints.best_step()}
-            run_lib.write_json(file, found | {"results": results} | spread)
+            atomic.write_json(file, found | {"results": results} | spread)
             first = seeds.pick(variables, 0) if run.config.seeds > 1 else variables
             mlflow_writer.log_weights(log.writers, run, first)
     log.close()
@@ -288,5 +289,5 @@ def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:
             "mesh": dict(run.mesh.shape),
             **{name: metadata.version(name) for name in packages},
         },
-        "data": run.data_report(),
+        "data": summary.describe_data(run),
     }

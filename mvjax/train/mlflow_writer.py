@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from mvjax.convert import mlruns
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import tree
 from mvjax.train import board
@@ -122,7 +123,7 @@ class _Session:
             self._client.set_terminated(run.info.run_id, "KILLED")
         run = self._create(workdir, started, tags)
         self._id = run.info.run_id
-        run_lib.write_json(workdir / board.RUN_FILE, {"run_id": self._id})
+        atomic.write_json(workdir / board.RUN_FILE, {"run_id": self._id})
         self._log_parameters(parameters)
 
     def _find(self, workdir: pathlib.Path) -> Any:

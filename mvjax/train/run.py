@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import lookup
@@ -96,18 +94,30 @@ class Run:
 
     @property
     def has_constants(self) -> bool:
-        """Whether the method may have something to keep."""
-        return type(self.method).constants is not method_lib.Method.constants
+        """Whether the method may have something to keep of what is frozen."""
+        own = type(self.method).constants is not method_lib.Method.constants
+        return own and bool(self.config.freeze)
 
-    def keep_constants(self, variables: method_lib.Variables) -> None:
-        """Computes what frozen components make of each record, once for this run."""
+    def keep_constants(
+        self, variables: method_lib.Variables, *, store: bool = True
+    ) -> None:
+        """Computes what frozen components make of each record, once for this run.
+
+        Several seeds share it; where their frozen components differ, nothing is kept.
+        """
+        frozen = tuple(self.config.freeze)
+        if len(self.seeds) > 1:
+            variables = seeds.common(constants.select(variables, frozen))
+            if variables is None:
+                return
         for split in self.splits:
             self._constant[split] = constants.attach(
                 self.method,
                 variables,
                 self.source(split),
-                frozen=tuple(self.config.freeze),
+                frozen=frozen,
                 batch_size=self.eval_batch_size,
+                cache=self._cache if store else None,
             )
 
     def training_source(self, split: str) -> Any:
@@ -426,25 +436,9 @@ class Run:
         rows = np.arange(self.eval_batch_size) % len(source)
         return pipeline.gather(source, rows)
 
-    def data_report(self) -> dict[str, Any]:
-        """What identifies the data: name, sizes and fingerprints of the splits."""
-        return {
-            "name": self.config.data.name,
-            "synthetic": bool(self.config.data.get("synthetic", False)),
-            "views": {n: list(v.shape) for n, v in self.spec.views.items()},
-            "records": {s: len(self.source(s)) for s in self.splits},
-            "fingerprint": {s: self.source(s).fingerprint() for s in self.splits},
-        }
-
 
 _measure = jax.jit(health.measure)
 
 
 def _target(leaf: Any, place: jax.sharding.NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-
-
-def write_json(file: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that a crash leaves the old file or the new one."""
-    with atomic.replace(file) as stream:
-        stream.write((json.dumps(value, indent=2) + "\n").encode())

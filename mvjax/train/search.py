@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.train import run as run_lib
@@ -143,6 +144,6 @@ def write(
     trials: dict[str, dict[str, Any]],
 ) -> None:
     """Writes what is known of a search so far; see `find_trials`."""
-    run_lib.write_json(
+    atomic.write_json(
         workdir / SEARCH_FILE, settings | {"trials": list(trials.values())}
     )

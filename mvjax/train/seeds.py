@@ -24,6 +24,13 @@ def pick(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+def common(tree: Any) -> Any | None:
+    """The arrays that all seeds share; None: they differ."""
+    first = pick(tree, 0)
+    same = jax.tree.map(lambda leaf, one: bool((leaf == one).all()), tree, first)
+    return first if all(jax.tree.leaves(same)) else None
+
+
 def mean(results: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Means over seeds, and as `<metric>_std` their standard deviations (n - 1).
 

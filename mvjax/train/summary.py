@@ -181,3 +181,14 @@ def _align(rows: list[tuple[Any, ...]], right: tuple[int, ...] = ()) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def describe_data(run: run_lib.Run) -> dict[str, Any]:
+    """What identifies the data: name, sizes and fingerprints of the splits."""
+    return {
+        "name": run.config.data.name,
+        "synthetic": bool(run.config.data.get("synthetic", False)),
+        "views": {n: list(v.shape) for n, v in run.spec.views.items()},
+        "records": {s: len(run.source(s)) for s in run.splits},
+        "fingerprint": {s: run.source(s).fingerprint() for s in run.splits},
+    }

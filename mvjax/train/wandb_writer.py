@@ -8,6 +8,7 @@ import re
 import tempfile
 from typing import Any
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import storage
 from mvjax.train import run as run_lib
@@ -109,7 +110,7 @@ class _Session:
     def _save(self) -> None:
         if not self._run.disabled:
             known = {"run_id": self._run.id, "step": self._complete}
-            run_lib.write_json(self._file, known)
+            atomic.write_json(self._file, known)
 
 
 def installed() -> bool:

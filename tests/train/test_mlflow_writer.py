@@ -18,6 +18,7 @@ import pytest
 from mvjax.convert import files
 from mvjax.convert import mlruns
 from mvjax.convert import torch_map
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import method as method_lib
 from mvjax.train import board
@@ -115,7 +116,7 @@ def workdir(tmp_path):
 def make_workdir(path: pathlib.Path, **config) -> pathlib.Path:
     path.mkdir(parents=True, exist_ok=True)
     whole = {"data": {"batch_size": 16}, "optim": {"lr": 1e-3}, "freeze": [], **config}
-    run_lib.write_json(path / run_lib.CONFIG_FILE, whole)
+    atomic.write_json(path / run_lib.CONFIG_FILE, whole)
     return path
 
 
@@ -124,7 +125,7 @@ def open_writer(workdir, library, step=0, period=60.0):
 
 
 def finish(workdir, step):
-    run_lib.write_json(workdir / run_lib.EVALUATION_FILE, {"step": step})
+    atomic.write_json(workdir / run_lib.EVALUATION_FILE, {"step": step})
 
 
 def train(workdir, *overrides):

@@ -181,7 +181,7 @@ def test_what_needs_a_folder_is_left_out(workdir, monkeypatch, capsys):
 
 def test_wandb_gets_a_folder_of_this_machine(store, workdir, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    test_loop.run_lib.write_json(workdir / "config.json", {})
+    atomic.write_json(workdir / "config.json", {})
     run = test_wandb_writer.write(workdir, test_wandb_writer.make_library(), [1])
     assert pathlib.Path(run.options["dir"]).parent == tmp_path
     assert run.options["config"]["paths"]["report"].startswith("gs://bucket/runs/c/")

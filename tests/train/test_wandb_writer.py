@@ -14,6 +14,7 @@ import types
 import jax
 import pytest
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.train import chain
 from mvjax.train import loop
@@ -88,7 +89,7 @@ def workdir(tmp_path):
 def make_workdir(path: pathlib.Path, **config) -> pathlib.Path:
     path.mkdir(parents=True, exist_ok=True)
     whole = {"data": {"batch_size": 16}, "optim": {"lr": 1e-3}, **config}
-    run_lib.write_json(path / run_lib.CONFIG_FILE, whole)
+    atomic.write_json(path / run_lib.CONFIG_FILE, whole)
     return path
 
 
@@ -108,7 +109,7 @@ def write(workdir, library, steps, *, step=0, evaluated=None) -> Run:
 
 
 def finish(workdir, step):
-    run_lib.write_json(workdir / run_lib.EVALUATION_FILE, {"step": step})
+    atomic.write_json(workdir / run_lib.EVALUATION_FILE, {"step": step})
 
 
 def train(workdir, *overrides):
@@ -221,7 +222,7 @@ def test_a_row_that_was_open_at_a_crash_is_written_again(workdir, library):
     at_the_crash = kept(workdir)
     assert at_the_crash == {"run_id": "id0", "step": 2}
     writer.close()
-    run_lib.write_json(workdir / wandb_writer.RUN_FILE, at_the_crash)
+    atomic.write_json(workdir / wandb_writer.RUN_FILE, at_the_crash)
     assert list(write(workdir, library, [2, 4, 6], step=1).rows) == [4, 6]
 
 
