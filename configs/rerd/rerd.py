@@ -4,7 +4,8 @@
 `folder=`), mult_mosei, mult_mosi (MulT's GloVe pickles, with `folder=`), sentences
 (rated sentences with derived views and MiniLM; `mvjax data fetch sentences`, `minilm`),
 watch (two real sensors, seven activities; `mvjax data fetch watch`), npz (your own, with
-`file=`). `text=bert` reads tokens with the BERT whose Hugging Face folder is `bert=`.
+`file=`). `text=bert` reads tokens with the BERT whose Hugging Face folder is `bert=`;
+it is frozen, as published, unless `bert_lr=2e-5` (say) trains it with its own rate.
 
 The method is the paper's: both terms of the loss. `variant=released` is the published
 example instead, which never switches the regulariser on, keeps BERT's dropout in
@@ -18,6 +19,7 @@ import pathlib
 import ml_collections
 
 from mvjax.core import config as config_lib
+from mvjax.core import errors
 
 MMSA = {"mosei": "mosei", "mosi": "mosi", "sims": "sims"}
 MULT = {"mult_mosei": "mosei_senti", "mult_mosi": "mosi"}
@@ -45,6 +47,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         folder="",
         file="",
         bert="",
+        bert_lr=0.0,
     )
     config_lib.choose("dataset", arg.dataset, DATASETS)
     config_lib.choose("text", arg.text, ("features", "bert"))
@@ -52,6 +55,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     released = arg.variant == "released"
     sentences, watch = arg.dataset == "sentences", arg.dataset == "watch"
     tokens = sentences or arg.text == "bert"
+    tuned = arg.bert_lr > 0
+    if arg.bert_lr < 0 or (tuned and not tokens):
+        raise errors.UserError(
+            f"Config argument bert_lr={arg.bert_lr:g}: must not be negative, and needs a "
+            "BERT (text=bert or dataset=sentences)."
+        )
     views = ("text", "audio", "vision")
     if sentences:
         views = ("text", "affect", "form")
@@ -72,7 +81,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         tokens="text" if tokens else "",
         token_sequence=False,
         bert_sizes=CHINESE if arg.dataset == "sims" else BERT_BASE,
-        bert_train_dropout=released,
+        bert_train_dropout=released or tuned,
         out_dim=30,
         dis_d_model=16 if arg.debug else 64,
         dis_n_heads=4,
@@ -126,7 +135,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.debug:
         c.data.limit = 8
 
-    c.freeze = ("bert",) if tokens else ()
+    c.freeze = ("bert",) if tokens and not tuned else ()
     c.warm_start = dict()
     folder = arg.bert or (MINILM if sentences else "")
     if tokens and arg.debug:
@@ -144,6 +153,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         clip_norm=0.8,
         schedule=dict(name="constant", unit="epoch"),
     )
+    if tuned:
+        c.optim.groups = dict(bert=dict(match="bert", lr=arg.bert_lr), rest=dict())
 
     kind = "sims" if arg.dataset == "sims" else "mosi"
     scores = dict(name="sentiment", kind="classification" if watch else kind)

@@ -2,17 +2,22 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 
 from mvjax.convert import torch_map
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.methods import rerd
 from mvjax.models import prob_sparse
 from mvjax.models.layers import dropout
+from mvjax.train import run as run_lib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 VIEWS = ("text", "audio")
 # One attention layer, two views: the recordings test the whole, and compiling is slow.
@@ -289,6 +294,27 @@ def test_constants_replace_a_frozen_bert_bit_for_bit():
     assert np.any(other["score"] != kept["score"]), "the constants were not read"
     released = rerd.Method(bert_train_dropout=True, **fields)
     assert released.constants(variables, batch, frozen=("bert",)) == {}
+
+
+def test_bert_is_tuned_at_its_own_rate_when_asked():
+    spec = f"{ROOT}/configs/rerd/rerd.py:dataset=sentences,debug"
+    assert config_lib.load(spec).freeze == ("bert",)
+    run = run_lib.Run(config_lib.load(f"{spec},bert_lr=2e-5"))
+    assert run.method.bert_train_dropout and not run.has_constants
+    rates = run.optimizers["main"].schedules
+    assert float(rates["bert"](0)) == pytest.approx(2e-5)
+    assert float(rates["rest"](0)) == pytest.approx(1e-3)
+    for text in ("dataset=sentences,bert_lr=-1.0", "bert_lr=2e-5"):
+        with pytest.raises(errors.UserError, match="bert_lr"):
+            config_lib.load(f"{ROOT}/configs/rerd/rerd.py:{text}")
+
+
+def test_a_tuned_bert_has_gradients():
+    fields = SMALL | dict(tokens="text", bert_sizes=(20, 8, 1, 2, 8, 16))
+    method = rerd.Method(bert_train_dropout=True, objective="raw", **fields)
+    *_, grads = gradients(method, make_batch(tokens=True))
+    kernel = grads["bert"]["layer_0"]["intermediate"]["kernel"]
+    assert np.abs(kernel).max() > 0
 
 
 def test_attention_and_plans_of_the_report_are_distributions():
