@@ -225,30 +225,43 @@ def _plan(cost: jax.Array, settings: _Settings) -> _Planned:
     return _plan_forwards(cost, settings)[0]
 
 
+# Under `vmap`, as of several seeds, a plain `cond` would make the steps both ways.
+_one_by_one = jax.custom_batching.sequential_vmap
+
+
 def _plan_forwards(cost: jax.Array, settings: _Settings) -> tuple[_Planned, Any]:
-    scaled = _scale(cost, settings)
-    planned = jax.lax.cond(
-        scaled.safe,
-        _planned_by_scalings,
-        lambda _: _plan_in_logs(cost, settings),
-        scaled,
-    )
+    @_one_by_one
+    def plan(cost: jax.Array) -> tuple[_Planned, _Scaled]:
+        scaled = _scale(cost, settings)
+        planned = jax.lax.cond(
+            scaled.safe,
+            _planned_by_scalings,
+            lambda _: _plan_in_logs(cost, settings),
+            scaled,
+        )
+        return planned, scaled
+
+    planned, scaled = plan(cost)
     return planned, (cost, planned.plan, scaled)
 
 
 def _plan_backwards(
     settings: _Settings, residuals: Any, cotangents: _Planned
 ) -> tuple[jax.Array]:
-    cost, plan, scaled = residuals
+    @_one_by_one
+    def pull(
+        cost: jax.Array, plan: jax.Array, scaled: _Scaled, by_plan: jax.Array
+    ) -> jax.Array:
+        def by_scalings(by_plan: jax.Array) -> jax.Array:
+            return _scale_backwards(scaled, plan, by_plan, settings)
 
-    def by_scalings(by_plan: jax.Array) -> jax.Array:
-        return _scale_backwards(scaled, plan, by_plan, settings)
+        def in_logs(by_plan: jax.Array) -> jax.Array:
+            _, pull = jax.vjp(lambda cost: _plan_in_logs(cost, settings).plan, cost)
+            return pull(by_plan)[0]
 
-    def in_logs(by_plan: jax.Array) -> jax.Array:
-        _, pull = jax.vjp(lambda cost: _plan_in_logs(cost, settings).plan, cost)
-        return pull(by_plan)[0]
+        return jax.lax.cond(scaled.safe, by_scalings, in_logs, by_plan)
 
-    return (jax.lax.cond(scaled.safe, by_scalings, in_logs, cotangents.plan),)
+    return (pull(*residuals, cotangents.plan),)
 
 
 _plan.defvjp(_plan_forwards, _plan_backwards)

@@ -258,6 +258,29 @@ def test_devices_stop_together_and_agree_with_one():
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
 
 
+def test_seeds_at_once_stop_and_choose_their_way_alone():
+    problems = draw(17, 17, batch=1), two_places(25)
+    both = [np.stack(z) for z in zip(*problems)]
+
+    def mean(x, y):
+        found = sinkhorn.transport_cost(x, y, max_iterations=300)
+        return jnp.mean(found.cost), found.iterations
+
+    gradient = jax.value_and_grad(mean, has_aux=True)
+    with jax.enable_x64():
+        safe = [is_safe(x, y, max_iterations=300) for x, y in problems]
+        assert safe == [True, False]
+        # A `cond` that became a `select` would make everybody's steps in logarithms.
+        assert "cond[" in str(jax.make_jaxpr(jax.vmap(gradient))(*both))
+        (values, steps), slopes = jax.jit(jax.vmap(gradient))(*both)
+        alone = [jax.jit(gradient)(x, y) for x, y in zip(*both)]
+    assert steps[0] != steps[1]
+    for i, ((value, step), slope) in enumerate(alone):
+        assert step == steps[i]
+        np.testing.assert_allclose(values[i], value, rtol=1e-12)
+        np.testing.assert_allclose(slopes[i], slope, rtol=1e-9, atol=1e-12)
+
+
 def test_what_is_no_number_comes_out_as_such():
     x, y = (z.astype(np.float32) for z in draw())
     x[0, 0] = np.nan
