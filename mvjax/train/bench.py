@@ -60,7 +60,7 @@ def measure(
     # What is frozen is the same in all seeds, as after a warm start.
     state = run.place_state([run.fresh_variables()] * len(run.seeds))
     once, samples = {}, {}
-    if run.has_constants:
+    if run.constant_shapes:
         say("looks at every record with what is frozen")
         start = time.perf_counter()
         run.keep_constants(run.fetch(state.eval_variables), store=False)

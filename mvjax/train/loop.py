@@ -104,7 +104,7 @@ def train(
             log.warn(note)
         control = control_lib.Control.make(run.config.control, meta.get("control"))
         watch = health.Watch.make(meta.get("health"))
-        if run.has_constants:
+        if run.constant_shapes:
             log.warn("looks at every record with what is frozen")
             run.keep_constants(run.fetch(state.eval_variables))
         with feed_lib.make(run, step) as feed, log:

@@ -92,11 +92,15 @@ class Run:
         """The records of a split."""
         return pipeline.make_source(self.config.data, split, cache=self._cache)
 
-    @property
-    def has_constants(self) -> bool:
-        """Whether the method may have something to keep of what is frozen."""
-        own = type(self.method).constants is not method_lib.Method.constants
-        return own and bool(self.config.freeze)
+    @functools.cached_property
+    def constant_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of what the method keeps of a training batch; `{}`: nothing."""
+        frozen = tuple(self.config.freeze)
+        return jax.eval_shape(
+            functools.partial(self.method.constants, frozen=frozen),
+            constants.select(self.shapes, frozen),
+            self.example(),
+        )
 
     def keep_constants(
         self, variables: method_lib.Variables, *, store: bool = True

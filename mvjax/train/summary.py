@@ -104,15 +104,8 @@ def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
 def step_arguments(run: run_lib.Run) -> tuple[Any, Any, Any]:
     """Shapes of what a run's step takes: state, batch, root keys."""
     batch = run.example()
-    if run.has_constants:
-        found = jax.eval_shape(
-            lambda variables, batch: run.method.constants(
-                variables, batch, frozen=tuple(run.config.freeze)
-            ),
-            run.shapes,
-            batch,
-        )
-        batch = batch | ({constants.KEY: found} if found else {})
+    if run.constant_shapes:
+        batch = batch | {constants.KEY: run.constant_shapes}
     several = (len(run.seeds),) if len(run.seeds) > 1 else ()
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(

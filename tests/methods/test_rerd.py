@@ -300,7 +300,7 @@ def test_bert_is_tuned_at_its_own_rate_when_asked():
     spec = f"{ROOT}/configs/rerd/rerd.py:dataset=sentences,debug"
     assert config_lib.load(spec).freeze == ("bert",)
     run = run_lib.Run(config_lib.load(f"{spec},bert_lr=2e-5"))
-    assert run.method.bert_train_dropout and not run.has_constants
+    assert run.method.bert_train_dropout and not run.constant_shapes
     rates = run.optimizers["main"].schedules
     assert float(rates["bert"](0)) == pytest.approx(2e-5)
     assert float(rates["rest"](0)) == pytest.approx(1e-3)

@@ -114,7 +114,6 @@ def test_arguments_have_the_seeds_and_the_constants():
 
     run = make_run()
     run.__dict__["method"] = Constant()
-    assert run.has_constants
     assert summary.step_arguments(run)[1]["constant"]["codes"].shape == (16, 2)
 
 
