@@ -12,6 +12,7 @@ from mvjax.convert import torch_map
 from mvjax.core import method as method_lib
 from mvjax.core import tree
 from mvjax.data import colours
+from mvjax.data import order
 from mvjax.methods import edim
 from mvjax.methods import sdim
 from mvjax.models import dim
@@ -343,9 +344,13 @@ def _run_epochs(
     count, size = case.config["n"], case.config["batch"]
     image = case.inputs["image"][..., None]
     trainer, metrics = Trainer(case, stage, dtype), []
-    for colour, first in itertools.product(drawn, range(0, count, size)):
-        rows = slice(first, min(first + size, count))  # The last batch is smaller.
-        bg, fg = colour[rows].T
+    batches, _ = order.epoch_batches(count, size, "keep")
+    reader = order.Order(
+        count, seed=0, batch_size=size, shuffle=False, last_batch="keep"
+    )
+    for step in range(len(drawn) * batches):
+        rows = reader.indices(step)
+        bg, fg = drawn[step // batches][rows].T
         x = colouring.colour_background(image[rows], bg)
         y = colouring.colour_foreground(image[rows], fg)
         views = {"x": np.asarray(x, dtype), "y": np.asarray(y, dtype)}

@@ -6,8 +6,8 @@ folder of the MLflow run that made them (mlruns=mlruns/1/RUN, or the whole mlrun
 holds one run). Datasets: mnist (coloured; `mvjax data fetch mnist`), digits (bundled,
 coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own views, with file=).
 `variant=released` takes the classifiers' softmax twice, normalises their logits, leaves
-dead biases to rounding noise and reads the digits in the order of the file, though in whole
-batches; `debug` runs two steps on made-up data.
+dead biases to rounding noise and reads the digits in the order of the file, the last batch of
+an epoch as short as it is; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
@@ -116,6 +116,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         options=dict() if coloured else dict(file=arg.file),
         batch_size=16 if arg.debug else 64,
         shuffle=not released,
+        last_batch="keep" if released else "carry",
         limit=ml_collections.config_dict.placeholder(int),
         synthetic=arg.debug,
         workers=0,

@@ -24,6 +24,7 @@ DEFAULTS = dict(
     accumulate=1,  # Micro-batches of a step.
     data=dict(
         shuffle=True,  # False: each epoch in the order of the file.
+        last_batch="carry",  # What an epoch leaves: "carry" into the next, or "keep" short.
         device_resident=False,  # True: the training split lies on each device.
     ),
     freeze=(),  # Component patterns that are not trained.
@@ -52,7 +53,11 @@ DEFAULTS = dict(
 )
 REQUIRED = ("method", "data", "optim", "evals")
 OPTIONAL = ("epochs", "steps")
-CHOICES = {"nonfinite": ("stop", "skip"), "parallel": ("jit", "pmap")}
+CHOICES = {
+    "nonfinite": ("stop", "skip"),
+    "parallel": ("jit", "pmap"),
+    "data.last_batch": ("carry", "keep"),
+}
 
 
 def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
@@ -183,8 +188,11 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if config.seeds < 1:
         raise errors.UserError("config.seeds must be at least 1.")
     for key, choices in CHOICES.items():
-        if config[key] not in choices:
-            raise errors.unknown(f"config.{key}", config[key], choices)
+        value = config
+        for part in key.split("."):
+            value = value[part]
+        if value not in choices:
+            raise errors.unknown(f"config.{key}", value, choices)
     batch_size = config.data.batch_size
     if config.accumulate < 1 or batch_size % config.accumulate:
         raise errors.UserError(

@@ -18,10 +18,11 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.data import batch as batch_lib
+from mvjax.data import order
 from mvjax.data import synthetic
 
 _SYNTHETIC_LENGTH = 512
-_ORDER, _RECORD = 0, 1  # Uses of random numbers, for seeds that never meet.
+_RECORD = 1  # Use of random numbers; 0 is the order's, so their seeds never meet.
 # A policy gets a record and the generator of this record in this epoch.
 Augment = Callable[[batch_lib.Record, np.random.Generator], batch_lib.Record]
 
@@ -124,53 +125,6 @@ def _module(data_config: Mapping[str, Any]) -> types.ModuleType:
     return lookup.find("data.sources", name)
 
 
-class Order:
-    """Which records each batch of a run holds, as a function of the step.
-
-    The rows of batch t are the global positions `t * batch_size ...`, and position p is
-    record `p mod N` of the order of epoch `p div N`.
-    """
-
-    def __init__(
-        self, records: int, *, seed: int, batch_size: int, shuffle: bool = True
-    ):
-        """Takes the number of records N, and what the config says."""
-        self._records, self._seed, self._batch_size = records, seed, batch_size
-        self._shuffle = shuffle
-        self._epochs: dict[int, np.ndarray] = {}  # Of the latest epochs, by epoch.
-
-    def positions(self, step: int) -> np.ndarray:
-        """Global positions of the rows of a batch, `[B]` int64."""
-        start = step * self._batch_size
-        return np.arange(start, start + self._batch_size)
-
-    def indices(self, step: int) -> np.ndarray:
-        """Records of the rows of a batch, `[B]` int64."""
-        epochs, places = np.divmod(self.positions(step), self._records)
-        if not self._shuffle:
-            return places
-        found = np.empty(self._batch_size, np.int64)
-        for epoch in np.unique(epochs):
-            rows = epochs == epoch
-            found[rows] = self._epoch(int(epoch))[places[rows]]
-        return found
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        """Returns the order of the records in one epoch, `[N]`."""
-        order = self._epochs.get(epoch)
-        if order is None:
-            rng = np.random.default_rng(
-                (self._seed, epoch, 0)
-            )  # No record's generator.
-            order = rng.permutation(self._records)
-            kept = sorted(self._epochs.items())[-1:]
-            self._epochs = dict([*kept, (epoch, order)])  # Threads see old or new.
-        return order
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_epochs": {}}
-
-
 class _Steps:
     """All batches of a run as a random-access source: element t is this host's batch t.
 
@@ -189,19 +143,26 @@ class _Steps:
         hosts: int,
         augment: Augment | None,
         shuffle: bool,
+        last_batch: str,
     ):
         self._source, self._seed, self._augment = source, seed, augment
-        self._batch_size, rows = batch_size, batch_size // hosts
-        self._mine = slice(host * rows, (host + 1) * rows)  # Of the global batch.
-        self._order = Order(
-            len(source), seed=seed, batch_size=batch_size, shuffle=shuffle
+        self._batch_size, self._host, self._hosts = batch_size, host, hosts
+        self._order = order.Order(
+            len(source),
+            seed=seed,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            last_batch=last_batch,
         )
 
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size
 
     def __getitem__(self, step: int) -> batch_lib.Record:
-        indices = self._order.indices(step)[self._mine]
+        indices = self._order.indices(step)
+        rows = len(indices) // self._hosts
+        mine = slice(self._host * rows, (self._host + 1) * rows)  # Of the global batch.
+        indices = indices[mine]
         if self._augment is None:
             return gather(self._source, indices)
         return _stack(
@@ -211,7 +172,7 @@ class _Steps:
                     np.random.default_rng((_RECORD, self._seed, int(position))),
                 )
                 for index, position in zip(
-                    indices, self._order.positions(step)[self._mine], strict=True
+                    indices, self._order.positions(step)[mine], strict=True
                 )
             ]
         )
@@ -267,6 +228,7 @@ def train_batches(
     workers: int = 0,
     augment: Augment | None = None,
     shuffle: bool = True,
+    last_batch: str = "carry",
 ) -> Batches:
     """Endless batches from `step` on.
 
@@ -287,6 +249,7 @@ def train_batches(
         `if __name__ == "__main__"` guard.
       augment: Policy, picklable where there are workers.
       shuffle: False: every epoch has the order of the source.
+      last_batch: See `order.epoch_batches`.
 
     Yields:
       `{"views": {name: [b, ...]}, "label": [b], "index": [b]}` and, where the records
@@ -299,10 +262,11 @@ def train_batches(
     import grain
 
     _check_sizes(source, batch_size, host, hosts)
-    if len(source) < batch_size:
+    _, rows = order.epoch_batches(len(source), batch_size, last_batch)
+    if rows % hosts:
         raise errors.UserError(
-            f"The data set has {len(source)} records, fewer than the batch size "
-            f"{batch_size}."
+            f"The last batch of an epoch has {rows} records, which do not divide among "
+            f"{hosts} hosts: config.data.last_batch=carry."
         )
     steps = _Steps(
         source,
@@ -312,6 +276,7 @@ def train_batches(
         hosts=hosts,
         augment=augment,
         shuffle=shuffle,
+        last_batch=last_batch,
     )
     dataset = grain.MapDataset.source(steps)[step:]
     return _iterate(dataset, threads=threads, workers=workers)

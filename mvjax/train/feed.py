@@ -14,6 +14,7 @@ import numpy as np
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.data import batch as batch_lib
+from mvjax.data import order as order_lib
 from mvjax.data import pipeline
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
@@ -24,6 +25,19 @@ Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
     """The feed that `config.data.device_resident` asks for, from `step` on."""
+    _, last = run.epoch_batches
+    if last != run.batch_size:
+        sharding.check_batch(
+            run.mesh,
+            last,
+            run.config.accumulate,
+            "config.data.last_batch=keep: the last batch of an epoch of",
+        )
+        if run.config.data.device_resident:
+            raise errors.UserError(
+                "config.data.device_resident=True reads whole batches only: "
+                "--config.data.last_batch=carry."
+            )
     kind = Resident if run.config.data.device_resident else Streamed
     return kind(run, step)
 
@@ -44,6 +58,7 @@ class Streamed:
                 hosts=parts,
                 workers=run.config.data.get("workers", 0),
                 shuffle=run.config.data.shuffle,
+                last_batch=run.config.data.last_batch,
             )
             for seed in run.seeds
         ]
@@ -61,7 +76,10 @@ class Streamed:
           code: What this process wishes to stop with, see `dist.Agreement`.
         """
         del limit
-        batch = sharding.put_batch(self.read() | _wish(self._run, code), self._rows)
+        batch = self.read()
+        batch = sharding.put_batch(
+            batch | _wish(batch["index"].shape, code), self._rows
+        )
         return *self._run.step(state, batch, self._rng), 1
 
     def read(self) -> batch_lib.Record:
@@ -87,7 +105,7 @@ class Resident:
         self._run, self._step = run, step
         source = run.training_source("train")
         self._orders = [
-            pipeline.Order(
+            order_lib.Order(
                 len(source),
                 seed=seed,
                 batch_size=run.batch_size,
@@ -122,7 +140,9 @@ class Resident:
         self._step += count
         whole = sharding.replicated(self._run.mesh)
         rows, number = sharding.put_batch((rows, np.int32(count)), whole)
-        wish = sharding.put_batch(_wish(self._run, code), self._run.batch_sharding)
+        share = self._run.batch_size // sharding.host_share(self._run.mesh)[1]
+        shape = (len(self._orders), share) if len(self._orders) > 1 else (share,)
+        wish = sharding.put_batch(_wish(shape, code), self._run.batch_sharding)
         return *self._scan(state, self._data, rows, number, wish, self._rng), count
 
     def __enter__(self) -> Self:
@@ -168,12 +188,10 @@ def _make_scan(run: run_lib.Run, capacity: int) -> Callable[..., Any]:
     )
 
 
-def _wish(run: run_lib.Run, code: int) -> dict[str, np.ndarray]:
-    """What a batch tells the other processes, if there are any."""
+def _wish(shape: tuple[int, ...], code: int) -> dict[str, np.ndarray]:
+    """What this process's rows of a batch tell the others, if there are any."""
     if jax.process_count() == 1:
         return {}
-    rows = run.batch_size // sharding.host_share(run.mesh)[1]
-    shape = (rows,) if len(run.seeds) == 1 else (len(run.seeds), rows)
     return {dist.STOP: np.full(shape, code, np.int32)}
 
 

@@ -14,6 +14,7 @@ from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
+from mvjax.data import order
 from mvjax.data import pipeline
 from mvjax.evaluators.common import features as features_lib
 from mvjax.train import checkpoint
@@ -146,19 +147,19 @@ class Run:
         """Global batch size."""
         return self.config.data.batch_size
 
-    @functools.cached_property
+    @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the training split."""
+        """Batches of an epoch: whole ones, and the short last one if that is kept."""
+        return self.epoch_batches[0]
+
+    @functools.cached_property
+    def epoch_batches(self) -> tuple[int, int]:
+        """Batches of an epoch, and rows of the last one."""
         if not self._data_needed:
-            return 1
-        records = len(self.source("train"))
-        if records < self.batch_size:
-            raise errors.UserError(
-                f"The training split has {records} records, fewer than "
-                f"config.data.batch_size {self.batch_size}. Set that to {records} or "
-                "less, or config.data.limit, if that is set, to more."
-            )
-        return records // self.batch_size
+            return 1, self.batch_size
+        return order.epoch_batches(
+            len(self.source("train")), self.batch_size, self.config.data.last_batch
+        )
 
     @property
     def total_steps(self) -> int:

@@ -105,12 +105,14 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     return jax.tree.map(lambda leaf: _leaf_sharding(mesh, leaf), state)
 
 
-def check_batch(mesh: Mesh, batch_size: int, accumulate: int) -> None:
+def check_batch(
+    mesh: Mesh, size: int, accumulate: int, what: str = "config.data.batch_size"
+) -> None:
     """Raises `UserError` where a batch does not divide over the devices."""
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % (shards * accumulate):
+    if size % (shards * accumulate):
         raise errors.UserError(
-            f"config.data.batch_size {batch_size} does not divide over {shards} devices"
+            f"{what} {size} does not divide over {shards} devices"
             f" x {accumulate} micro-batches (config.mesh, config.accumulate)."
         )
 

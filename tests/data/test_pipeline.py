@@ -112,6 +112,33 @@ def test_without_shuffling_epochs_follow_the_file(hosts):
     np.testing.assert_array_equal(index, np.arange(80) % 37)
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("augment", [None, add_noise])
+def test_a_short_last_batch_ends_each_epoch(hosts, augment):
+    options = dict(last_batch="keep", augment=augment, batch_size=16)
+    shares = [
+        take(memory_source(36), 7, host=host, hosts=hosts, **options)
+        for host in range(hosts)
+    ]
+    batches = join(shares)
+    assert [len(b["index"]) for b in batches] == [16, 16, 4, 16, 16, 4, 16]
+    epochs = [np.concatenate([b["index"] for b in batches[i : i + 3]]) for i in (0, 3)]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(36))
+    assert (epochs[0] != epochs[1]).any()
+    resumed = take(memory_source(36), 2, step=5, **options)
+    assert_same(resumed, take(memory_source(36), 7, **options)[5:])
+
+
+def test_a_single_record_is_no_last_batch():
+    batches = take(memory_source(33), 4, last_batch="keep", shuffle=False)
+    assert {len(b["index"]) for b in batches} == {8}
+    assert batches[3]["index"][-1] == 31
+    assert (
+        take(memory_source(33), 5, last_batch="keep", shuffle=False)[4]["index"][0] == 0
+    )
+
+
 def test_each_record_of_each_epoch_has_its_own_noise():
     found = take(memory_source(16), 4, augment=add_noise)  # Two epochs.
     noise = [
@@ -143,6 +170,8 @@ def test_sizes_that_cannot_work_are_refused():
         take(source, 1, hosts=3)
     with pytest.raises(errors.UserError, match="37 records, fewer than .* 38"):
         take(source, 1, batch_size=38)
+    with pytest.raises(errors.UserError, match="last batch .* 5 records"):
+        take(source, 1, hosts=2, last_batch="keep")
     with pytest.raises(errors.UserError, match="no host 2 among 2"):
         take(source, 1, host=2, hosts=2)
     with pytest.raises(errors.UserError, match="10 does not divide among 4"):

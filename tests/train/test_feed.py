@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from mvjax.core import errors
 from mvjax.train import feed
 from tests.train import test_loop
 
 RESIDENT = "data.device_resident=True"
+KEEP = ("data.last_batch=keep", "data.batch_size=32")  # Epochs of 32 and 16 rows.
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,33 @@ def test_a_whole_run_compiles_one_step(tmp_path):
             state, _, _ = batches.advance(state, limit)
         assert batches._scan._cache_size() == 1
     assert int(state.step) == 14
+
+
+def test_a_short_last_batch_is_a_step_of_its_own(tmp_path):
+    whole = test_loop.train(tmp_path / "whole", *KEEP)
+    assert whole.step == 8  # Four epochs of two steps.
+    test_loop.train(tmp_path / "parts", *KEEP, "epochs=2")
+    test_loop.assert_same_bits(whole, test_loop.train(tmp_path / "parts", *KEEP))
+
+
+def test_short_last_batches_on_eight_devices_and_of_several_seeds(tmp_path):
+    one = test_loop.train(tmp_path / "one", *KEEP, "optim.name=sgd")
+    eight = test_loop.train(tmp_path / "eight", *KEEP, "optim.name=sgd", devices=8)
+    test_loop.assert_near(one.params, eight.params, atol=2e-5)
+    two = test_loop.train(tmp_path / "two", *KEEP, "optim.name=sgd", "seeds=2")
+    first = jax.tree.map(lambda leaf: leaf[0], two.params)
+    test_loop.assert_near(one.params, first, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ((RESIDENT,), "device_resident=True reads whole batches only"),
+        (("data.batch_size=28", "accumulate=7"), "epoch of 20 does not divide"),
+        (("data.last_batch=short",), "carry, keep"),
+    ],
+    ids=str,
+)
+def test_short_last_batches_that_cannot_be_read_are_refused(extra, message):
+    with pytest.raises(errors.UserError, match=message):
+        feed.make(test_loop.make_run(*KEEP, *extra), 0)
