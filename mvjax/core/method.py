@@ -86,12 +86,12 @@ class Method:
     ) -> dict[str, jax.Array]:
         """Returns what no training changes, named arrays with leading axis B.
 
-        The loop computes them once for each record; batches of training and evaluation
-        then hold them as `batch["constant"]`, and `loss` and `predict` may read them
-        there instead.
+        They are computed once for each record and kept on disk for later runs; batches
+        of training and evaluation then hold them as `batch["constant"]`, and `loss` and
+        `predict` may read them there instead.
 
         Args:
-          variables: Variables of the start.
+          variables: The frozen components alone.
           batch: A batch without them.
           frozen: Patterns of the components that are not trained.
         """
