@@ -66,7 +66,12 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(
-        self, state: state_lib.TrainState, meta: dict, metrics: dict[str, float]
+        self,
+        state: state_lib.TrainState,
+        meta: dict,
+        metrics: dict[str, float],
+        *,
+        interrupted: bool = False,
     ) -> None:
         """Starts to write a checkpoint; the state may be donated right afterwards.
 
@@ -74,11 +79,13 @@ class Checkpoints:
           state: State to write; its step names the checkpoint.
           meta: Plain values written beside it.
           metrics: Metrics so far, among which the best one is looked up.
+          interrupted: The run had to stop, perhaps before its first evaluation: a
+            checkpoint without the metric is the worst one then.
 
         Raises:
           UserError: The metric of the best checkpoint does not exist.
         """
-        if self._best and self._best not in metrics:
+        if self._best and self._best not in metrics and not interrupted:
             raise errors.unknown(
                 "metric in config.checkpoint.best", self._best, metrics
             )
@@ -212,25 +219,29 @@ def _options(
     keep: int, best: str, best_mode: str, read_only: bool
 ) -> ocp.CheckpointManagerOptions:
     policies = ocp.checkpoint_managers.preservation_policy
-    if read_only:  # A converted checkpoint has no metrics: it is the worst.
-        worst = float("inf") if best_mode == "min" else -float("inf")
+    # A checkpoint that was converted, or interrupted early, lacks it: it is the worst.
+    worst = float("inf") if best_mode == "min" else -float("inf")
+
+    def measure(metrics: dict[str, float]) -> float:
+        return metrics.get(best, worst)
+
+    best_fn = measure if best else None
+    if read_only:
         return ocp.CheckpointManagerOptions(
-            read_only=True,
-            best_fn=(lambda metrics: metrics.get(best, worst)) if best else None,
-            best_mode=best_mode,
+            read_only=True, best_fn=best_fn, best_mode=best_mode
         )
     kept = [policies.LatestN(keep)]
     if best:
         kept.append(
             policies.BestN(
-                get_metric_fn=lambda metrics: metrics[best],
+                get_metric_fn=measure,
                 reverse=best_mode == "min",
                 n=1,
             )
         )
     return ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(kept),
-        best_fn=(lambda metrics: metrics[best]) if best else None,
+        best_fn=best_fn,
         best_mode=best_mode,
         enable_async_checkpointing=True,
     )

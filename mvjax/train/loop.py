@@ -131,7 +131,12 @@ def train(
                     log.flush(step)
                     seen = {"control": control.seen, "health": watch.seen}
                     log.keep()
-                    checkpoints.save(state, _meta(run, log) | seen, log.latest)
+                    checkpoints.save(
+                        state,
+                        _meta(run, log) | seen,
+                        log.latest,
+                        interrupted=bool(stop),
+                    )
                 if stop:
                     checkpoints.wait()
                     log.close()
@@ -193,6 +198,7 @@ def _fixed_meta(run: run_lib.Run) -> dict[str, Any]:
     return {
         "seed": run.config.seed,
         "batch_size": run.batch_size,
+        "last_batch": run.config.data.last_batch,
         "data": run.source("train").fingerprint(),
     }
 

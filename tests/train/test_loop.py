@@ -170,26 +170,43 @@ def test_moving_average_follows_the_parameters(tmp_path):
     np.testing.assert_array_equal(variables["params"]["right"]["kernel"], average)
 
 
+EVALUATED = (
+    "checkpoint.best=knn/shared/accuracy",
+    "checkpoint.best_mode=max",
+    "evals.knn.every_epochs=1",
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "settings"),
+    [(5, ()), (1, EVALUATED)],
+    ids=["second epoch", "before the metric of the best checkpoint is known"],
+)
 def test_a_signal_saves_and_stops_and_the_run_resumes_to_the_same_bits(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, at, settings
 ):
-    whole = train(tmp_path / "whole")
+    whole = train(tmp_path / "whole", *settings)
     add, taken = log.Log.add, []
 
     def interrupt(self, metrics, steps):
         add(self, metrics, steps)
         taken.append(metrics)
-        if len(taken) == 5:
+        if len(taken) == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(log.Log, "add", interrupt)
     with pytest.raises(loop.Interrupted) as stop:
-        train(tmp_path / "parts")
+        train(tmp_path / "parts", *settings)
     assert stop.value.code == 143
     monkeypatch.undo()
-    resumed = train(tmp_path / "parts")
+    resumed = train(tmp_path / "parts", *settings)
     assert_same_bits(whole, resumed)
     assert [m["step"] for m in lines(tmp_path / "parts") if "loss" in m][-1] == 12
+    with (
+        make_run(*settings).checkpoints(tmp_path / "whole", read_only=True) as one,
+        make_run(*settings).checkpoints(tmp_path / "parts", read_only=True) as other,
+    ):
+        assert one.best_step() == other.best_step()
 
 
 def test_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
