@@ -163,7 +163,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         intervals=dict(scores, draws=0 if arg.debug else 1000, every_epochs=0),
         subsets=dict(scores, name="missing_views", every_epochs=0),
     )
-    split = "test" if released or watch else "valid"
+    split = "test" if released else "valid"
     metric = "accuracy" if watch else "mae"
     best, mode = f"scores/{split}/{metric}", "max" if watch else "min"
     # The example's plateau; MMSA stops after 8 epochs without a better validation.
