@@ -152,20 +152,74 @@ def neighbour_canvas(
       `[Q * (H + 3 border) - border, (K + 1) * (W + 3 border), 3]` floats in [0, 1] with
       H and W the greater of both; the queries stand two gaps apart from the neighbours.
     """
-    number, found = agrees.shape
     flat = neighbours.reshape(-1, *neighbours.shape[2:])
     height = max(queries.shape[1], flat.shape[1])
     width = max(queries.shape[2], flat.shape[2])
+    pictures = _shown(flat).reshape(*agrees.shape, *flat.shape[1:3], 3)
+    rows = [
+        [_Cell(query, QUERY), *map(_judged, found, same)]
+        for query, found, same in zip(_shown(queries), pictures, agrees, strict=True)
+    ]
+    return _canvas(rows, (height, width), border)
+
+
+def swap_canvas(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    found: np.ndarray,
+    agrees: np.ndarray,
+    *,
+    border: int | None = None,
+) -> np.ndarray:
+    """Pixels of a table: what was found for each pair of a row's and a column's image.
+
+    Args:
+      rows: Images to the left, `[R, H, W, C]`, see `neighbour_canvas`.
+      columns: Images above, `[K, H, W, C]`.
+      found: Images in the cells, `[R, K, H, W, C]`.
+      agrees: Whether a cell is what was asked for, `[R, K]` bool.
+      border: See `neighbour_canvas`.
+
+    Returns:
+      `[(R + 1) * (H + 3 border), (K + 1) * (W + 3 border), 3]` floats in [0, 1].
+    """
+    pictures = _shown(found.reshape(-1, *found.shape[2:]))
+    pictures = pictures.reshape(*agrees.shape, *pictures.shape[1:])
+    table = [[None, *(_Cell(image, QUERY) for image in _shown(columns))]]
+    for image, near, same in zip(_shown(rows), pictures, agrees, strict=True):
+        table.append([_Cell(image, QUERY), *map(_judged, near, same)])
+    return _canvas(table, rows.shape[1:3], border)
+
+
+class _Cell(NamedTuple):
+    image: np.ndarray  # [H, W, 3]
+    frame: tuple[float, float, float]
+
+
+def _judged(image: np.ndarray, agrees: bool) -> _Cell:
+    return _Cell(image, AGREES if agrees else DIFFERS)
+
+
+def _canvas(
+    rows: Sequence[Sequence[_Cell | None]], size: tuple[int, int], border: int | None
+) -> np.ndarray:
+    """Framed images in rows and columns; the first column stands a gap apart.
+
+    So does the first row where it begins with an empty cell.
+    """
+    height, width = size
     border = max(1, height // 14) if border is None else border
     step_y, step_x = height + 3 * border, width + 3 * border
-    shape = (number * step_y - border, (found + 1) * step_x, 3)
+    apart = border if rows[0][0] is None else 0
+    shape = (len(rows) * step_y - border + apart, len(rows[0]) * step_x, 3)
     canvas = np.full(shape, GROUND, np.float32)
-    pictures = _shown(flat).reshape(number, found, *flat.shape[1:3], 3)
-    for i, query in enumerate(_shown(queries)):
-        frames = [QUERY, *(AGREES if same else DIFFERS for same in agrees[i])]
-        for j, (image, frame) in enumerate(zip([query, *pictures[i]], frames)):
-            y, x = i * step_y, j * step_x + (border if j else 0)
-            canvas[y : y + height + 2 * border, x : x + width + 2 * border] = frame
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            if cell is None:
+                continue
+            image = cell.image
+            y, x = i * step_y + (apart if i else 0), j * step_x + (border if j else 0)
+            canvas[y : y + height + 2 * border, x : x + width + 2 * border] = cell.frame
             y += border + (height - image.shape[0]) // 2
             x += border + (width - image.shape[1]) // 2
             canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
@@ -190,10 +244,46 @@ def neighbours(
       names: What stands to the left of each row, such as the class of the query.
     """
     canvas = neighbour_canvas(queries, found, agrees)
+    row = canvas.shape[0] / len(agrees)
+    key = (("query", QUERY), ("same class", AGREES), ("another class", DIFFERS))
+    places = [row * (i + 0.5) for i in range(len(agrees))]
+    return _draw(canvas, agrees.shape[1] + 1, title, key, names or [], places)
+
+
+def swaps(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    found: np.ndarray,
+    agrees: np.ndarray,
+    *,
+    title: str = "",
+) -> "Figure":
+    """A table of what was found with one code of its row and another of its column.
+
+    Args:
+      rows: See `swap_canvas`, as for the next three.
+      columns: Images above.
+      found: Images in the cells.
+      agrees: Whether a cell is what was asked for.
+      title: Stands above the picture, with a key to the frames.
+    """
+    canvas = swap_canvas(rows, columns, found, agrees)
+    key = (("asked", QUERY), ("both classes as asked", AGREES), ("not both", DIFFERS))
+    return _draw(canvas, agrees.shape[1] + 1, title, key)
+
+
+def _draw(
+    canvas: np.ndarray,
+    columns: int,
+    title: str,
+    key: Sequence[tuple[str, tuple[float, float, float]]],
+    names: Sequence[str] = (),
+    places: Sequence[float] = (),
+) -> "Figure":
+    """A canvas of so many columns, with the names of its rows, a title and a key."""
     left = 0.05
     if names:
         left = min(plots.WIDTH / 3, 0.15 + max(map(len, names)) * 8 * 0.62 / 72)
-    columns = agrees.shape[1] + 1
     wide = min(plots.WIDTH - left - 0.05, 0.75 * columns)  # Few are not blown up.
     high = wide * canvas.shape[0] / canvas.shape[1]
     figure = plots.make_figure(high + 0.6, layout=None)
@@ -203,13 +293,10 @@ def neighbours(
     )
     panel.imshow(canvas, interpolation="nearest", vmin=0, vmax=1, aspect="auto")
     panel.set_xticks([])
-    row = canvas.shape[0] / len(agrees)
-    places = [row * (i + 0.5) for i in range(len(agrees))] if names else []
-    panel.set_yticks(places, names or [], fontsize=8, color=plots.INK)
+    panel.set_yticks(places if names else [], names, fontsize=8, color=plots.INK)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     _title(figure, title)
-    key = (("query", QUERY), ("same class", AGREES), ("another class", DIFFERS))
     x = 0.05
     for text, colour in key:
         figure.text(

@@ -1,4 +1,4 @@
-"""Grids of test samples and their nearest ones by a code, for the page of a run.
+"""Test samples and their nearest ones by a code, or by two, for the page of a run.
 
 Neighbours are those of the test split, so no other codes have to be computed; the scores
 of an evaluator may be of another gallery.
@@ -14,7 +14,7 @@ from mvjax.evaluators.common import features as features_lib
 from mvjax.report import retrieval as report
 from mvjax.train import run as run_lib
 
-SHOWN_QUERIES, SHOWN_NEIGHBOURS = 6, 8
+SHOWN_QUERIES, SHOWN_NEIGHBOURS, SHOWN_SWAPS = 6, 8, 6
 
 
 def figures(
@@ -48,7 +48,63 @@ def figures(
                 made[caption] = _grid(
                     run, features, name, factor, images, evaluator.metric
                 )
+        for name in evaluator.features if images else ():
+            shared = _partner(name, evaluator.features)
+            factors = [_best_factor(results[label], code) for code in (shared, name)]
+            if shared and all(factors):
+                caption = f"Swaps: nearest to {shared} of a row, {name} of a column"
+                made[f"{caption} ({label})"] = _swaps(
+                    run, features, (shared, name), tuple(factors), images
+                )
     return made
+
+
+def _partner(private: str, codes: tuple[str, ...]) -> str:
+    """The shared code that goes with `private/<view>`; "" for other codes, or none."""
+    kind, _, view = private.partition("/")
+    found = [c for c in (f"shared/{view}", "shared") if c in codes]
+    return found[0] if kind == "private" and found else ""
+
+
+def _swaps(
+    run: run_lib.Run,
+    features: features_lib.Features,
+    codes: tuple[str, str],
+    factors: tuple[str, str],
+    images: list[str],
+) -> Any:
+    """For pairs of test samples the one that is like the first and the second at once.
+
+    Like the first by a shared code and like the second by a private one: the sum of
+    squared distances, each code scaled to a mean variance of 1, decides.
+    """
+    scaled = []
+    for code in codes:
+        values = np.asarray(features.get("test", code), np.float64)
+        scaled.append(values / max(np.sqrt(values.var(axis=0).mean()), 1e-12))
+    size = len(scaled[0])
+    asked = np.random.default_rng(0).permutation(size)[: 2 * SHOWN_SWAPS]
+    rows, columns = np.sort(asked[::2]), np.sort(asked[1::2])
+    apart = [
+        ((values[given][:, None] - values[None]) ** 2).mean(axis=2)
+        for values, given in zip(scaled, (rows, columns), strict=True)
+    ]  # [R, N] and [K, N]
+    total = apart[0][:, None] + apart[1][None]  # [R, K, N]
+    total[:, :, asked] = np.inf  # None of those that were asked for.
+    found = total.argmin(axis=2)
+    truth = [features.factor("test", factor) for factor in factors]
+    agrees = truth[0][found] == truth[0][rows, None]
+    agrees &= truth[1][found] == truth[1][None, columns]
+    view = _shown_view(codes[1], images)
+    near = _views(run, found.ravel())[view]
+    return report.swaps(
+        _views(run, rows)[view],
+        _views(run, columns)[view],
+        near.reshape(*found.shape, *near.shape[1:]),
+        agrees,
+        title=f"{factors[0]} by {codes[0]} of the row, {factors[1]} by {codes[1]} "
+        "of the column",
+    )
 
 
 def _grid(

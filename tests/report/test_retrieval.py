@@ -160,3 +160,21 @@ def test_neighbours_are_drawn_with_names_and_a_key(number, k):
     # The key shows both colours, but only one of them is framed.
     assert share_of(same, retrieval.AGREES) > 2 * share_of(same, retrieval.DIFFERS)
     assert share_of(other, retrieval.DIFFERS) > 2 * share_of(other, retrieval.AGREES)
+
+
+def test_a_table_of_swaps_has_its_askers_on_two_sides():
+    rows = np.full((2, 4, 4, 3), 0.2, np.float32)
+    columns = np.full((3, 4, 4, 3), 0.4, np.float32)
+    found = np.full((2, 3, 4, 4, 3), 0.6, np.float32)
+    agrees = np.array([[True, False, True], [False, True, False]])
+    canvas = retrieval.swap_canvas(rows, columns, found, agrees, border=1)
+    assert canvas.shape == (3 * 7, 4 * 7, 3)
+    np.testing.assert_array_equal(canvas[:7, :7], 1)  # Nothing asks there.
+    np.testing.assert_allclose(canvas[1, 8 + 1], 0.4)
+    np.testing.assert_allclose(canvas[8 + 1, 1], 0.2)
+    for i in range(2):
+        for j in range(3):
+            y, x = 8 + 7 * i, 8 + 7 * j
+            frame = retrieval.AGREES if agrees[i, j] else retrieval.DIFFERS
+            np.testing.assert_allclose(canvas[y, x], frame, rtol=1e-6)
+            np.testing.assert_allclose(canvas[y + 1, x + 1], 0.6, rtol=1e-6)

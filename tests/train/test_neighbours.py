@@ -76,12 +76,12 @@ def nearest(queries, gallery, row):
 
 def test_rows_are_a_query_and_its_nearest_samples(drawn):
     source = Source()
-    evaluator = retrieval.Evaluator(("shared", "private/b"), ks=(1, 2), k=2)
+    evaluator = retrieval.Evaluator(("private/a", "private/b"), ks=(1, 2), k=2)
     found = neighbours.figures(*make_run({"search": evaluator}, source))
     assert len(found) == len(drawn) == 2
     assert all("(search), framed by" in caption for caption in found)
     for (title, (asked, near, agrees, names)), code, first in zip(
-        drawn.items(), (source.codes, source.codes[:, 1:]), (0, 100), strict=True
+        drawn.items(), (source.codes[:, :2], source.codes[:, 1:]), (0, 100), strict=True
     ):
         factor = title.rpartition(" ")[2]
         classes = getattr(source, factor)
@@ -92,6 +92,40 @@ def test_rows_are_a_query_and_its_nearest_samples(drawn):
             np.testing.assert_array_equal(near[i] - first, expected)
             np.testing.assert_array_equal(agrees[i], classes[expected] == classes[row])
             assert names[i] == f"{factor} {classes[row]}"
+
+
+def test_swaps_are_like_the_row_by_the_shared_and_like_the_column_by_the_own_code(
+    monkeypatch,
+):
+    source, kept = Source(), []
+    monkeypatch.setattr(report, "swaps", lambda *args, title: kept.append(args))
+    evaluator = retrieval.Evaluator(("shared", "private/b"), ks=(1, 2), k=2)
+    run, results, features = make_run({"search": evaluator}, source)
+    found = neighbours.figures(run, results, features)
+    assert "Swaps: nearest to shared of a row, private/b of a column (search)" in found
+    ((rows, columns, cells, agrees),) = kept
+    rows, columns, cells = (x[..., 0, 0, 0] - 100 for x in (rows, columns, cells))
+    shared, private = source.codes, source.codes[:, 1:]
+    shared = shared / np.sqrt(shared.var(axis=0).mean())
+    private = private / np.sqrt(private.var(axis=0).mean())
+    by_shared, by_private = (
+        getattr(source, neighbours._best_factor(results["search"], code))
+        for code in ("shared", "private/b")
+    )
+    asked = {*rows, *columns}
+    assert len(asked) == 2 * neighbours.SHOWN_SWAPS
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            cost = {
+                n: np.mean((shared[n] - shared[row]) ** 2)
+                + np.mean((private[n] - private[column]) ** 2)
+                for n in range(SIZE)
+                if n not in asked
+            }
+            cell = min(cost, key=cost.get)
+            assert cells[i, j] == cell
+            wanted = by_shared[cell] == by_shared[row]
+            assert agrees[i, j] == (wanted and by_private[cell] == by_private[column])
 
 
 def test_the_factor_is_the_one_that_the_code_ranks_best():
