@@ -83,7 +83,8 @@ def _swaps(
         values = np.asarray(features.get("test", code), np.float64)
         scaled.append(values / max(np.sqrt(values.var(axis=0).mean()), 1e-12))
     size = len(scaled[0])
-    asked = np.random.default_rng(0).permutation(size)[: 2 * SHOWN_SWAPS]
+    shown = max(1, min(SHOWN_SWAPS, size // 3))  # So that some are left to be found.
+    asked = np.random.default_rng(0).permutation(size)[: 2 * shown]
     rows, columns = np.sort(asked[::2]), np.sort(asked[1::2])
     apart = [
         ((values[given][:, None] - values[None]) ** 2).mean(axis=2)
