@@ -228,9 +228,10 @@ def test_a_run_writes_and_resumes_as_in_a_folder(store, workdir, tmp_path, monke
             assert folder == workdir
             super().__init__(tmp_path / "kept", **settings)
 
-        def save(self, state, meta, metrics):  # A kill after it must lose no lines.
+        def save(self, state, meta, metrics, **options):
+            # A kill after it must lose no lines.
             assert _training_losses(workdir)[-1][0] == state.steps_done
-            super().save(state, meta, metrics)
+            super().save(state, meta, metrics, **options)
 
     test_loop.train(tmp_path / "folder")
     monkeypatch.setattr(checkpoint, "Checkpoints", Local)
