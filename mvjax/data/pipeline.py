@@ -232,7 +232,7 @@ def train_batches(
 ) -> Batches:
     """Endless batches from `step` on.
 
-    Every epoch has its own order; a batch may span two epochs. With a policy, each
+    Every epoch has its own order; a batch may span two, see `last_batch`. With a policy, each
     record of each epoch gets its own generator. Neither depends on hosts, threads or
     workers.
 
