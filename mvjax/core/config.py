@@ -7,15 +7,18 @@ the command line as `path.py` or `path.py:dataset=digits,debug`.
 import ast
 from collections.abc import Sequence
 import importlib.util
+import inspect
 import json
 import pathlib
 import types
+import typing
 from typing import Any
 
 import ml_collections
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import lookup
 
 # Settings of every run that a config file need not repeat.
 DEFAULTS = dict(
@@ -132,11 +135,16 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def set_value(config: ml_collections.ConfigDict, override: str) -> None:
-    """Applies one override `key.key=value` in place, keeping the field's type."""
+    """Applies one override `key.key=value` in place, keeping the field's type.
+
+    Below `data.options` a key may also be any option of the data set.
+    """
     path, separator, text = override.partition("=")
     if not separator:
         raise errors.UserError(f"Override {override!r} lacks a value: key=value.")
     *folders, name = path.split(".")
+    if folders == ["data", "options"] and name not in config.data.options:
+        _add_option(config.data, name)
     node = config
     for i, folder in enumerate((*folders, name)):
         if not isinstance(node, ml_collections.ConfigDict) or folder not in node:
@@ -152,6 +160,22 @@ def set_value(config: ml_collections.ConfigDict, override: str) -> None:
         )
     kind = node.get_type(name) if old is None else type(old)
     node[name] = _convert(f"config.{path}", text, old, kind)
+
+
+def _add_option(data: ml_collections.ConfigDict, name: str) -> None:
+    """Gives an option that the config leaves out the data set's own default."""
+    spec = lookup.find("data.sources", data.name).spec
+    known = {k: v.default for k, v in inspect.signature(spec).parameters.items()}
+    del known["split"]
+    if name not in known:
+        raise errors.unknown("key of config.data.options", name, known)
+    value = known[name]
+    if value is None:  # Of a type `str | None`, say; text where nothing tells.
+        kind, *_ = typing.get_args(typing.get_type_hints(spec).get(name)) or (str,)
+        kind = typing.get_origin(kind) or kind
+        value = ml_collections.config_dict.placeholder(kind)
+    with data.unlocked():
+        data.options[name] = value
 
 
 def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:

@@ -43,6 +43,27 @@ def test_overrides_keep_the_type():
     assert config.optim.clip_norm == 2.0
 
 
+def test_overrides_reach_options_of_the_data_set_that_the_config_leaves_out():
+    watch = f"{ROOT}/configs/rerd/rerd.py:dataset=watch"
+    overrides = ["data.options.fold=3", "data.options.folder=/data/2026"]
+    config = config_lib.load(watch, overrides)
+    assert config.data.options.to_dict() == {"fold": 3, "folder": "/data/2026"}
+    with pytest.raises(errors.UserError, match="wants int"):
+        config_lib.load(watch, ["data.options.fold=two"])
+    mnist = f"{ROOT}/configs/mrdd/consistency.py"
+    config = config_lib.load(mnist, ["data.options.folder=7"])
+    assert config.data.options.folder == "7"  # Text, whatever it looks like.
+    own = f"{ROOT}/configs/mrdd/consistency.py:dataset=npz,file=a.npz"
+    config = config_lib.load(own, ["data.options.value_range=(0, 1)"])
+    assert config.data.options.value_range == (0, 1)
+    for override, message in [
+        ("data.options.fald=1", "config.data.options 'fald'. Did you mean 'fold'"),
+        ("data.options.split=test", "config.data.options 'split'"),
+    ]:
+        with pytest.raises(errors.UserError, match=message):
+            config_lib.load(watch, [override])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
