@@ -1,8 +1,9 @@
 """MRDD, stage 1: the view-consistent code.
 
 `--config=configs/mrdd/consistency.py:dataset=edge_mnist`; datasets: edge_mnist,
-edge_fashion_mnist, digits (bundled), npz (your own, with file=). `variant=released` sets
-what the released code does beside the paper; `debug` runs two steps on made-up data.
+edge_fashion_mnist, digits (bundled), npz (your own, with file= and the names of its
+views, views=rgb+depth). `variant=released` sets what the released code does beside the
+paper; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
@@ -14,7 +15,12 @@ DATASETS = ("edge_mnist", "edge_fashion_mnist", "digits", "npz")
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = config_lib.parse(
-        arg, dataset="edge_mnist", variant="paper", debug=False, file=""
+        arg,
+        dataset="edge_mnist",
+        variant="paper",
+        debug=False,
+        file="",
+        views="image+edge",
     )
     config_lib.choose("dataset", arg.dataset, DATASETS)
     config_lib.choose("variant", arg.variant, ("paper", "released"))
@@ -22,6 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     fashion = arg.dataset == "edge_fashion_mnist"
     small = arg.dataset == "digits" or arg.debug
     size = 8 if arg.dataset == "digits" else 32
+    views = tuple(arg.views.split("+"))
 
     c = ml_collections.ConfigDict()
     c.seed = 8527 if fashion else 3407
@@ -29,7 +36,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.method = dict(
         name="mrdd_consistency",
-        views=("image", "edge"),
+        views=views,
         image_size=size,
         channels=1,
         hidden=8 if arg.debug else 16,

@@ -16,13 +16,20 @@ DATASETS = ("edge_mnist", "edge_fashion_mnist", "digits", "npz")
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = config_lib.parse(
-        arg, dataset="edge_mnist", variant="paper", debug=False, file="", stage1=""
+        arg,
+        dataset="edge_mnist",
+        variant="paper",
+        debug=False,
+        file="",
+        views="image+edge",
+        stage1="",
     )
     config_lib.choose("dataset", arg.dataset, DATASETS)
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
     small = arg.dataset == "digits" or arg.debug
     size = 8 if arg.dataset == "digits" else 32
+    views = tuple(arg.views.split("+"))
     hidden = 8 if arg.debug else 16
     blocks = 1 if small else 3
     levels = (1, 2) if small else (1, 2, 4)
@@ -39,7 +46,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.method = dict(
         name="mrdd_disentangle",
-        views=("image", "edge"),
+        views=views,
         image_size=size,
         channels=1,
         hidden=hidden,
@@ -97,11 +104,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name="adamw", lr=5e-4, b1=0.9, b2=0.95, weight_decay=1e-4, schedule=schedule
     )
 
+    private = tuple(f"private/{view}" for view in views)
     codes = (
         "shared",
-        "private/image",
-        "private/edge",
-        "shared+private/image",
+        *private,
+        f"shared+{private[0]}",
         "shared+private/*",
         "raw",
         "untrained:shared+private/*",
@@ -117,6 +124,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         knn=dict(name="knn", features=codes, k=5, runs=fits, every_epochs=0),
         linear=dict(name="linear_probe", features=codes, runs=fits, every_epochs=0),
         recon=dict(name="reconstruction", features=("recon/*",), every_epochs=0),
+        leakage=dict(
+            name="leakage",
+            features=("shared", *private),
+            factors=(),  # All that the data know.
+            wanted=("shared:label",) if arg.dataset != "npz" else (),
+            probes=("logistic", "knn"),
+            every_epochs=0,
+        ),
     )
     every = 5 if arg.dataset == "digits" else 1  # Whose epochs take two seconds.
     c.checkpoint = dict(every_epochs=every, keep=2, best="loss", best_mode="min")

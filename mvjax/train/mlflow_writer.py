@@ -18,6 +18,7 @@ import jax
 from mvjax.convert import mlruns
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
+from mvjax.core import notice
 from mvjax.core import tree
 from mvjax.train import board
 from mvjax.train import port
@@ -97,7 +98,7 @@ class MLflow(tracker.Tracker):
                     self.artifact(PUBLISHED_ARTIFACTS.get(table, table), file)
         except Exception as error:  # The run and its metrics are worth more.
             reason = tracker.first_line(error)
-            tracker.warn(f"MLflow got no weights of this run: {reason}")
+            notice.warn(f"MLflow got no weights of this run: {reason}")
 
 
 class _Session:

@@ -17,6 +17,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.data import order
 from mvjax.data import pipeline
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import suite
 from mvjax.train import checkpoint
 from mvjax.train import constants
 from mvjax.train import health
@@ -380,14 +381,7 @@ class Run:
 
     def evaluators(self) -> dict[str, Any]:
         """The evaluators of `config.evals` by label."""
-        made = {}
-        for label, fields in self.config.evals.items():
-            module = lookup.find("evaluators", fields.name)
-            options = {k: v for k, v in fields.items() if k != "every_epochs"}
-            made[label] = config_lib.build(
-                module.Evaluator, f"config.evals.{label}", options
-            )
-        return made
+        return suite.make(self.config.evals)
 
     def evaluate(
         self,
@@ -397,14 +391,11 @@ class Run:
         """Runs evaluators, all of them or those with the labels.
 
         Returns:
-          Metrics by evaluator, `{"clustering": {"shared/acc": ...}}`.
+          Metrics by evaluator, `{"clustering": {"shared/acc": ...}}`; see `suite.run`.
         """
         made = self.evaluators()
-        features = self.features(variables)
-        return {
-            label: made[label].run(features)
-            for label in (made if labels is None else labels)
-        }
+        chosen = {label: made[label] for label in (labels or made)}
+        return suite.run(chosen, self.features(variables))
 
     def evaluate_seeds(
         self,

@@ -6,16 +6,15 @@ switches that tracker off for the rest of the run.
 """
 
 from collections.abc import Callable
-import contextlib
 import pathlib
 import queue
-import sys
 import threading
 import time
 from typing import Any, NamedTuple, Protocol
 import weakref
 
 from mvjax.core import config as config_lib
+from mvjax.core import notice
 from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
@@ -190,7 +189,7 @@ class Worker:
 
     def _switch_off(self, reason: str) -> None:
         if not self._off:
-            warn(f"{self._title} is off for this run, which goes on: {reason}")
+            notice.warn(f"{self._title} is off for this run, which goes on: {reason}")
         self._off = True
 
 
@@ -211,14 +210,6 @@ def paths(workdir: pathlib.Path) -> dict[str, str]:
         "checkpoints": str(workdir / checkpoint.FOLDER),
         "report": str((above if shared else workdir) / REPORT_FILE),
     }
-
-
-def warn(text: str) -> None:
-    """Prints a warning clear of the progress bar."""
-    import tqdm
-
-    with contextlib.suppress(OSError, ValueError):  # stderr may be closed.
-        tqdm.tqdm.write(f"mvjax: warning: {text}", file=sys.stderr)
 
 
 def first_line(error: Exception) -> str:

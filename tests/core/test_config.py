@@ -64,6 +64,18 @@ def test_overrides_reach_options_of_the_data_set_that_the_config_leaves_out():
             config_lib.load(watch, [override])
 
 
+@pytest.mark.parametrize("stage", ["consistency", "disentangle"])
+def test_codes_of_a_users_views_are_evaluated_under_their_names(stage):
+    arg = "dataset=npz,file=pairs.npz,views=front+side+top"
+    config = config_lib.load(f"{ROOT}/configs/mrdd/{stage}.py:{arg}")
+    assert config.method.views == ("front", "side", "top")
+    asked = [name for fields in config.evals.values() for name in fields.features]
+    assert not [name for name in asked if "image" in name or "edge" in name]
+    if stage == "disentangle":
+        codes = ("shared", "private/front", "private/side", "private/top")
+        assert config.evals.leakage.features == codes
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

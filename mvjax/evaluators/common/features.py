@@ -37,6 +37,10 @@ def unit_range(view: np.ndarray) -> np.ndarray:
     return view.astype(np.float32)
 
 
+class Unlabelled(errors.UserError):
+    """No sample of a split has the labels that an evaluation compares with."""
+
+
 class Features:
     """Named features of the splits of a data set, computed once and kept.
 
@@ -118,7 +122,8 @@ class Features:
         """Classes of one factor in index order, `[N]`; `"label"` gives the labels.
 
         Raises:
-          UserError: Unknown split or factor, or a sample whose class is unknown (-1).
+          UserError: Unknown split or factor, or a sample whose class is unknown (-1);
+            `Unlabelled` if that holds for all samples.
         """
         self._keep(split, RAW, [])
         kept = self._kept[split, RAW]
@@ -130,7 +135,8 @@ class Features:
         missing = int((values < 0).sum())
         if missing:
             what = "label" if name == LABEL else f"class of factor {name!r}"
-            raise errors.UserError(
+            kind = Unlabelled if missing == len(values) else errors.UserError
+            raise kind(
                 f"Split {split!r} has no {what} for {missing} of {len(values)} "
                 "samples, and this evaluation needs them."
             )
