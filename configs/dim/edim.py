@@ -4,10 +4,11 @@
 the shared encoders can also come from published files (shared_x=, shared_y=) or from the
 folder of the MLflow run that made them (mlruns=mlruns/1/RUN, or the whole mlruns if it
 holds one run). Datasets: mnist (coloured; `mvjax data fetch mnist`), digits (bundled,
-coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own views, with file=).
-`variant=released` takes the classifiers' softmax twice, normalises their logits, leaves
-dead biases to rounding noise and reads the digits in the order of the file, the last batch of
-an epoch as short as it is; `debug` runs two steps on made-up data.
+coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own views, with file=,
+views=front+side+top and shape=64x64x3). `variant=released` takes the classifiers' softmax
+twice, normalises their logits, leaves dead biases to rounding noise and reads the digits in
+the order of the file, the last batch of an epoch as short as it is; `debug` runs two steps
+on made-up data.
 """
 
 import ml_collections
@@ -31,7 +32,7 @@ SHAPES = dict(
     y=dict(floor_hue_y=10, wall_hue_y=10, object_hue_y=10),
     size=64,
 )
-OWN = dict(shared=dict(), x=dict(), y=dict(), size=28)
+OWN = dict(shared=dict(), size=28)
 FACTORS = {"mnist": COLOURED, "digits": COLOURED, "shapes3d": SHAPES, "npz": OWN}
 
 
@@ -42,6 +43,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         variant="paper",
         debug=False,
         file="",
+        views="x+y",
+        shape="",
         stage1="",
         shared_x="",
         shared_y="",
@@ -51,15 +54,20 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
     coloured = arg.dataset in ("mnist", "digits")
+    views = config_lib.names("views", arg.views, least=2)
     known = FACTORS[arg.dataset]
-    factors = known["shared"] | known["x"] | known["y"]
+    own = {view: known.get(view, {}) for view in views}  # Factors of one view alone.
+    factors = dict(known["shared"])
+    for view in views:
+        factors |= own[view]
+    shape = config_lib.sizes("shape", arg.shape or "{size}x{size}x3".format(**known))
 
     c = ml_collections.ConfigDict()
     c.seed = 0
     c.epochs = 1 if arg.debug else (100 if arg.dataset == "digits" else 11)
 
     # The frozen shared encoders; debug runs have untrained ones by default.
-    names = ("shared_x", "shared_y")
+    names = tuple(f"shared_{view}" for view in views)
     files = (arg.shared_x, arg.shared_y)
     if arg.mlruns:
         files = mlruns.find(arg.mlruns, ("sh_encoder_x", "sh_encoder_y"))
@@ -68,7 +76,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if any(files):
         c.warm_start = {
             name: dict(source=file, take=dict(), table=name)
-            for name, file in zip(names, files, strict=True)
+            for name, file in zip(("shared_x", "shared_y"), files, strict=True)
         }
     elif source != "none":
         c.warm_start = dict(
@@ -79,16 +87,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     probes = [
         (name + ending[view], name, view, n)
         for name, n in known["shared"].items()
-        for view in "xy"
+        for view in views
     ]
-    probes += [
-        (name, name, view, n) for view in "xy" for name, n in known[view].items()
-    ]
+    probes += [(name, name, view, n) for view in views for name, n in own[view].items()]
     c.method = dict(
         name="edim",
-        views=("x", "y"),
-        image_shapes=((known["size"], known["size"], 3),) * 2,
-        encoders=("conv", "conv"),
+        views=views,
+        image_shapes=(shape,) * len(views),
+        encoders=("conv",) * len(views),
         colours="mnist" if coloured else "none",
         redraw=True,
         color_seed=0,
@@ -132,9 +138,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         schedule=dict(name="constant", unit="epoch"),
     )
 
-    codes = ("shared/x", "shared/y", "private/x", "private/y")
-    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in "xy"]
-    wanted += [f"private/{view}:{name}" for view in "xy" for name in known[view]]
+    codes = tuple(f"{kind}/{view}" for kind in ("shared", "private") for view in views)
+    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in views]
+    wanted += [f"private/{view}:{name}" for view in views for name in own[view]]
     c.evals = dict(
         leakage=dict(
             name="leakage",
@@ -149,7 +155,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             name="retrieval",
             features=codes,
             factors=tuple(factors),
-            cross=("shared/x>shared/y",),
+            cross=(f"shared/{views[0]}>shared/{views[1]}",),
             ks=(1, 10),
             every_epochs=0,
         ),

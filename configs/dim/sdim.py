@@ -2,7 +2,7 @@
 
 `--config=configs/dim/sdim.py`; datasets: mnist (coloured; `mvjax data fetch mnist`),
 digits (bundled, coloured), shapes3d (3D Shapes, with file=3dshapes.h5), npz (your own
-views, with file=). `variant=released` takes the classifiers' softmax twice, normalises
+views, with file=, views=front+side+top and shape=64x64x3). `variant=released` takes the classifiers' softmax twice, normalises
 their logits, leaves dead biases to rounding noise and reads the digits in the order of the
 file, the last batch of an epoch as short as it is; `debug` runs two steps on made-up data.
 """
@@ -27,18 +27,31 @@ SHAPES = dict(
     y=dict(floor_hue_y=10, wall_hue_y=10, object_hue_y=10),
     size=64,
 )
-OWN = dict(shared=dict(), x=dict(), y=dict(), size=28)
+OWN = dict(shared=dict(), size=28)
 FACTORS = {"mnist": COLOURED, "digits": COLOURED, "shapes3d": SHAPES, "npz": OWN}
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = config_lib.parse(arg, dataset="mnist", variant="paper", debug=False, file="")
+    arg = config_lib.parse(
+        arg,
+        dataset="mnist",
+        variant="paper",
+        debug=False,
+        file="",
+        views="x+y",
+        shape="",
+    )
     config_lib.choose("dataset", arg.dataset, tuple(SOURCES))
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     released = arg.variant == "released"
     coloured = arg.dataset in ("mnist", "digits")
+    views = config_lib.names("views", arg.views, least=2)
     known = FACTORS[arg.dataset]
-    factors = known["shared"] | known["x"] | known["y"]
+    own = {view: known.get(view, {}) for view in views}  # Factors of one view alone.
+    factors = dict(known["shared"])
+    for view in views:
+        factors |= own[view]
+    shape = config_lib.sizes("shape", arg.shape or "{size}x{size}x3".format(**known))
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -46,9 +59,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.method = dict(
         name="sdim",
-        views=("x", "y"),
-        image_shapes=((known["size"], known["size"], 3),) * 2,
-        encoders=("conv", "conv"),
+        views=views,
+        image_shapes=(shape,) * len(views),
+        encoders=("conv",) * len(views),
         colours="mnist" if coloured else "none",
         redraw=True,
         color_seed=0,
@@ -90,8 +103,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         schedule=dict(name="constant", unit="epoch"),
     )
 
-    codes = ("shared/x", "shared/y")
-    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in "xy"]
+    codes = tuple(f"shared/{view}" for view in views)
+    wanted = [f"shared/{view}:{name}" for name in known["shared"] for view in views]
     c.evals = dict(
         leakage=dict(
             name="leakage",
@@ -106,7 +119,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             name="retrieval",
             features=codes,
             factors=tuple(factors),
-            cross=("shared/x>shared/y",),
+            cross=(f"shared/{views[0]}>shared/{views[1]}",),
             ks=(1, 10),
             every_epochs=0,
         ),

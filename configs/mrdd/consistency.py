@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     fashion = arg.dataset == "edge_fashion_mnist"
     small = arg.dataset == "digits" or arg.debug
     size = 8 if arg.dataset == "digits" else 32
-    views = tuple(arg.views.split("+"))
+    views = config_lib.names("views", arg.views)
 
     c = ml_collections.ConfigDict()
     c.seed = 8527 if fashion else 3407

@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     released = arg.variant == "released"
     small = arg.dataset == "digits" or arg.debug
     size = 8 if arg.dataset == "digits" else 32
-    views = tuple(arg.views.split("+"))
+    views = config_lib.names("views", arg.views)
     hidden = 8 if arg.debug else 16
     blocks = 1 if small else 3
     levels = (1, 2) if small else (1, 2, 4)

@@ -4,7 +4,7 @@
 `folder=`), mult_mosei, mult_mosi (MulT's GloVe pickles, with `folder=`), sentences
 (rated sentences with derived views and MiniLM; `mvjax data fetch sentences`, `minilm`),
 watch (two real sensors, seven activities; `mvjax data fetch watch`), npz (your own, with
-`file=`). `text=bert` reads tokens with the BERT whose Hugging Face folder is `bert=`;
+`file=` and `views=text+audio`). `text=bert` reads tokens with the BERT whose Hugging Face folder is `bert=`;
 it is frozen, as published, unless `bert_lr=2e-5` (say) trains it with its own rate.
 
 The method is the paper's: both terms of the loss. `variant=released` is the published
@@ -46,6 +46,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         debug=False,
         folder="",
         file="",
+        views="text+audio+vision",
         bert="",
         bert_lr=0.0,
     )
@@ -61,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             f"Config argument bert_lr={arg.bert_lr:g}: must not be negative, and needs a "
             "BERT (text=bert or dataset=sentences)."
         )
-    views = ("text", "audio", "vision")
+    views = config_lib.names("views", arg.views)
     if sentences:
         views = ("text", "affect", "form")
     if watch:

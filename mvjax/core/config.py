@@ -89,6 +89,35 @@ def choose(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+def names(key: str, text: str, *, least: int = 1) -> tuple[str, ...]:
+    """Reads the config argument `views=front+side+top`.
+
+    Raises:
+      UserError: A name is empty or stands there twice, or there are fewer than `least`.
+    """
+    found = tuple(text.split("+"))
+    if "" in found or len(set(found)) < len(found) or len(found) < least:
+        raise errors.UserError(
+            f"Config argument {key}={text}: expected at least {least} different names, "
+            "joined by +."
+        )
+    return found
+
+
+def sizes(key: str, text: str) -> tuple[int, ...]:
+    """Reads the config argument `shape=64x64x3`.
+
+    Raises:
+      UserError: Something between the crosses is no whole number above 0.
+    """
+    found = text.split("x")
+    if not all(part.isdecimal() and int(part) for part in found):
+        raise errors.UserError(
+            f"Config argument {key}={text}: expected whole numbers above 0, joined by x."
+        )
+    return tuple(map(int, found))
+
+
 def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """Loads a config file.
 

@@ -76,6 +76,22 @@ def test_codes_of_a_users_views_are_evaluated_under_their_names(stage):
         assert config.evals.leakage.features == codes
 
 
+@pytest.mark.parametrize("stage", ["sdim", "edim"])
+def test_both_stages_of_dim_take_a_users_views_and_their_shape(stage):
+    arg = "dataset=npz,file=pairs.npz,views=front+side+top,shape=40x36x1"
+    config = config_lib.load(f"{ROOT}/configs/dim/{stage}.py:{arg}")
+    assert config.method.views == ("front", "side", "top")
+    assert config.method.image_shapes == ((40, 36, 1),) * 3
+    assert config.method.encoders == ("conv",) * 3
+    codes = [f"shared/{view}" for view in config.method.views]
+    if stage == "edim":
+        codes += [f"private/{view}" for view in config.method.views]
+        shared = {f"shared_{view}": f"shared_{view}" for view in config.method.views}
+        assert config.warm_start.stage1.take.to_dict() == shared
+    assert config.evals.leakage.features == tuple(codes)
+    assert config.evals.retrieval.cross == ("shared/front>shared/side",)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -103,11 +119,16 @@ def test_bad_overrides_are_refused_by_name(override, message):
         ("dataset=digitz", "Did you mean 'digits'"),
         ("variant=papr", "Did you mean 'paper'"),
         ("datset=digits", "Did you mean 'dataset'"),
+        ("views=a+", r"views=a\+: expected at least 2 different names"),
+        ("views=a+a", "at least 2 different names"),
+        ("views=a", "at least 2 different names"),
+        ("shape=64x0x3", "shape=64x0x3: expected whole numbers above 0"),
+        ("shape=64,64,3", "Unknown config argument '64'"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arg, message):
     with pytest.raises(errors.UserError, match=message):
-        config_lib.load(f"{ROOT}/configs/mrdd/consistency.py:{arg}")
+        config_lib.load(f"{ROOT}/configs/dim/sdim.py:{arg}")
 
 
 def test_a_missing_file_lists_the_configs(monkeypatch):
