@@ -9,7 +9,10 @@ from mvjax.core import storage
 
 STAGE_1 = "configs/mrdd/consistency.py:dataset=digits"
 STAGE_2 = "configs/mrdd/disentangle.py:dataset=digits"
-CONFIG_HELP = "config file, with arguments behind a colon: path.py:dataset=digits,debug"
+CONFIG_HELP = (
+    "config file, with arguments behind a colon: path.py:dataset=digits,debug; "
+    "`mvjax show --config=FILE --settings` lists what --config.KEY=VALUE can set"
+)
 
 
 def command(

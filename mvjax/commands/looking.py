@@ -24,11 +24,17 @@ def _add_show(commands) -> None:
         "show",
         _show,
         "parameters, memory, FLOPs and learning rate of a config; no data needed",
-        f"mvjax show --config={common.STAGE_1}",
+        f"mvjax show --config={common.STAGE_1}\n"
+        f"What can be set: mvjax show --config={common.STAGE_1} --settings",
     )
     command.add_argument("--config", required=True, help=common.CONFIG_HELP)
     command.add_argument(
         "--no-compile", action="store_true", help="leave out FLOPs and memory"
+    )
+    command.add_argument(
+        "--settings",
+        action="store_true",
+        help="instead, what the file says of its arguments, and every --config.KEY",
     )
     command.add_argument(
         "--target",
@@ -45,6 +51,8 @@ def _show(args: argparse.Namespace) -> int:
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
+    if args.settings:
+        return _show_settings(config, args.config)
     if args.target:
         return _show_target(config, args)
     run = run_lib.Run(config, cache=args.cache, data_needed=False)
@@ -54,6 +62,16 @@ def _show(args: argparse.Namespace) -> int:
     print(summary.learning_rates(run))
     if not args.no_compile:
         print("\n" + summary.step_cost(run))
+    return 0
+
+
+def _show_settings(config, spec: str) -> int:
+    from mvjax.core import config as config_lib
+    from mvjax.core import settings
+
+    print(config_lib.describe(spec), end="\n\n")
+    for key, value, stands in settings.listed(config):
+        print(f"--config.{key}={value}" + ("" if stands else "   # not in the file"))
     return 0
 
 

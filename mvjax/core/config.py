@@ -7,18 +7,16 @@ the command line as `path.py` or `path.py:dataset=digits,debug`.
 import ast
 from collections.abc import Sequence
 import importlib.util
-import inspect
 import json
 import pathlib
 import types
-import typing
 from typing import Any
 
 import ml_collections
 
 from mvjax.core import atomic
 from mvjax.core import errors
-from mvjax.core import lookup
+from mvjax.core import settings
 
 # Settings of every run that a config file need not repeat.
 DEFAULTS = dict(
@@ -131,6 +129,20 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     Raises:
       UserError: No such file, unknown keys, wrong types, impossible combinations.
     """
+    module, arg = _import(spec)
+    config = complete(module.get_config(arg))
+    for override in overrides:
+        set_value(config, override)
+    return check(config)
+
+
+def describe(spec: str) -> str:
+    """What a config file says of itself and of its arguments."""
+    return (_import(spec)[0].__doc__ or "").strip()
+
+
+def _import(spec: str) -> tuple[types.ModuleType, str]:
+    """The module of `path.py:arg`, and `arg`."""
     path, _, arg = spec.partition(":")
     file = pathlib.Path(path)
     if not file.is_file():
@@ -143,10 +155,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise errors.UserError(f"{path} has no function get_config(arg).")
-    config = complete(module.get_config(arg))
-    for override in overrides:
-        set_value(config, override)
-    return check(config)
+    return module, arg
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -166,22 +175,21 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 def set_value(config: ml_collections.ConfigDict, override: str) -> None:
     """Applies one override `key.key=value` in place, keeping the field's type.
 
-    Below `data.options` a key may also be any option of the data set.
+    Settings of the method, of the data set and of evaluators need not stand in the config.
     """
     path, separator, text = override.partition("=")
     if not separator:
         raise errors.UserError(f"Override {override!r} lacks a value: key=value.")
     *folders, name = path.split(".")
-    if folders == ["data", "options"] and name not in config.data.options:
-        _add_option(config.data, name)
     node = config
-    for i, folder in enumerate((*folders, name)):
-        if not isinstance(node, ml_collections.ConfigDict) or folder not in node:
-            inside = "config." + ".".join(folders[:i]) if i else "config"
-            keys = node.keys() if isinstance(node, ml_collections.ConfigDict) else ()
-            raise errors.unknown(f"key of {inside.rstrip('.')}", folder, keys)
-        if i < len(folders):
-            node = node[folder]
+    for i, folder in enumerate(folders):
+        _check_key(node, folder, folders[:i])
+        node = node[folder]
+    extra = settings.left_out(config, folders)
+    _check_key(node, name, folders, extra)
+    if name in extra:
+        with node.unlocked():
+            node[name] = extra[name]
     old = node[name]
     if isinstance(old, ml_collections.ConfigDict):
         raise errors.UserError(
@@ -191,25 +199,21 @@ def set_value(config: ml_collections.ConfigDict, override: str) -> None:
     node[name] = _convert(f"config.{path}", text, old, kind)
 
 
-def _add_option(data: ml_collections.ConfigDict, name: str) -> None:
-    """Gives an option that the config leaves out the data set's own default."""
-    spec = lookup.find("data.sources", data.name).spec
-    known = {k: v.default for k, v in inspect.signature(spec).parameters.items()}
-    del known["split"]
-    if name not in known:
-        raise errors.unknown("key of config.data.options", name, known)
-    value = known[name]
-    if value is None:  # Of a type `str | None`, say; text where nothing tells.
-        kind, *_ = typing.get_args(typing.get_type_hints(spec).get(name)) or (str,)
-        kind = typing.get_origin(kind) or kind
-        value = ml_collections.config_dict.placeholder(kind)
-    with data.unlocked():
-        data.options[name] = value
+def _check_key(
+    node: Any, key: str, folders: Sequence[str], extra: Sequence[str] = ()
+) -> None:
+    """Refuses a key that neither a part of the config has nor the code that it names."""
+    keys = {*node, *extra} if isinstance(node, ml_collections.ConfigDict) else set()
+    if key not in keys:
+        inside = ".".join(("config", *folders))
+        raise errors.unknown(f"key of {inside}", key, keys)
 
 
 def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:
     """Text to a value of the old one's type."""
     kind = kind or type(old)
+    if old is None and text == "None":
+        return None
     if kind is str:
         return text
     if kind is bool and text.lower() in ("true", "false", "1", "0"):
@@ -222,8 +226,6 @@ def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:
         value = float(value)
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
-    if value is None and old is None:
-        return None
     if kind is type(None):
         return value
     if type(value) is not kind:

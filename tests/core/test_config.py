@@ -1,11 +1,13 @@
 """Configs: loading, overriding, refusing."""
 
+import functools
 import pathlib
 
 import pytest
 
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted(ROOT.glob("configs/*/*.py"))
@@ -62,6 +64,28 @@ def test_overrides_reach_options_of_the_data_set_that_the_config_leaves_out():
     ]:
         with pytest.raises(errors.UserError, match=message):
             config_lib.load(watch, [override])
+
+
+def test_overrides_reach_settings_of_evaluators_and_methods_that_are_left_out():
+    config = config_lib.load(DIGITS, ["evals.knn.metric=cosine", "evals.knn.k=9"])
+    assert config.evals.knn.metric == "cosine" and config.evals.knn.k == 9
+    with pytest.raises(errors.UserError, match="'metrik'. Did you mean 'metric'"):
+        config_lib.load(DIGITS, ["evals.knn.metrik=cosine"])
+    with pytest.raises(errors.UserError, match="wants int"):
+        config_lib.load(DIGITS, ["evals.knn.seed=one"])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_listed_setting_is_an_override_that_changes_nothing(path):
+    config = config_lib.load(str(path))
+    listed = list(settings.listed(config))
+    lines = [f"{key}={value}" for key, value, _ in listed]
+    changed = config_lib.load(str(path), lines)
+    for key, value, _ in listed:
+        now = functools.reduce(lambda part, name: part[name], key.split("."), changed)
+        assert now == value, key
+    assert all(stands for key, _, stands in listed if key.startswith("optim."))
+    assert not all(stands for key, _, stands in listed if key.startswith("evals."))
 
 
 @pytest.mark.parametrize("stage", ["consistency", "disentangle"])
