@@ -62,8 +62,8 @@ def parse(text: str, config: Any) -> Draw:
     key = key.removeprefix("config.")
     found = _RANGE.fullmatch(values)
     choices = tuple(values.split("|")) if not found else (found["low"], found["high"])
-    trial = config.copy_and_resolve_references()
     for choice in choices:  # Tells of unknown keys and wrong types.
+        trial = config.copy_and_resolve_references()
         config_lib.set_value(trial, f"{key}={choice}")
     if not found:
         return Draw(key, choices)
