@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import sys
+from typing import NoReturn
 
 from mvjax import __version__
 from mvjax.commands import common
@@ -78,9 +79,18 @@ def _overrides(parser: argparse.ArgumentParser, rest: Sequence[str]) -> list[str
     return [text[2:] for text in rest]
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, as all of mvjax's are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong with the command line, and where its help is."""
+        print(f"mvjax: error: {message} (help: {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mvjax",
         description="Multi-view representation learning in JAX and Flax.",
         epilog=f"example: mvjax train --config={common.STAGE_1} --workdir=runs/c",

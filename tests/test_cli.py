@@ -203,8 +203,12 @@ def test_show_lists_what_can_be_set(capsys):
     out = capsys.readouterr().out
     assert out.startswith("MRDD, stage 2") and "`stage1=`" in out
     lines = out.splitlines()
-    assert "--config.optim.lr=0.003" in lines
-    assert "--config.evals.knn.metric=cosine   # not in the file" in lines
+    assert "--config.optim.lr=0.003   # above 0" in lines
+    metric = "one of 'cosine', 'euclidean'; not in the file"
+    assert f"--config.evals.knn.metric=cosine   # {metric}" in lines
+    assert (
+        "--config.method.ch_mult=(1, 2, 4)   # not empty; each at least 1 and " in out
+    )
 
 
 def test_show_compiles_the_step(capsys, tmp_path, monkeypatch):

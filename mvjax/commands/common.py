@@ -51,13 +51,47 @@ def workdir(text: str) -> pathlib.Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of a range, for argparse."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            limits = f"at least {low}" + (
+                f", at most {high}" if high < 2**31 - 1 else ""
+            )
+            raise argparse.ArgumentTypeError(f"{value} must be {limits}")
+        return value
+
+    read.__name__ = "whole number"  # What argparse calls a text that is none.
+    return read
+
+
+def add_trust_argument(command: argparse.ArgumentParser) -> None:
+    """Adds what lets the config of a workdir import code."""
+    command.add_argument(
+        "--allow-code",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module outside mvjax that the workdir's config.json may import, with "
+        "all inside it; may be repeated. A config file given by --config is code of "
+        "yours and imports what it names",
+    )
+
+
 def add_run_arguments(command: argparse.ArgumentParser) -> None:
     """Adds what names a checkpoint of a run."""
     command.add_argument("--workdir", required=True, type=workdir)
     command.add_argument(
-        "--step", type=int, help="checkpoint; by default what the config evaluates"
+        "--step",
+        type=number(0),
+        help="checkpoint; by default what the config evaluates",
     )
-    command.add_argument("--replica", type=int, help="which of config.seeds, from 0")
+    command.add_argument(
+        "--replica", type=number(0), help="which of config.seeds, from 0"
+    )
+    add_trust_argument(command)
 
 
 def open_run(args: argparse.Namespace, *, replica: int | None = 0):
@@ -66,7 +100,10 @@ def open_run(args: argparse.Namespace, *, replica: int | None = 0):
 
     storage.reach(args.workdir)
     run = run_lib.Run.open(
-        args.workdir, overrides_for(args.overrides, "config"), cache=args.cache
+        args.workdir,
+        overrides_for(args.overrides, "config"),
+        cache=args.cache,
+        allow_code=args.allow_code,
     )
     with run.checkpoints(args.workdir, read_only=True) as checkpoints:
         step = args.step

@@ -70,8 +70,9 @@ def _show_settings(config, spec: str) -> int:
     from mvjax.core import settings
 
     print(config_lib.describe(spec), end="\n\n")
-    for key, value, stands in settings.listed(config):
-        print(f"--config.{key}={value}" + ("" if stands else "   # not in the file"))
+    for key, value, stands, may_be in settings.listed(config):
+        notes = "; ".join(filter(None, [may_be, "" if stands else "not in the file"]))
+        print(f"--config.{key}={value}" + (f"   # {notes}" if notes else ""))
     return 0
 
 
@@ -89,7 +90,10 @@ def _add_bench(commands) -> None:
     )
     command.add_argument("--config", required=True, help=common.CONFIG_HELP)
     command.add_argument(
-        "--steps", type=int, default=20, help="measured steps; 20 unless given"
+        "--steps",
+        type=common.number(1),
+        default=20,
+        help="measured steps; 20 unless given",
     )
     command.add_argument("--output", type=pathlib.Path, help="JSON file to write")
     command.add_argument(
@@ -150,7 +154,9 @@ def _add_board(commands) -> None:
     command = common.command(commands, "board", _board, text, example)
     command.add_argument("folder", type=common.workdir, help="of runs, or of one run")
     command.add_argument("--tensorboard", action="store_true", help="not MLflow")
-    command.add_argument("--port", type=int, help="5000, or 6006; 0: any free one")
+    command.add_argument(
+        "--port", type=common.number(0, 65535), help="5000, or 6006; 0: any free one"
+    )
 
 
 def _board(args: argparse.Namespace) -> int:

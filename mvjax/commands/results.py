@@ -111,10 +111,13 @@ def _add_convert(commands) -> None:
         "--output", type=pathlib.Path, help="file to write, by ending (with --to)"
     )
     command.add_argument("--table", help="kind of file, where there are several")
-    command.add_argument("--step", type=int, help="checkpoint (with --to)")
+    command.add_argument("--step", type=common.number(0), help="checkpoint (with --to)")
     command.add_argument(
-        "--replica", type=int, help="which of config.seeds, from 0 (with --to)"
+        "--replica",
+        type=common.number(0),
+        help="which of config.seeds, from 0 (with --to)",
     )
+    common.add_trust_argument(command)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -147,12 +150,13 @@ def _add_report(commands) -> None:
         "mvjax report runs/digits",
     )
     command.add_argument("workdir", type=common.workdir)
+    common.add_trust_argument(command)
 
 
 def report(args: argparse.Namespace) -> int:
     """Writes the page of a workdir."""
     from mvjax.train import history
 
-    page = history.write_page(args.workdir, args.cache)
+    page = history.write_page(args.workdir, args.cache, allow_code=args.allow_code)
     print(f"Report: {page}")
     return 0

@@ -24,7 +24,9 @@ def add(commands) -> None:
     )
     command.add_argument("config", help=common.CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=common.workdir)
-    command.add_argument("--trials", type=int, default=10, help="how many (10)")
+    command.add_argument(
+        "--trials", type=common.number(1), default=10, help="how many (10)"
+    )
     command.add_argument(
         "--draw",
         action="append",
@@ -41,7 +43,9 @@ def add(commands) -> None:
     command.add_argument(
         "--mode", choices=("min", "max"), help="what is better; goes with --metric"
     )
-    command.add_argument("--draw-seed", type=int, default=0, help="of the draws (0)")
+    command.add_argument(
+        "--draw-seed", type=common.number(0), default=0, help="of the draws (0)"
+    )
     training.add_process_arguments(command)
 
 
@@ -53,8 +57,6 @@ def _search(args: argparse.Namespace) -> int:
     from mvjax.train import search
 
     training.join(args)
-    if args.trials < 1 or args.draw_seed < 0:
-        raise errors.UserError("--trials is at least 1, --draw-seed at least 0.")
     given = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, given)
     draws = [search.parse(draw, config) for draw in args.draw]

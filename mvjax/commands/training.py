@@ -39,8 +39,10 @@ def add_process_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--coordinator", help="host:port of process 0, instead of auto"
     )
-    command.add_argument("--processes", type=int, help="their number")
-    command.add_argument("--process-id", type=int, help="of this one, from 0")
+    command.add_argument("--processes", type=common.number(1), help="their number")
+    command.add_argument(
+        "--process-id", type=common.number(0), help="of this one, from 0"
+    )
 
 
 def join(args: argparse.Namespace) -> None:
@@ -119,6 +121,7 @@ def _add_chain(commands) -> None:
 def _chain(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
     from mvjax.core import dist
+    from mvjax.core import settings
     from mvjax.train import chain
 
     join(args)
@@ -139,4 +142,8 @@ def _chain(args: argparse.Namespace) -> int:
         code = _train_run(config, args.workdir / stage, args)
         if code:
             return code
+    # The config files are the user's own, and so is the code that they name.
+    args.allow_code = [
+        name for config in configs.values() for name in settings.foreign_code(config)
+    ]
     return results.report(args) if dist.is_main() else 0

@@ -5,10 +5,13 @@ the command line as `path.py` or `path.py:dataset=digits,debug`.
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
+import dataclasses
 import importlib.util
 import json
 import pathlib
+import traceback
 import types
 from typing import Any
 
@@ -16,49 +19,18 @@ import ml_collections
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
+from mvjax.core import limits
+from mvjax.core import lookup
+from mvjax.core import schema
 from mvjax.core import settings
 
-# Settings of every run that a config file need not repeat.
-DEFAULTS = dict(
-    seed=0,
-    seeds=1,  # Runs that are trained at once, with seed, seed + 1, ...
-    accumulate=1,  # Micro-batches of a step.
-    data=dict(
-        shuffle=True,  # False: each epoch in the order of the file.
-        last_batch="carry",  # What an epoch leaves: "carry" into the next, or "keep" short.
-        device_resident=False,  # True: the training split lies on each device.
-    ),
-    freeze=(),  # Component patterns that are not trained.
-    warm_start=dict(),
-    ema_decay=0.0,  # 0: no moving average of the parameters.
-    log_every_steps=20,
-    health_every_steps=100,  # Looks at the spread of the codes; 0: never.
-    nonfinite="stop",  # Or "skip": a step with NaN or inf changes nothing.
-    parallel="jit",  # Or "pmap": statistics and losses of each device's own rows.
-    control=dict(  # What the evaluations may do to the run; see train/control.py.
-        metric="",  # Such as "scores/valid/mae"; "": nothing.
-        mode="min",
-        threshold=1e-4,  # Share of the best value by which a better one must beat it.
-        lower_after=0,  # Evaluations without improvement that are borne; 0: all.
-        factor=0.1,  # Of the learning rate, after that.
-        stop_after=0,  # Evaluations without improvement that end the run; 0: none.
-    ),
-    mesh=dict(data=-1, fsdp=1, model=1),  # -1: what the devices leave.
-    checkpoint=dict(
-        every_epochs=1,
-        keep=2,
-        best="loss",  # Metric of the best checkpoint; "" keeps the latest only.
-        best_mode="min",
-        evaluate="last",  # Or "best": which one the final evaluation is of.
-    ),
-)
-REQUIRED = ("method", "data", "optim", "evals")
-OPTIONAL = ("epochs", "steps")
-CHOICES = {
-    "nonfinite": ("stop", "skip"),
-    "parallel": ("jit", "pmap"),
-    "data.last_batch": ("carry", "keep"),
-}
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Defaults of a part of every config; what only may stand there is left out."""
+    fields = limits.declared(kind).items()
+    given = (dataclasses.MISSING, None)
+    return {name: f.default for name, f in fields if f.default not in given}
 
 
 def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
@@ -76,7 +48,9 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
         key, _, text = part.partition("=")
         if key not in defaults:
             raise errors.unknown("config argument", key, defaults)
-        values[key] = _convert(f"config argument {key}", text or "True", defaults[key])
+        kind = type(defaults[key])
+        values[key] = _convert(f"config argument {key}", text or "True", kind)
+        limits.check(f"config argument {key}", values[key], kind)
     return types.SimpleNamespace(**values)
 
 
@@ -130,10 +104,23 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
       UserError: No such file, unknown keys, wrong types, impossible combinations.
     """
     module, arg = _import(spec)
-    config = complete(module.get_config(arg))
+    with _told(spec):
+        made = module.get_config(arg)
+    if not isinstance(made, ml_collections.ConfigDict):
+        raise errors.UserError(
+            f"{spec}: get_config returned {type(made).__name__}, not a ConfigDict."
+        )
+    return _finish(made, overrides)
+
+
+def _finish(
+    config: ml_collections.ConfigDict, overrides: Sequence[str]
+) -> ml_collections.ConfigDict:
+    """The complete, locked and checked config."""
+    full = complete(config)
     for override in overrides:
-        set_value(config, override)
-    return check(config)
+        set_value(full, override)
+    return check(full)
 
 
 def describe(spec: str) -> str:
@@ -151,83 +138,121 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
             + ", ".join(sorted(map(str, pathlib.Path("configs").glob("*/*.py"))))
         )
     module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
+    if module_spec is None:
+        raise errors.UserError(
+            f"{path} is no Python file (.py){file_kind.clause(file)}."
+        )
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
+    with _told(path):
+        module_spec.loader.exec_module(module)
+    if not callable(getattr(module, "get_config", None)):
         raise errors.UserError(f"{path} has no function get_config(arg).")
     return module, arg
 
 
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Turns what the code of a config file raises into one line that names its place."""
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except (Exception, SystemExit) as error:  # A user's own code may raise anything.
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        line = getattr(error, "lineno", None) or line
+        raise errors.UserError(
+            f"{path} cannot be read as a config: {type(error).__name__}: {error} "
+            f"(line {line})."
+        ) from error
+
+
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Adds the defaults that every run has and locks the keys."""
-    known = (*DEFAULTS, *REQUIRED, *OPTIONAL)
-    for key in config:
-        if key not in known:
-            raise errors.unknown("config key", key, known)
-    for key in REQUIRED:
-        if key not in config:
-            raise errors.UserError(f"The config lacks {key!r}.")
-    full = ml_collections.ConfigDict(DEFAULTS)
-    full.update(config)
+    full = ml_collections.ConfigDict(_defaults(schema.Run))
+    for name, kind in _PARTS.items():
+        full[name] = _defaults(kind)
+    for key, value in config.items(preserve_field_references=True):
+        if key not in limits.declared(schema.Run):
+            raise errors.unknown("config key", key, limits.declared(schema.Run))
+        if key in _PARTS:
+            limits.check(f"config.{key}", value, dict)
+            full[key].update(value)
+        else:
+            full[key] = value
     return full.lock()
 
 
-def set_value(config: ml_collections.ConfigDict, override: str) -> None:
-    """Applies one override `key.key=value` in place, keeping the field's type.
+_PARTS = {
+    "data": schema.Data,
+    "control": schema.Control,
+    "mesh": schema.Mesh,
+    "checkpoint": schema.Checkpoint,
+}
 
-    Settings of the method, of the data set and of evaluators need not stand in the config.
+
+def set_value(config: ml_collections.ConfigDict, override: str) -> None:
+    """Applies one override `key.key=value` in place.
+
+    Settings that the config leaves to the code's defaults can be set too. With another
+    `name` a part loses the settings that only the code it named before takes.
     """
     path, separator, text = override.partition("=")
     if not separator:
         raise errors.UserError(f"Override {override!r} lacks a value: key=value.")
     *folders, name = path.split(".")
     node = config
-    for i, folder in enumerate(folders):
-        _check_key(node, folder, folders[:i])
-        node = node[folder]
-    extra = settings.left_out(config, folders)
-    _check_key(node, name, folders, extra)
-    if name in extra:
-        with node.unlocked():
-            node[name] = extra[name]
-    old = node[name]
-    if isinstance(old, ml_collections.ConfigDict):
+    for i, folder in enumerate([*folders, name]):
+        parents = folders[:i]
+        extra = settings.defaults(config, parents) if _is_part(node) else {}
+        if not _is_part(node) or folder not in {*node, *extra}:
+            inside, keys = ".".join(("config", *parents)), {*extra}
+            keys |= {*node} if _is_part(node) else set()
+            raise errors.unknown(f"key of {inside}", folder, keys)
+        old = node[folder] if folder in node else extra[folder]
+        if isinstance(old, dict):  # A part that the config leaves empty.
+            with node.unlocked():
+                node[folder] = old = ml_collections.ConfigDict(old)
+        if i < len(folders):
+            node = old
+    part = settings.part(config, folders)
+    if _is_part(old):
+        inside = sorted({*old, *settings.defaults(config, (*folders, name))})
         raise errors.UserError(
-            f"config.{path} holds several settings: {', '.join(sorted(old))}."
+            f"config.{path} holds several settings: {', '.join(inside) or 'none yet'}."
         )
-    kind = node.get_type(name) if old is None else type(old)
-    node[name] = _convert(f"config.{path}", text, old, kind)
+    declared = part.fields[name].kind if name in part.fields else type(old)
+    kind, optional = limits.plain(declared), limits.optional(declared)
+    value = _convert(f"config.{path}", text, kind, optional=optional)
+    with node.unlocked(), node.ignore_type():
+        node[name] = value
+        if name == "name" and folders:
+            known = settings.part(config, folders).fields
+            for key in [k for k in node if k in part.fields and k not in known]:
+                del node[key]
 
 
-def _check_key(
-    node: Any, key: str, folders: Sequence[str], extra: Sequence[str] = ()
-) -> None:
-    """Refuses a key that neither a part of the config has nor the code that it names."""
-    keys = {*node, *extra} if isinstance(node, ml_collections.ConfigDict) else set()
-    if key not in keys:
-        inside = ".".join(("config", *folders))
-        raise errors.unknown(f"key of {inside}", key, keys)
+def _is_part(value: Any) -> bool:
+    return isinstance(value, ml_collections.ConfigDict)
 
 
-def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:
-    """Text to a value of the old one's type."""
-    kind = kind or type(old)
-    if old is None and text == "None":
+def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any:
+    """Text to a value of a type, or to None where that may be."""
+    if optional and text == "None":
         return None
     if kind is str:
         return text
     if kind is bool and text.lower() in ("true", "false", "1", "0"):
         return text.lower() in ("true", "1")
+    if kind is float and text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return float(text)
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         value = tuple(text.split(",")) if kind is tuple else text
     if kind is float and type(value) is int:
         value = float(value)
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
-    if kind is type(None):
-        return value
     if type(value) is not kind:
         raise errors.UserError(f"{what} wants {kind.__name__}, not {text!r}.")
     return value
@@ -235,21 +260,14 @@ def _convert(what: str, text: str, old: Any, kind: type | None = None) -> Any:
 
 def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Raises `UserError` for what no run can have; returns the config."""
+    settings.check(config)
     lengths = [config[k] for k in ("epochs", "steps") if config.get(k) is not None]
     if len(lengths) != 1:
-        raise errors.UserError("Set exactly one of config.epochs and config.steps.")
-    if lengths[0] < 1:
-        raise errors.UserError("config.epochs or config.steps must be at least 1.")
-    if config.seeds < 1:
-        raise errors.UserError("config.seeds must be at least 1.")
-    for key, choices in CHOICES.items():
-        value = config
-        for part in key.split("."):
-            value = value[part]
-        if value not in choices:
-            raise errors.unknown(f"config.{key}", value, choices)
+        raise errors.UserError(
+            "Set exactly one of config.epochs and config.steps; the other one is None."
+        )
     batch_size = config.data.batch_size
-    if config.accumulate < 1 or batch_size % config.accumulate:
+    if batch_size % config.accumulate:
         raise errors.UserError(
             f"config.accumulate {config.accumulate} does not divide the batch of "
             f"{batch_size}."
@@ -258,18 +276,22 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def build(kind: type, what: str, fields: Any) -> Any:
-    """Calls `kind(**fields)` for a dataclass, naming the fields that it lacks.
+    """Calls `kind(**fields)` for a dataclass whose fields declare their limits.
 
     Args:
       kind: A dataclass.
       what: Where the fields come from, such as `"config.method"`.
       fields: Mapping of field names to values; `name` is left out.
+
+    Raises:
+      UserError: There is no such field, or a value that it cannot have.
     """
     fields = {k: v for k, v in dict(fields).items() if k != "name"}
-    known = kind.__dataclass_fields__
-    for key in fields:
+    known = limits.declared(kind)
+    for key, value in fields.items():
         if key not in known:
             raise errors.unknown(f"key of {what}", key, known)
+        limits.check(f"{what}.{key}", value, known[key].kind)
     return kind(**fields)
 
 
@@ -286,14 +308,23 @@ def save(config: ml_collections.ConfigDict, file: pathlib.Path) -> None:
 
 
 def read(
-    file: pathlib.Path, overrides: Sequence[str] = ()
+    file: pathlib.Path, overrides: Sequence[str] = (), *, allow_code: Sequence[str] = ()
 ) -> ml_collections.ConfigDict:
-    """Reads what `save` wrote; lists come back as tuples."""
+    """Reads what `save` wrote; lists come back as tuples.
+
+    Args:
+      file: `config.json` of a workdir.
+      overrides: See `load`.
+      allow_code: Modules outside mvjax that the file may have imported.
+
+    Raises:
+      UserError: The file is damaged, names code that is not allowed, or holds what no
+        config holds.
+    """
     values = read_json(file)
-    config = complete(ml_collections.ConfigDict(_tuples(values)))
-    for override in overrides:
-        set_value(config, override)
-    return check(config)
+    for where, name in settings.names_of_code(values):
+        lookup.check_trusted(f"{file}: {where}", str(name), allow_code)
+    return _finish(ml_collections.ConfigDict(_tuples(values)), overrides)
 
 
 def read_json(file: pathlib.Path) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mvjax.core import errors
+from mvjax.core import limits
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
 # "present": {name: [B]} for samples that lack a view, "factors": {name: [B]}, classes
@@ -75,11 +75,13 @@ class Method:
         return (Update("main", self.loss, None),)
 
     def check(self, spec: Any) -> None:
-        """Raises `UserError` where the views of a data set do not fit the method.
+        """Raises `UserError` for impossible fields, or views that do not fit the method.
 
         Args:
           spec: `mvjax.data.batch.Spec` of the data set.
         """
+        for name, field in limits.declared(type(self)).items():
+            limits.check(f"config.method.{name}", getattr(self, name), field.kind)
 
     def constants(
         self, variables: Variables, batch: Batch, *, frozen: tuple[str, ...]
@@ -112,12 +114,3 @@ class Method:
           that no table needs.
         """
         return tensors
-
-
-def check_choices(fields: Method, **choices: tuple[str, ...]) -> None:
-    """Raises `UserError` for a field of a method that is none of its choices."""
-    for name, allowed in choices.items():
-        if getattr(fields, name) not in allowed:
-            raise errors.unknown(
-                f"config.method.{name}", getattr(fields, name), allowed
-            )

@@ -1,79 +1,196 @@
-"""Settings of a config, among them those that its file leaves to the code's defaults."""
+"""Which settings each part of a config has: those of `schema`, and of the code it names.
+
+A part is named by the keys that lead to it: `("evals", "knn")` is `config.evals.knn`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-import inspect
-import typing
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 import ml_collections
 
+from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import lookup
+from mvjax.core import schema
+
+_FIXED = {
+    (): schema.Run,
+    ("data",): schema.Data,
+    ("control",): schema.Control,
+    ("mesh",): schema.Mesh,
+    ("checkpoint",): schema.Checkpoint,
+}
+_RESERVED = ("split", "cache")  # Arguments of a data set that are the run's to set.
 
 
-def left_out(
-    config: ml_collections.ConfigDict, folders: Sequence[str]
-) -> dict[str, Any]:
-    """Defaults of what the config does not set though the code that it names takes it.
+class Part(NamedTuple):
+    """What may stand in a part of a config."""
+
+    fields: dict[str, limits.Field]
+    other: Any = None  # Type under keys that the user chooses; None: there are none.
+
+
+def part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
+    """The settings that a part takes.
 
     Args:
-      config: A complete config.
-      folders: Names that lead to a part, such as `("evals", "knn")`.
+      config: A config.
+      folders: Keys that lead to the part.
 
-    Returns:
-      Defaults by name, for None a typed placeholder. Empty unless the part is `method`,
-      `data.options` or an evaluator.
+    Raises:
+      UserError: The part names code that does not exist.
     """
-    code = _code(config, folders)
-    if code is None:
-        return {}
-    part = config
+    match tuple(folders):
+        case tuple(key) if key in _FIXED:
+            return Part(limits.declared(_FIXED[key]))
+        case ("evals",) | ("warm_start",) | ("optim", "groups"):
+            return Part({}, dict)
+        case ("method",):
+            return _named(config.method, schema.Method, _method)
+        case ("evals", label):
+            return _named(config.evals[label], schema.Evaluation, _evaluator)
+        case ("data", "options"):
+            fields = limits.declared(lookup.find("data.sources", config.data.name).spec)
+            return Part({k: v for k, v in fields.items() if k not in _RESERVED})
+        case ("optim",):
+            return _named(config.optim, schema.Optim, _optimizer)
+        case ("optim", "groups", label):
+            group = config.optim.groups[label]
+            name = group.get("name") or config.optim.name
+            return _named({"name": name}, schema.Group, _optimizer)
+        case ("optim", "schedule"):
+            return _named(config.optim.schedule, schema.Schedule, _schedule)
+        case ("optim", "groups", label, "schedule"):
+            schedule = config.optim.groups[label].schedule
+            return _named(schedule, schema.Schedule, _schedule)
+        case ("warm_start", _):
+            return Part(limits.declared(schema.WarmStart))
+        case ("warm_start", _, "take"):
+            return Part({}, limits.Text)
+    return Part({})
+
+
+def _named(values: Any, common: type, find: Callable[[str], Any]) -> Part:
+    """The settings that all such parts have, and those of the code that this one names."""
+    fields = limits.declared(common)
+    name = values.get("name", fields["name"].default)
+    if not isinstance(name, str):  # Missing or no text, which `check` tells.
+        return Part(fields)
+    return Part(limits.declared(find(name)) | fields)
+
+
+def _method(name: str) -> Any:
+    return lookup.find("methods", name).Method
+
+
+def _evaluator(name: str) -> Any:
+    return lookup.find("evaluators", name).Evaluator
+
+
+def _optimizer(name: str) -> Any:
+    return lookup.find("train", "optim").find(name)
+
+
+def _schedule(name: str) -> Any:
+    return lookup.find("train", "schedules").find(name)
+
+
+def defaults(config: ml_collections.ConfigDict, folders: Sequence[str]) -> dict:
+    """Defaults of the settings that a part leaves to the code, by name.
+
+    None becomes a placeholder of the setting's type.
+    """
+    held: Any = config
     for folder in folders:
-        part = part[folder]
-    hints = typing.get_type_hints(code)
-    reserved = ("split", "cache") if folders[0] == "data" else ()  # The run's to set.
+        held = held[folder]
     return {
-        name: _default(parameter.default, hints.get(name))
-        for name, parameter in inspect.signature(code).parameters.items()
-        if name not in (*part, *reserved) and parameter.default is not parameter.empty
+        name: _default(field)
+        for name, field in part(config, folders).fields.items()
+        if name not in held and field.default is not dataclasses.MISSING
     }
 
 
-def listed(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any, bool]]:
-    """Yields key, value and whether the config sets it, in alphabetical order."""
+def _default(field: limits.Field) -> Any:
+    if field.default is not None:
+        return field.default
+    return ml_collections.config_dict.placeholder(limits.plain(field.kind))
+
+
+def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> None:
+    """Checks every setting of a part and of those inside it.
+
+    Raises:
+      UserError: A setting is missing, unknown, of another type or outside its limits.
+    """
+    held: Any = config
+    for folder in folders:
+        held = held[folder]
+    known = part(config, folders)
+    inside = ".".join(("config", *folders))
+    for name, field in known.fields.items():
+        if name not in held and field.default is dataclasses.MISSING:
+            raise errors.UserError(f"{inside} lacks {name!r}.")
+    for name in held:
+        where = f"{inside}.{name}"
+        if name not in known.fields and known.other is None:
+            raise errors.unknown(f"key of {inside}", name, known.fields)
+        kind = known.fields[name].kind if name in known.fields else known.other
+        limits.check(where, held[name], kind)
+        if isinstance(held[name], ml_collections.ConfigDict):
+            check(config, (*folders, name))
+
+
+def names_of_code(config: Any) -> Iterator[tuple[str, str]]:
+    """Yields the settings of a config that name modules to import, with the names.
+
+    Args:
+      config: Nested mappings, perhaps of a file that somebody has changed.
+    """
+
+    def name(held: Any) -> Any:
+        return held.get("name") if hasattr(held, "get") else None
+
+    yield "config.method.name", name(config.get("method"))
+    yield "config.data.name", name(config.get("data"))
+    evals = config.get("evals")
+    for label in evals if hasattr(evals, "get") else ():
+        yield f"config.evals.{label}.name", name(evals[label])
+
+
+def foreign_code(config: Any) -> tuple[str, ...]:
+    """Modules outside mvjax that a config names."""
+    names = [name for _, name in names_of_code(config) if isinstance(name, str)]
+    return tuple(n for n in names if "." in n and not n.startswith("mvjax."))
+
+
+class Listed(NamedTuple):
+    """One line of `show --settings`."""
+
+    key: str
+    value: Any
+    stands: bool  # Whether the config sets it.
+    limits: str  # In words.
+
+
+def listed(config: ml_collections.ConfigDict) -> Iterator[Listed]:
+    """Yields every setting in alphabetical order."""
     yield from _listed(config, config, ())
 
 
 def _listed(
     config: ml_collections.ConfigDict,
-    part: ml_collections.ConfigDict,
+    held: ml_collections.ConfigDict,
     folders: tuple[str, ...],
-) -> Iterator[tuple[str, Any, bool]]:
-    extra = left_out(config, folders)
-    for name in sorted({*part, *extra}):
-        value = part[name] if name in part else extra[name]
+) -> Iterator[Listed]:
+    known, extra = part(config, folders).fields, defaults(config, folders)
+    for name in sorted({*held, *extra}):
+        value = held[name] if name in held else extra[name]
         if isinstance(value, ml_collections.ConfigDict):
             yield from _listed(config, value, (*folders, name))
-        else:
+        elif not isinstance(value, dict):
             if isinstance(value, ml_collections.FieldReference):
                 value = value.get()
-            yield ".".join((*folders, name)), value, name in part
-
-
-def _code(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Callable | None:
-    """What takes the settings of a part as arguments, if it is code that it names."""
-    match tuple(folders):
-        case ("method",):
-            return lookup.find("methods", config.method.name).Method
-        case ("evals", label) if label in config.evals:
-            return lookup.find("evaluators", config.evals[label].name).Evaluator
-        case ("data", "options"):
-            return lookup.find("data.sources", config.data.name).spec
-    return None
-
-
-def _default(value: Any, hint: Any) -> Any:
-    """A default, or, for None of a type `str | None`, a placeholder of that type."""
-    if value is not None:
-        return value
-    kind, *_ = typing.get_args(hint) or (str,)  # Text where nothing tells.
-    return ml_collections.config_dict.placeholder(typing.get_origin(kind) or kind)
+            kind = known[name].kind if name in known else Any
+            key = ".".join((*folders, name))
+            yield Listed(key, value, name in held, limits.describe(kind))

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import metrics
 
@@ -67,13 +68,13 @@ class Evaluator:
     Run r has the seed `seed + r`.
     """
 
-    features: tuple[str, ...] = ("shared",)
-    split: str = "train"
-    runs: int = 10
-    clusters: int | None = None  # None: as many as there are distinct labels.
-    init: str = "k-means++"
-    n_init: int = 1
-    seed: int = 0
+    features: limits.some(limits.Text) = ("shared",)
+    split: limits.Text = "train"
+    runs: limits.Depth = 10
+    clusters: limits.Count | None = None  # None: as many as there are distinct labels.
+    init: limits.one_of("k-means++", "random") = "k-means++"
+    n_init: limits.Depth = 1
+    seed: limits.Natural = 0
     relabelled: bool = False  # Also `precision` and `f1` after naming the clusters.
 
     def run(self, features: features_lib.Features) -> dict[str, float]:

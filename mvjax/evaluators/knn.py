@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import probe
 
@@ -48,14 +49,14 @@ def classify(
 class Evaluator:
     """Accuracy on `test` of neighbours in `train`, for each expression."""
 
-    features: tuple[str, ...] = ("shared",)
-    train: str = "train"
-    test: str = "test"
-    k: int = 10
-    metric: str = "cosine"
-    runs: int = 5
-    share: float = 0.8  # Part of the training split that a run uses.
-    seed: int = 0
+    features: limits.some(limits.Text) = ("shared",)
+    train: limits.Text = "train"
+    test: limits.Text = "test"
+    k: limits.Count = 10
+    metric: limits.one_of(*METRICS) = "cosine"
+    runs: limits.Depth = 5
+    share: limits.Part = 0.8  # Part of the training split that a run uses.
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""

@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators import knn
 from mvjax.evaluators import linear_probe
 from mvjax.evaluators.common import features as features_lib
@@ -101,20 +102,20 @@ class Evaluator:
     (`raw`, `untrained:...`) do not count.
     """
 
-    features: tuple[str, ...] = ("shared",)
-    factors: tuple[str, ...] = ()  # (): all that the data know.
-    wanted: tuple[str, ...] = ()  # "expression:factor"; (): no score.
-    probes: tuple[str, ...] = ("logistic", "knn")  # Of `PROBES`.
-    k: int = 5  # Neighbours that vote.
-    strength: float = 1.0  # Inverse weight of the L2 penalty.
-    steps: int = 2000  # Most steps of L-BFGS.
-    hidden: int = 100  # Units of the network.
-    epochs: int = 20  # Of its training.
-    train: str = "train"
-    test: str = "test"
-    train_limit: int = 0  # Most training samples, drawn at random; 0: all.
+    features: limits.some(limits.Text) = ("shared",)
+    factors: tuple[limits.Text, ...] = ()  # (): all that the data know.
+    wanted: tuple[limits.Text, ...] = ()  # "expression:factor"; (): no score.
+    probes: limits.some(limits.one_of(*PROBES)) = ("logistic", "knn")  # Of `PROBES`.
+    k: limits.Count = 5  # Neighbours that vote.
+    strength: limits.Positive = 1.0  # Inverse weight of the L2 penalty.
+    steps: limits.Count = 2000  # Most steps of L-BFGS.
+    hidden: limits.Size = 100  # Units of the network.
+    epochs: limits.Count = 20  # Of its training.
+    train: limits.Text = "train"
+    test: limits.Text = "test"
+    train_limit: limits.Natural = 0  # Most training samples, drawn at random; 0: all.
     baseline: bool = True  # Also the same codes of untrained variables.
-    seed: int = 0
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/<factor>/<score>`, scores being probes and `chance`.

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import probe
 
@@ -45,14 +46,14 @@ def classify(
 class Evaluator:
     """Accuracy on `test` of a linear classifier fitted on `train`."""
 
-    features: tuple[str, ...] = ("shared",)
-    train: str = "train"
-    test: str = "test"
-    strength: float = 1.0
-    steps: int = 300
-    runs: int = 5
-    share: float = 0.8  # Part of the training split that a run fits on.
-    seed: int = 0
+    features: limits.some(limits.Text) = ("shared",)
+    train: limits.Text = "train"
+    test: limits.Text = "test"
+    strength: limits.Positive = 1.0
+    steps: limits.Count = 300
+    runs: limits.Depth = 5
+    share: limits.Part = 0.8  # Part of the training split that a run fits on.
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""

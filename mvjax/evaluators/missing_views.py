@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
 
@@ -48,14 +49,16 @@ class Evaluator:
     a paired bootstrap interval of 95 % (`_low`, `_high`).
     """
 
-    kind: str = "mosi"
-    target: str = "score"
+    kind: limits.one_of(*sentiment.KINDS) = "mosi"
+    target: limits.Text = "score"
     output: str = ""  # See `sentiment.Task`.
-    views: tuple[str, ...] = ()  # Whose subsets; others are missing. (): all.
-    split: str = "test"
-    draws: int = 0
-    intervals: tuple[str, ...] = ()  # Metrics; (): mae and corr, or accuracy and f1.
-    seed: int = 0
+    views: tuple[limits.Text, ...] = ()  # Whose subsets; others are missing. (): all.
+    split: limits.Text = "test"
+    draws: limits.Draws = 0
+    intervals: tuple[
+        limits.Text, ...
+    ] = ()  # Metrics; (): mae and corr, or accuracy and f1.
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<subset>/<metric>`.

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 
 
@@ -17,8 +18,8 @@ class Evaluator:
     Views of uint8 are scaled to [0, 1] first.
     """
 
-    features: tuple[str, ...] = ("recon/*",)
-    split: str = "test"
+    features: limits.some(limits.Text) = ("recon/*",)
+    split: limits.Text = "test"
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<name>/mse`, one for each view that the expressions name.

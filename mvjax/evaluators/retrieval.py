@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import probe
 
@@ -150,17 +151,17 @@ class Evaluator:
     sample left out, what do the others share with the query?
     """
 
-    features: tuple[str, ...] = ("shared",)
-    factors: tuple[str, ...] = ()  # (): all that the data know.
-    query: str = "test"
-    gallery: str = "train"
-    ks: tuple[int, ...] = (1, 5, 10)
-    k: int = 5  # Neighbours that vote.
-    metric: str = "euclidean"
-    queries: int = 1000  # Most queries, drawn at random; 0: all.
-    gallery_limit: int = 10_000  # Most samples of the gallery, the same way.
-    cross: tuple[str, ...] = ()
-    seed: int = 0
+    features: limits.some(limits.Text) = ("shared",)
+    factors: tuple[limits.Text, ...] = ()  # (): all that the data know.
+    query: limits.Text = "test"
+    gallery: limits.Text = "train"
+    ks: limits.some(limits.Count) = (1, 5, 10)
+    k: limits.Count = 5  # Neighbours that vote.
+    metric: limits.one_of(*METRICS) = "euclidean"
+    queries: limits.Natural = 1000  # Most queries, drawn at random; 0: all.
+    gallery_limit: limits.Natural = 10_000  # Most samples of the gallery, the same way.
+    cross: tuple[limits.Text, ...] = ()
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Scores of each expression or pair of expressions.

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import sentiment_metrics as metrics
 
@@ -147,15 +148,15 @@ class Evaluator:
     of 95 % (`mae_low`, `mae_high`).
     """
 
-    kind: str = "mosi"
-    target: str = "score"
+    kind: limits.one_of(*KINDS) = "mosi"
+    target: limits.Text = "score"
     output: str = ""  # See `Task`.
-    splits: tuple[str, ...] = ()  # (): all but the training split.
-    train: str = "train"
+    splits: tuple[limits.Text, ...] = ()  # (): all but the training split.
+    train: limits.Text = "train"
     baseline: bool = True
-    draws: int = 0
-    intervals: tuple[str, ...] = ()  # (): mae and corr, or accuracy and f1.
-    seed: int = 0
+    draws: limits.Draws = 0
+    intervals: tuple[limits.Text, ...] = ()  # (): mae and corr, or accuracy and f1.
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<split>/<metric>`, `<split>/official/<metric>` and baselines.

@@ -6,10 +6,12 @@ published runs are unseeded; here run r has the seed `seed + r`.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import metrics
 
@@ -35,11 +37,11 @@ def classify(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray) -> np.
 class Evaluator:
     """Scores `accuracy`, `precision` and `f1` for each expression, over `runs` runs."""
 
-    features: tuple[str, ...] = ("shared",)
-    split: str = "train"
-    runs: int = 10
-    test_share: float = 0.2
-    seed: int = 0
+    features: limits.some(limits.Text) = ("shared",)
+    split: limits.Text = "train"
+    runs: limits.Depth = 10
+    test_share: Annotated[float, limits.Range(above=0, below=1)] = 0.2
+    seed: limits.Natural = 0
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/<metric>` and `<expression>/<metric>_std`.

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import adversarial
@@ -41,11 +42,11 @@ ADVERSARIAL = ("non_saturating", "minimax")
 class Method(sdim.Base):
     """Stage 2; `predict` gives `shared/<view>`, `shared` and `private/<view>`."""
 
-    exclusive_dim: int = 8
-    independence: str = "gan"
-    adversarial: str = "non_saturating"
-    disentangling_loss_coeff: float = 0.1
-    estimator_hidden: int = 100  # Of the CLUB estimator.
+    exclusive_dim: limits.Size = 8
+    independence: limits.one_of(*INDEPENDENCE) = "gan"
+    adversarial: limits.one_of(*ADVERSARIAL) = "non_saturating"
+    disentangling_loss_coeff: limits.Weight = 0.1
+    estimator_hidden: limits.Size = 100  # Of the CLUB estimator.
 
     def parts(self) -> dict[str, nn.Module]:
         parts = {}
@@ -63,7 +64,6 @@ class Method(sdim.Base):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        method.check_choices(self, independence=INDEPENDENCE, adversarial=ADVERSARIAL)
 
     @property
     def updates(self) -> tuple[method.Update, ...]:

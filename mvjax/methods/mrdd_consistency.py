@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import variational
@@ -77,17 +78,14 @@ def check_images(
         )
 
 
-def check_choices(fields: method.Method, **choices: tuple[str, ...]) -> None:
-    """Raises `UserError` for a field with an unknown name or an impossible width.
+def check_widths(fields: method.Method) -> None:
+    """Raises `UserError` for a width that group norm cannot divide.
 
     Args:
-      fields: A method with fields `norm` and `dtype`.
-      **choices: What other fields may be.
+      fields: A method with the field `norm` and widths that end in `hidden`.
     """
     widths = {k: v for k, v in vars(fields).items() if k.endswith("hidden")}
     widths.pop("estimator_hidden", None)
-    choices |= {"norm": ("batch", "group"), "dtype": ("float32", "bfloat16")}
-    method.check_choices(fields, **choices)
     for name, width in widths.items():
         if fields.norm == "group" and width % 32:
             raise errors.UserError(
@@ -100,23 +98,27 @@ def check_choices(fields: method.Method, **choices: tuple[str, ...]) -> None:
 class Method(method.Method):
     """Masked cross-view prediction; `predict` gives `shared` and `recon/<view>`."""
 
-    views: tuple[str, ...] = ("image", "edge")
-    image_size: int = 32
-    channels: int = 1
-    hidden: int = 16
-    c_dim: int = 10
-    latent_channels: int = 8
-    ch_mult: tuple[int, ...] = (1, 2, 4)
-    num_res_blocks: int = 3
-    norm: str = "batch"
-    categories: int = 0  # 0: Gaussian code; K: discrete code of c_dim variables.
-    temperature: float = 0.5  # Of the discrete code, at the start.
-    kl_weight: float = 1.0
-    alpha: float = 0.5  # Weight of the reconstruction.
-    reconstruction: str = "sum"  # Or "mean_pixels": mean over batch and pixels.
-    mask_ratio: float = 0.7
-    mask_patch: int = 2
-    dtype: str = "float32"
+    views: limits.Names = ("image", "edge")
+    image_size: limits.Size = 32
+    channels: limits.Size = 1
+    hidden: limits.Size = 16
+    c_dim: limits.Size = 10
+    latent_channels: limits.Size = 8
+    ch_mult: limits.some(limits.Size) = (1, 2, 4)
+    num_res_blocks: limits.Depth = 3
+    norm: limits.one_of("batch", "group") = "batch"
+    categories: limits.Classes = (
+        0  # 0: Gaussian code; K: discrete code of c_dim variables.
+    )
+    temperature: limits.Positive = 0.5  # Of the discrete code, at the start.
+    kl_weight: limits.Weight = 1.0
+    alpha: limits.Weight = 0.5  # Weight of the reconstruction.
+    reconstruction: limits.one_of("sum", "mean_pixels") = (
+        "sum"  # Or "mean_pixels": mean over batch and pixels.
+    )
+    mask_ratio: limits.Share = 0.7
+    mask_patch: limits.Size = 2
+    dtype: limits.Dtype = "float32"
 
     def net(self) -> mrdd.ConsistencyNet:
         """The network that the fields describe."""
@@ -140,6 +142,7 @@ class Method(method.Method):
         return self.c_dim * max(self.categories, 1)
 
     def check(self, spec: Any) -> None:
+        super().check(spec)
         check_images(
             spec, self.views, self.image_size, self.channels, len(self.ch_mult)
         )
@@ -148,11 +151,7 @@ class Method(method.Method):
                 f"config.method.mask_patch {self.mask_patch} does not divide the image "
                 f"size {self.image_size}."
             )
-        if not 0 <= self.mask_ratio <= 1:
-            raise errors.UserError(
-                f"config.method.mask_ratio {self.mask_ratio} is not in [0, 1]."
-            )
-        check_choices(self, reconstruction=("sum", "mean_pixels"))
+        check_widths(self)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         images = stack_views(batch, self.views)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import club
@@ -82,30 +83,36 @@ class Method(method.Method):
     `predict` gives `shared`, `private/<view>` and `recon/<view>` (from [v, c]).
     """
 
-    views: tuple[str, ...] = ("image", "edge")
-    image_size: int = 32
-    channels: int = 1
-    hidden: int = 16
-    c_dim: int = 10
-    latent_channels: int = 8
-    ch_mult: tuple[int, ...] = (1, 2, 4)
-    num_res_blocks: int = 3
-    norm: str = "batch"
-    categories: int = 0
-    temperature: float = 0.5
-    v_dim: int = 10
-    specific_hidden: int = 16
-    specific_latent_channels: int = 8
-    specific_ch_mult: tuple[int, ...] = (1, 2, 4)
-    specific_num_res_blocks: int = 3
-    specific_kl_weight: float = 0.5
-    estimator_hidden: int = 100
-    lam: float = 1.0
-    objective: str = "club"
-    estimator_steps: int = 1  # Updates of the estimators for each of the rest ("club").
-    teacher_mode: str = "eval"  # "train": c is sampled and its statistics move.
-    specific_code: str = "mean"  # What predict gives; "sample" as released.
-    dtype: str = "float32"
+    views: limits.Names = ("image", "edge")
+    image_size: limits.Size = 32
+    channels: limits.Size = 1
+    hidden: limits.Size = 16
+    c_dim: limits.Size = 10
+    latent_channels: limits.Size = 8
+    ch_mult: limits.some(limits.Size) = (1, 2, 4)
+    num_res_blocks: limits.Depth = 3
+    norm: limits.one_of("batch", "group") = "batch"
+    categories: limits.Classes = 0
+    temperature: limits.Positive = 0.5
+    v_dim: limits.Size = 10
+    specific_hidden: limits.Size = 16
+    specific_latent_channels: limits.Size = 8
+    specific_ch_mult: limits.some(limits.Size) = (1, 2, 4)
+    specific_num_res_blocks: limits.Depth = 3
+    specific_kl_weight: limits.Weight = 0.5
+    estimator_hidden: limits.Size = 100
+    lam: limits.Weight = 1.0
+    objective: limits.one_of(*OBJECTIVES) = "club"
+    estimator_steps: limits.Depth = (
+        1  # Updates of the estimators for each of the rest ("club").
+    )
+    teacher_mode: limits.one_of("eval", "train") = (
+        "eval"  # "train": c is sampled and its statistics move.
+    )
+    specific_code: limits.one_of("mean", "sample") = (
+        "mean"  # What predict gives; "sample" as released.
+    )
+    dtype: limits.Dtype = "float32"
 
     def teacher(self) -> mrdd_consistency.Method:
         """Stage 1 as the teacher's fields describe it."""
@@ -139,18 +146,12 @@ class Method(method.Method):
         )
 
     def check(self, spec: Any) -> None:
+        super().check(spec)
         levels = max(len(self.ch_mult), len(self.specific_ch_mult))
         mrdd_consistency.check_images(
             spec, self.views, self.image_size, self.channels, levels
         )
-        mrdd_consistency.check_choices(
-            self,
-            objective=OBJECTIVES,
-            teacher_mode=("eval", "train"),
-            specific_code=("mean", "sample"),
-        )
-        if self.estimator_steps < 1:
-            raise errors.UserError("config.method.estimator_steps must be at least 1.")
+        mrdd_consistency.check_widths(self)
         if self.estimator_steps > 1 and self.objective != "club":
             raise errors.UserError(
                 "config.method.estimator_steps > 1 needs config.method.objective=club: "

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.core import tree
@@ -52,45 +53,49 @@ class Method(method.Method):
     BERT's mean vector, or with `token_sequence` an encoded sequence like the others.
     """
 
-    views: tuple[str, ...] = ("text", "audio", "vision")
-    active: tuple[str, ...] = ("text", "audio", "vision")
-    target: str = "score"
-    task: str = "regression"
-    classes: int = 3  # Of the task "classification".
+    views: limits.Names = ("text", "audio", "vision")
+    active: limits.Names = ("text", "audio", "vision")
+    target: limits.Text = "score"
+    task: limits.one_of(*TASKS) = "regression"
+    classes: limits.Classes = 3  # Of the task "classification".
     tokens: str = ""
     token_sequence: bool = False
     # Words, width, layers, heads, hidden width, positions.
-    bert_sizes: tuple[int, ...] = (30522, 768, 12, 12, 3072, 512)
+    bert_sizes: tuple[limits.Size, ...] = (30522, 768, 12, 12, 3072, 512)
     bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
-    out_dim: int = 30
-    dis_d_model: int = 64
-    dis_n_heads: int = 4
-    dis_e_layers: int = 2
-    dis_d_ff: int = 64
-    dis_factor: int = 3
-    dis_dropout: float = 0.2
+    out_dim: limits.Size = 30
+    dis_d_model: limits.Size = 64
+    dis_n_heads: limits.Size = 4
+    dis_e_layers: limits.Depth = 2
+    dis_d_ff: limits.Size = 64
+    dis_factor: limits.Size = 3
+    dis_dropout: limits.Rate = 0.2
     distil: bool = True
-    head_layout: str = "official"
-    nlevels: int = 5
-    num_heads: int = 3
+    head_layout: limits.one_of(*prob_sparse.HEAD_LAYOUTS) = "official"
+    nlevels: limits.Depth = 5
+    num_heads: limits.Size = 3
     attn_mask: bool = True
-    attn_dropout: float = 0.1
-    relu_dropout: float = 0.1
-    res_dropout: float = 0.1
-    embed_dropout: float = 0.25
-    out_dropout: float = 0.5
+    attn_dropout: limits.Rate = 0.1
+    relu_dropout: limits.Rate = 0.1
+    res_dropout: limits.Rate = 0.1
+    embed_dropout: limits.Rate = 0.25
+    out_dropout: limits.Rate = 0.5
     use_lengths: bool = False  # Padded frames are not attended to.
-    modality_dropout: float = 0.0  # Part of the samples that lose a view in training.
-    objective: str = "joint"
-    reg_lambda: float = 0.1
-    sinkhorn: str = "official"  # Mode of `losses.sinkhorn`.
-    sinkhorn_epsilon: float = 0.5
-    sinkhorn_iterations: int = 30
-    sinkhorn_threshold: float = 0.1
-    eval_seed: int = 0  # Draws the keys of ProbSparse attention in evaluation.
-    eval_draws: int = 1  # Predictions are averaged over so many draws.
+    modality_dropout: limits.Share = (
+        0.0  # Part of the samples that lose a view in training.
+    )
+    objective: limits.one_of(*OBJECTIVES) = "joint"
+    reg_lambda: limits.Weight = 0.1
+    sinkhorn: limits.one_of(*SINKHORN) = "official"  # Mode of `losses.sinkhorn`.
+    sinkhorn_epsilon: limits.Positive = 0.5
+    sinkhorn_iterations: limits.Depth = 30
+    sinkhorn_threshold: limits.Weight = 0.1
+    eval_seed: limits.Natural = (
+        0  # Draws the keys of ProbSparse attention in evaluation.
+    )
+    eval_draws: limits.Depth = 1  # Predictions are averaged over so many draws.
     eval_exact: bool = False  # All keys are compared; nothing is drawn.
-    dtype: str = "float32"
+    dtype: limits.Dtype = "float32"
 
     @functools.cached_property
     def sizes(self) -> rerd.Sizes:
@@ -114,21 +119,12 @@ class Method(method.Method):
         return bert.Config(*self.bert_sizes, **rates)
 
     def check(self, spec: Any) -> None:
-        method.check_choices(
-            self,
-            objective=OBJECTIVES,
-            task=TASKS,
-            head_layout=prob_sparse.HEAD_LAYOUTS,
-            sinkhorn=SINKHORN,
-            dtype=("float32", "bfloat16"),
-        )
+        super().check(spec)
         if len(self.bert_sizes) != 6:
             raise errors.UserError(
                 "config.method.bert_sizes needs 6 numbers (words, width, layers, heads, "
                 f"hidden width, positions); got {len(self.bert_sizes)}."
             )
-        if not self.active:
-            raise errors.UserError("config.method.active names no view.")
         if len(self.active) > 3 and self.objective != "raw":
             raise errors.UserError(
                 "config.method.objective: the regulariser joins up to three views; with "

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
@@ -52,26 +53,29 @@ class Base(method.Method):
     view `digit` (and `partner`), in training with new colours in each epoch.
     """
 
-    views: tuple[str, ...] = ("x", "y")
-    image_shapes: tuple[tuple[int, ...], ...] = ((28, 28, 3), (28, 28, 3))
-    encoders: tuple[str, ...] = ("conv", "conv")  # Keys of `dim.ENCODERS`, by view.
-    colours: str = "mnist"
+    views: limits.Names = ("x", "y")
+    image_shapes: limits.some(limits.some(limits.Size)) = ((28, 28, 3), (28, 28, 3))
+    encoders: limits.some(limits.one_of(*dim.ENCODERS)) = (
+        "conv",
+        "conv",
+    )  # Keys of `dim.ENCODERS`, by view.
+    colours: limits.one_of(*COLOURS) = "mnist"
     redraw: bool = True  # New colours in each epoch of training.
-    color_seed: int = 0
-    filters: int = 64
-    shared_dim: int = 64
-    critic_hidden: int = 512
+    color_seed: limits.Natural = 0
+    filters: limits.Size = 64
+    shared_dim: limits.Size = 64
+    critic_hidden: limits.Size = 512
     switched: bool = True  # False: each map meets the code of its own view.
-    bound: str = "jsd"  # Of `losses.mutual_information`.
-    negatives: str = "roll"  # Or "permutation", "all_pairs".
-    local_mutual_loss_coeff: float = 1.0
-    global_mutual_loss_coeff: float = 0.5
+    bound: limits.one_of(*BOUNDS) = "jsd"  # Of `losses.mutual_information`.
+    negatives: limits.one_of(*dim.NEGATIVES) = "roll"  # Or "permutation", "all_pairs".
+    local_mutual_loss_coeff: limits.Weight = 1.0
+    global_mutual_loss_coeff: limits.Weight = 0.5
     # Diagnostic classifiers: name, factor (or "label"), view, classes.
-    probes: tuple[tuple[str, str, str, int], ...] = ()
-    classifier_loss: str = "softmax"
+    probes: tuple[tuple[limits.Text, limits.Text, limits.Text, limits.Size], ...] = ()
+    classifier_loss: limits.one_of(*CLASSIFIER_LOSSES) = "softmax"
     probe_norm_logits: bool = False
     freeze_dead_biases: bool = True  # Those that a batch norm behind them cancels.
-    dtype: str = "float32"
+    dtype: limits.Dtype = "float32"
 
     def parts(self) -> dict[str, nn.Module]:
         """The network of each component."""
@@ -104,14 +108,7 @@ class Base(method.Method):
         }
 
     def check(self, spec: Any) -> None:
-        method.check_choices(
-            self,
-            colours=COLOURS,
-            bound=BOUNDS,
-            negatives=dim.NEGATIVES,
-            classifier_loss=CLASSIFIER_LOSSES,
-            dtype=("float32", "bfloat16"),
-        )
+        super().check(spec)
         self._check_views(spec)
         for name, factor, view, classes in self.probes:
             known = {"label": spec.classes or 0, **spec.factors}
@@ -133,9 +130,6 @@ class Base(method.Method):
                 f"each of two or more views; got {len(self.views)}, "
                 f"{len(self.image_shapes)} and {len(self.encoders)}."
             )
-        for kind in self.encoders:
-            if kind not in dim.ENCODERS:
-                raise errors.unknown("config.method.encoders", kind, dim.ENCODERS)
         found = {name: tuple(view.shape) for name, view in spec.views.items()}
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
         if self.colours == "mnist":
@@ -380,7 +374,7 @@ class Base(method.Method):
 class Method(Base):
     """Stage 1; `predict` gives `shared/<view>` and their mean `shared`."""
 
-    shared_loss_coeff: float = 0.1
+    shared_loss_coeff: limits.Weight = 0.1
 
     def parts(self) -> dict[str, nn.Module]:
         encoders = {

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import limits
+from mvjax.core import schema
 from mvjax.train import sharding
 from mvjax.train import state as state_lib
 
@@ -28,16 +29,9 @@ class Control:
 
     @classmethod
     def make(cls, config: Any, seen: dict[str, float] | None = None) -> "Control":
-        """Starts, or goes on from what a checkpoint has `seen`.
-
-        Raises:
-          UserError: The mode is neither min nor max.
-        """
-        settings = config_lib.DEFAULTS["control"] | dict(config)
-        if settings["mode"] not in ("min", "max"):
-            raise errors.unknown(
-                "config.control.mode", settings["mode"], ("min", "max")
-            )
+        """Starts, or goes on from what a checkpoint has `seen`."""
+        defaults = {k: f.default for k, f in limits.declared(schema.Control).items()}
+        settings = defaults | dict(config)
         made = cls(settings)
         for name, value in (seen or {}).items():
             setattr(made, name, math.nan if value is None else value)

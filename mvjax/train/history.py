@@ -1,5 +1,6 @@
 """Gathers what the page of a run shows and has it written."""
 
+from collections.abc import Sequence
 import json
 import pathlib
 from typing import Any
@@ -29,25 +30,32 @@ SIGNS = ("negative", "zero", "positive")
 
 
 def write_page(
-    workdir: pathlib.Path, cache: pathlib.Path | None = None
+    workdir: pathlib.Path,
+    cache: pathlib.Path | None = None,
+    *,
+    allow_code: Sequence[str] = (),
 ) -> pathlib.Path:
     """Writes `workdir/report/index.html` with its pictures.
 
     Args:
       workdir: Of one run, or of the stages of `mvjax chain`.
       cache: Folder of downloaded data.
+      allow_code: See `config.read`.
 
     Raises:
       UserError: There is no run.
     """
     stages = [
-        _stage(name, folder, cache) for name, folder in chain.stages(workdir).items()
+        _stage(name, folder, cache, allow_code)
+        for name, folder in chain.stages(workdir).items()
     ]
     return page.write(workdir / "report", title=f"mvjax: {workdir.name}", stages=stages)
 
 
-def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
-    run = run_lib.Run.open(workdir, cache=cache)
+def _stage(
+    name: str, workdir: pathlib.Path, cache: Any, allow_code: Sequence[str]
+) -> page.Stage:
+    run = run_lib.Run.open(workdir, cache=cache, allow_code=allow_code)
     with run.checkpoints(workdir, read_only=True) as checkpoints:
         variables, step = checkpoints.variables(run.evaluated_step(checkpoints))
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)

@@ -150,7 +150,7 @@ def _claim(run: run_lib.Run, workdir: pathlib.Path) -> checkpoint_lib.Checkpoint
     """Writes the config, unless another run lives there, and opens the checkpoints."""
     file = workdir / run_lib.CONFIG_FILE
     if file.exists() and (workdir / checkpoint_lib.FOLDER).is_dir():
-        old, new = config_lib.read(file).to_dict(), run.config.to_dict()
+        old, new = config_lib.read_json(file), run.config.to_dict()
         for key in FIXED:
             if _plain(old[key]) != _plain(new[key]):
                 raise errors.UserError(

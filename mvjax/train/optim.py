@@ -1,5 +1,6 @@
 """Optimisers with PyTorch's conventions, as optax chains with groups by component."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,19 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from mvjax.core import errors
+from mvjax.core import limits
+from mvjax.core import schema
 from mvjax.core import tree
 from mvjax.train import schedules
 
-FIELDS = {
-    "lr": 1e-3,
-    "weight_decay": 0.0,
-    "b1": 0.9,
-    "b2": 0.999,
-    "eps": 1e-8,
-    "momentum": 0.9,
-    "trust": 1e-3,  # LARS.
-    "clip_norm": None,  # Global norm of the gradient; None: no clipping.
-}
+_COMMON = limits.declared(schema.Optim)
 
 
 class Optimizer(NamedTuple):
@@ -44,20 +38,61 @@ def _is_matrix(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def _core(name: str, f: dict[str, Any]) -> list[optax.GradientTransformation]:
-    decay = optax.add_decayed_weights(f["weight_decay"])
-    adam = optax.scale_by_adam(b1=f["b1"], b2=f["b2"], eps=f["eps"])
-    momentum = optax.trace(decay=f["momentum"])
-    lars = optax.chain(decay, optax.scale_by_trust_ratio(trust_coefficient=f["trust"]))
-    chains = {
-        "adam": [decay, adam],  # The decay passes through the moments, as in torch.
-        "adamw": [adam, decay],
-        "sgd": [decay, momentum],
-        "lars": [optax.masked(lars, _is_matrix), momentum],
-    }
-    if name not in chains:
-        raise errors.unknown("optimizer", name, chains)
-    return chains[name]
+def adam(
+    *,
+    weight_decay: limits.Weight = 0.0,
+    b1: limits.Rate = 0.9,
+    b2: limits.Rate = 0.999,
+    eps: limits.Positive = 1e-8,
+) -> list[optax.GradientTransformation]:
+    """Adam; the decay passes through the moments, as in PyTorch."""
+    decay = optax.add_decayed_weights(weight_decay)
+    return [decay, optax.scale_by_adam(b1=b1, b2=b2, eps=eps)]
+
+
+def adamw(
+    *,
+    weight_decay: limits.Weight = 0.0,
+    b1: limits.Rate = 0.9,
+    b2: limits.Rate = 0.999,
+    eps: limits.Positive = 1e-8,
+) -> list[optax.GradientTransformation]:
+    """Adam with decoupled weight decay."""
+    decay = optax.add_decayed_weights(weight_decay)
+    return [optax.scale_by_adam(b1=b1, b2=b2, eps=eps), decay]
+
+
+def sgd(
+    *, weight_decay: limits.Weight = 0.0, momentum: limits.Rate = 0.9
+) -> list[optax.GradientTransformation]:
+    """Stochastic gradient descent with momentum."""
+    return [optax.add_decayed_weights(weight_decay), optax.trace(decay=momentum)]
+
+
+def lars(
+    *,
+    weight_decay: limits.Weight = 0.0,
+    momentum: limits.Rate = 0.9,
+    trust: limits.Positive = 1e-3,
+) -> list[optax.GradientTransformation]:
+    """Layer-wise adaptive rates of matrices; vectors get plain momentum."""
+    decay = optax.add_decayed_weights(weight_decay)
+    scaled = optax.chain(decay, optax.scale_by_trust_ratio(trust_coefficient=trust))
+    return [optax.masked(scaled, _is_matrix), optax.trace(decay=momentum)]
+
+
+OPTIMIZERS = {f.__name__: f for f in (adam, adamw, sgd, lars)}
+
+
+def find(name: str) -> Callable[..., list[optax.GradientTransformation]]:
+    """The optimiser that a config names; its arguments are settings.
+
+    Raises:
+      UserError: There is none.
+    """
+    if name not in OPTIMIZERS:
+        raise errors.unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name]
 
 
 def _labels(params: Any, groups: dict[str, Any]) -> Any:
@@ -87,41 +122,52 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     """Builds the optimiser of `config.optim` for the trainable parameters.
 
     Args:
-      config: Mapping with `name` (adam, adamw, sgd, lars), fields as in `FIELDS`,
-        `schedule` and optionally `groups` {name: {match: component pattern, field:
-        value}}; a group's fields replace those above, and exactly one group has no
-        `match`.
+      config: Mapping with `name`, one of `OPTIMIZERS`, its arguments, what
+        `schema.Optim` adds, and optionally `groups` {name: {match: component pattern,
+        field: value}}; a group's fields replace those above, and exactly one group has
+        no `match`.
       params: Parameters by component, arrays or their shapes.
       steps_per_epoch: Steps of an epoch.
       epochs: Length of the run.
 
     Raises:
-      UserError: Unknown names, overlapping groups.
+      UserError: Unknown names, settings that the optimiser does not take or cannot
+        have, overlapping groups.
     """
-    top = {k: v for k, v in dict(config).items() if k != "groups"}
-    groups = {k: dict(v) for k, v in dict(config.get("groups", None) or {}).items()}
+    top = dict(config)
+    clip_norm = top.pop("clip_norm", None)
+    groups = {k: dict(v) for k, v in dict(top.pop("groups", None) or {}).items()}
     groups = groups or {"all": {}}
     labels = _labels(params, groups)
+    _check("config.optim", top, find(top["name"]))
     transforms, rates = {}, {}
-    for group, fields in groups.items():
-        fields = top | {k: v for k, v in fields.items() if k != "match"}
-        name, schedule = (
-            fields.pop("name"),
-            fields.pop("schedule", {"name": "constant"}),
-        )
-        for key in fields:
-            if key not in FIELDS:
-                raise errors.unknown("key of config.optim", key, {*FIELDS, "groups"})
-        fields = FIELDS | fields
+    for group, own in groups.items():
+        own.pop("match", None)
+        fields = top | own
+        function = find(fields["name"])
+        _check(f"config.optim.groups.{group}", own, function)
         rates[group] = schedules.make(
-            schedule, fields["lr"], steps_per_epoch=steps_per_epoch, total=epochs
+            fields.get("schedule") or {},
+            fields.get("lr", _COMMON["lr"].default),
+            steps_per_epoch=steps_per_epoch,
+            total=epochs,
         )
-        chain = _core(name, fields)
+        # What all groups share may be for the optimiser of another group.
+        known = limits.declared(function)
+        chain = function(**{k: v for k, v in fields.items() if k in known})
         transforms[group] = optax.chain(
             *chain, optax.scale_by_learning_rate(rates[group])
         )
     transform = optax.partition(transforms, labels)
-    clip_norm = top.get("clip_norm")
     if clip_norm is not None:
         transform = optax.chain(clip_by_global_norm(clip_norm), transform)
     return Optimizer(transform, rates)
+
+
+def _check(where: str, fields: dict[str, Any], function: Callable[..., Any]) -> None:
+    """Refuses settings that an optimiser does not take."""
+    known = limits.declared(function) | _COMMON
+    for key, value in fields.items():
+        if key not in known:
+            raise errors.unknown(f"key of {where}", key, known)
+        limits.check(f"{where}.{key}", value, known[key].kind)

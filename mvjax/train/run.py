@@ -65,9 +65,12 @@ class Run:
         overrides: Sequence[str] = (),
         *,
         cache: pathlib.Path | None = None,
+        allow_code: Sequence[str] = (),
     ) -> "Run":
-        """The run whose resolved config lies in a workdir."""
-        config = config_lib.read(workdir / CONFIG_FILE, overrides)
+        """The run whose resolved config lies in a workdir; see `config.read`."""
+        config = config_lib.read(
+            workdir / CONFIG_FILE, overrides, allow_code=allow_code
+        )
         return cls(config, cache=cache)
 
     @functools.cached_property
@@ -140,7 +143,7 @@ class Run:
     @property
     def eval_batch_size(self) -> int:
         """Records that evaluation looks at together; a multiple of the processes."""
-        size = self.config.data.get("eval_batch_size", self.batch_size)
+        size = self.config.data.get("eval_batch_size") or self.batch_size
         return -(-size // jax.process_count()) * jax.process_count()
 
     @property

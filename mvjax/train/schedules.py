@@ -7,29 +7,43 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.core import errors
+from mvjax.core import limits
+from mvjax.core import schema
+
+_COMMON = limits.declared(schema.Schedule)
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 
-def constant(t: jax.Array, total: float, base: float) -> jax.Array:
+def constant(t: jax.Array, total: float, base: float, /) -> jax.Array:
     """The base rate throughout."""
     del total
     return jnp.full_like(t, base)
 
 
-def linear(t: jax.Array, total: float, base: float, *, end: float = 0.1) -> jax.Array:
+def linear(
+    t: jax.Array, total: float, base: float, /, *, end: limits.Weight = 0.1
+) -> jax.Array:
     """From the base rate down to `end` times it."""
     return base * ((1 - t / total) * (1 - end) + end)
 
 
-def cosine(t: jax.Array, total: float, base: float, *, end: float = 0.0) -> jax.Array:
+def cosine(
+    t: jax.Array, total: float, base: float, /, *, end: limits.Weight = 0.0
+) -> jax.Array:
     """Half a cosine from the base rate to `end` times it."""
     wave = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / total, 1.0)))
     return base * (end + (1 - end) * wave)
 
 
 def warmup_cosine(
-    t: jax.Array, total: float, base: float, *, warmup: float = 10.0, end: float = 0.0
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    warmup: limits.Weight = 10.0,
+    end: limits.Weight = 0.0,
 ) -> jax.Array:
     """A linear rise over `warmup` units, then half a cosine to `end` times the base."""
     rise = base * t / max(warmup, 1e-8)
@@ -41,9 +55,10 @@ def multistep(
     t: jax.Array,
     total: float,
     base: float,
+    /,
     *,
-    milestones: tuple[float, ...] = (),
-    factor: float = 0.1,
+    milestones: tuple[limits.Weight, ...] = (),
+    factor: limits.Positive = 0.1,
 ) -> jax.Array:
     """Multiplied by `factor` at each milestone."""
     del total
@@ -52,7 +67,13 @@ def multistep(
 
 
 def cosine_periodic(
-    t: jax.Array, total: float, base: float, *, periods: int = 10, end: float = 1e-3
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    periods: limits.Count = 10,
+    end: limits.Weight = 1e-3,
 ) -> jax.Array:
     """A cosine that falls in `total // periods` units, then rises as long, and so on.
 
@@ -65,7 +86,13 @@ def cosine_periodic(
 
 
 def cyclic(
-    t: jax.Array, total: float, base: float, *, half: float = 2000.0, top: float = 100.0
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    half: limits.Positive = 2000.0,
+    top: limits.Weight = 100.0,
 ) -> jax.Array:
     """A triangle from the base rate to `top` times it in `half` units, and back."""
     del total
@@ -77,10 +104,11 @@ def warmup_step(
     t: jax.Array,
     total: float,
     base: float,
+    /,
     *,
-    warmup: float = 5.0,
-    size: float = 10.0,
-    factor: float = 0.1,
+    warmup: limits.Positive = 5.0,
+    size: limits.Positive = 10.0,
+    factor: limits.Positive = 0.1,
 ) -> jax.Array:
     """A linear rise over `warmup` units, then multiplied by `factor` each `size`.
 
@@ -92,7 +120,13 @@ def warmup_step(
 
 
 def warmup_exponential(
-    t: jax.Array, total: float, base: float, *, warmup: float = 5.0, factor: float = 0.1
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    warmup: limits.Positive = 5.0,
+    factor: limits.Positive = 0.1,
 ) -> jax.Array:
     """A linear rise over `warmup` units, then multiplied by `factor` each unit."""
     del total
@@ -100,7 +134,7 @@ def warmup_exponential(
 
 
 def cosine_restarts(
-    t: jax.Array, total: float, base: float, *, period: float = 1000.0
+    t: jax.Array, total: float, base: float, /, *, period: limits.Positive = 1000.0
 ) -> jax.Array:
     """Half a cosine from the base rate to zero in each `period`."""
     del total
@@ -124,6 +158,17 @@ SCHEDULES = {
 }
 
 
+def find(name: str) -> Callable[..., jax.Array]:
+    """The schedule that a config names; its keyword arguments are settings.
+
+    Raises:
+      UserError: There is none.
+    """
+    if name not in SCHEDULES:
+        raise errors.unknown("schedule", name, SCHEDULES)
+    return SCHEDULES[name]
+
+
 def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Schedule:
     """Builds the schedule that `config.optim.schedule` describes.
 
@@ -137,21 +182,18 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
 
     Returns:
       Function from a step to the learning rate, float32.
+
+    Raises:
+      UserError: There is no such schedule or argument, or a value it cannot have.
     """
-    fields = dict(config)
-    name, unit = fields.pop("name"), fields.pop("unit", "epoch")
-    length = fields.pop("length", None)
-    if name not in SCHEDULES:
-        raise errors.unknown("schedule", name, SCHEDULES)
-    if unit not in ("epoch", "step"):
-        raise errors.unknown("schedule unit", unit, ("epoch", "step"))
-    function = SCHEDULES[name]
-    for key in fields:
-        known = (function.__kwdefaults__ or {}).keys()
+    fields = {k: f.default for k, f in _COMMON.items()} | dict(config)
+    function = find(fields["name"])
+    known = limits.declared(function) | _COMMON
+    for key, value in fields.items():
         if key not in known:
-            raise errors.unknown(
-                f"key of schedule {name!r}", key, {*known, "unit", "length"}
-            )
+            raise errors.unknown(f"key of schedule {fields['name']!r}:", key, known)
+        limits.check(f"config.optim.schedule.{key}", value, known[key].kind)
+    unit, length, _ = (fields.pop(key) for key in ("unit", "length", "name"))
     if length is None:
         length = total if unit == "epoch" else total * steps_per_epoch
 

@@ -62,9 +62,10 @@ def parse(text: str, config: Any) -> Draw:
     key = key.removeprefix("config.")
     found = _RANGE.fullmatch(values)
     choices = tuple(values.split("|")) if not found else (found["low"], found["high"])
-    for choice in choices:  # Tells of unknown keys and wrong types.
+    for choice in choices:  # Tells of unknown keys and impossible values.
         trial = config.copy_and_resolve_references()
         config_lib.set_value(trial, f"{key}={choice}")
+        config_lib.check(trial)
     if not found:
         return Draw(key, choices)
     kind = type(functools.reduce(operator.getitem, key.split("."), trial))

@@ -24,6 +24,7 @@ import jax
 from mvjax.core import chips as chips_lib
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import settings
 from mvjax.train import collectives as collectives_lib
 from mvjax.train import roofline
 from mvjax.train import run as run_lib
@@ -144,10 +145,11 @@ def main(arguments: Sequence[str]) -> None:
     given, name, found, *cache = arguments
     # The step is traced for TPUs. Layers that have another form for CPUs ask for this.
     jax.default_backend = lambda: "tpu"
-    target = parse(name)
+    target, file = parse(name), pathlib.Path(given)
+    own = settings.foreign_code(config_lib.read_json(file))  # The caller has loaded it.
     try:
         run = run_lib.Run(
-            config_lib.read(pathlib.Path(given)),
+            config_lib.read(file, allow_code=own),
             cache=pathlib.Path(cache[0]) if cache else None,
             devices=find_devices(target),
             data_needed=False,

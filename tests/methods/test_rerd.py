@@ -225,7 +225,7 @@ def test_released_regulariser_replaces_the_task_loss():
         ({"objective": "both"}, "joint"),
         ({"sinkhorn": "fast"}, "exact_1d"),
         ({"views": ("text", "sound"), "active": ("text",)}, "sound"),
-        ({"active": ()}, "names no view"),
+        ({"active": ()}, "must not be empty"),
         ({"active": ("text", "smell")}, "smell"),
         ({"target": "mood"}, "score"),
         ({"tokens": "text"}, "integers [3, L]"),

@@ -53,8 +53,6 @@ def test_other_evaluations_count_nothing_and_unknown_metrics_are_named():
     assert made.seen == control.Control.make({}).seen
     with pytest.raises(errors.UserError, match="valid/corr"):
         made.observe({"scores": {"valid/corr": 0.3}})
-    with pytest.raises(errors.UserError, match="config.control.mode"):
-        control.Control.make(dict(mode="least"))
 
 
 def test_the_scale_reaches_the_state():

@@ -15,7 +15,8 @@ PARAMS = {
 
 
 def make(params=PARAMS, **config):
-    config = {"name": "sgd", "momentum": 0.0} | config
+    if config.setdefault("name", "sgd") == "sgd":
+        config = {"momentum": 0.0} | config
     return optim.make(config, params, steps_per_epoch=2, epochs=4)
 
 

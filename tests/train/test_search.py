@@ -51,11 +51,12 @@ def test_a_setting_hangs_on_seed_trial_and_its_name_alone():
         ("optim.rl=1..2", "'rl'.*lr"),
         ("method.width=1|2.5", "wants int"),
         ("method.width=1..2.5", "wants int"),
-        ("method.name=a..b", "no number"),
+        ("checkpoint.best=a..b", "no number"),
         ("method.drop=0.5..0.5", "Nothing to draw"),
-        ("method.drop=0..inf", "wants float|Nothing to draw"),
+        ("method.drop=0..inf", "finite number"),
         ("method.drop=0..0.5:log", "Nothing to draw"),
         ("optim=1|2", "several settings"),
+        ("optim.lr=-1..1", "config.optim.lr is -1.0; it must be above 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(text, message):

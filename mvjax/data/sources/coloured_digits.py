@@ -6,6 +6,7 @@ that file's split; otherwise as `coloured_mnist.py`.
 
 import numpy as np
 
+from mvjax.core import limits
 from mvjax.data import batch
 from mvjax.data import colours
 from mvjax.data.sources import digits
@@ -16,9 +17,9 @@ SIZE = 28
 def spec(
     *,
     split: str = "train",
-    pairing: str = "same_instance",
-    color_seed: int = 0,
-    color_rng: str = "stateless",
+    pairing: limits.one_of(*colours.PAIRINGS) = "same_instance",
+    color_seed: limits.Natural = 0,
+    color_rng: limits.one_of(*colours.RNGS) = "stateless",
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, color_seed, color_rng

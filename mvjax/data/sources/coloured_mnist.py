@@ -5,6 +5,7 @@ the method makes its views on the device. Where the files come from: see
 `mvjax/data/mnist.py`.
 """
 
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import colours
@@ -20,9 +21,9 @@ def spec(
     folder: str | None = None,
     tfds_dir: str | None = None,
     cache: str | None = None,
-    pairing: str = "same_instance",
-    color_seed: int = 0,
-    color_rng: str = "stateless",
+    pairing: limits.one_of(*colours.PAIRINGS) = "same_instance",
+    color_seed: limits.Natural = 0,
+    color_rng: limits.one_of(*colours.RNGS) = "stateless",
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, tfds_dir, cache, color_seed, color_rng

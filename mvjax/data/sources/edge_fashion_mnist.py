@@ -5,6 +5,7 @@
 resizing, as in the released MRDD code.
 """
 
+from mvjax.core import limits
 from mvjax.data import batch
 from mvjax.data import mnist
 
@@ -19,7 +20,7 @@ def spec(
     folder: str | None = None,
     tfds_dir: str | None = None,
     cache: str | None = None,
-    size: int = 32,
+    size: limits.Pixels = 32,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, tfds_dir, cache

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import mmsa
@@ -53,8 +54,8 @@ def spec(
     text_file: str | None = None,
     audio_file: str | None = None,
     vision_file: str | None = None,
-    missing: float | Mapping[str, float] = 0.0,
-    missing_seed: int = 1111,
+    missing: limits.Share = 0.0,
+    missing_seed: limits.Natural = 1111,
 ) -> batch.Spec:
     """Says what the records look like; reads the shapes in the files, if named."""
     if file or folder:

@@ -25,6 +25,7 @@ import zlib
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 
@@ -38,7 +39,7 @@ def spec(
     *,
     split: str = "train",
     file: str | None = None,
-    train_fraction: float = 0.8,
+    train_fraction: limits.Part = 0.8,
     value_range: tuple[float, float] | None = None,
 ) -> batch.Spec:
     """Says what the records look like; reads the file."""

@@ -23,6 +23,7 @@ import zlib
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import derived_views
@@ -59,9 +60,9 @@ def spec(
     folder: str | None = None,
     vocabulary: str | None = None,
     cache: str | None = None,
-    length: int = 64,
-    affect_length: int = 48,
-    form_length: int = 64,
+    length: limits.Size = 64,
+    affect_length: limits.Size = 48,
+    form_length: limits.Size = 64,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, vocabulary, cache

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import images as images_lib
@@ -43,9 +44,9 @@ def spec(
     *,
     split: str = "train",
     file: str | None = None,
-    size: int = SIZE,
-    train_fraction: float = 0.8,
-    pair_seed: int = 0,
+    size: limits.Pixels = SIZE,
+    train_fraction: limits.Part = 0.8,
+    pair_seed: limits.Natural = 0,
 ) -> batch.Spec:
     """Views `x` and `y`, `[size, size, 3]` uint8; needs no data.
 

@@ -8,10 +8,12 @@ says which), one for validation and seven for training.
 """
 
 import pathlib
+from typing import Annotated
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import array_pickle
 from mvjax.data import arrays
 from mvjax.data import batch
@@ -31,9 +33,9 @@ def spec(
     split: str = "train",
     folder: str | None = None,
     cache: str | None = None,
-    window: int = 100,
-    stride: int = 50,
-    fold: int = 0,
+    window: limits.Size = 100,
+    stride: limits.Size = 50,
+    fold: Annotated[int, limits.Range(0, FOLDS - 1)] = 0,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, cache, stride, fold
