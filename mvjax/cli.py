@@ -38,7 +38,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 2
     except BrokenPipeError:
         code = 1
+    except Exception as error:
+        if args.debug or not _is_memory(error):
+            raise
+        print(
+            f"mvjax: error: Out of memory: {str(error).splitlines()[0]} Lower "
+            "config.data.batch_size or the sizes in config.method.",
+            file=sys.stderr,
+        )
+        code = 2
     sys.exit(code)
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether Python's, NumPy's or the device's memory does not suffice."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _prepare(args: argparse.Namespace) -> None:

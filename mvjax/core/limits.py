@@ -84,7 +84,8 @@ Count = Annotated[int, Range(low=1)]
 Natural = Annotated[int, Range(low=0)]
 # A width, a number of layers or of channels: more would fit into no memory.
 Size = Annotated[int, Range(low=1, high=2**20)]
-Depth = Annotated[int, Range(low=1, high=10_000)]  # Layers, runs: each costs a pass.
+Layers = Annotated[int, Range(low=1, high=256)]  # Each is compiled by itself.
+Runs = Annotated[int, Range(low=1, high=10_000)]  # Each costs a whole pass.
 Pixels = Annotated[int, Range(low=1, high=2**14)]  # The side of an image.
 Classes = Annotated[int, Range(low=0, high=2**20)]
 Draws = Annotated[int, Range(low=0, high=10_000_000)]  # Of a bootstrap.

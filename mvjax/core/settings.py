@@ -131,7 +131,7 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
     for name, field in known.fields.items():
         if name not in held and field.default is dataclasses.MISSING:
             raise errors.UserError(f"{inside} lacks {name!r}.")
-    for name in held:
+    for name in sorted(held, key=lambda key: (key != "name", key)):
         where = f"{inside}.{name}"
         if name not in known.fields and known.other is None:
             raise errors.unknown(f"key of {inside}", name, known.fields)

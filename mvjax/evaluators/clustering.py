@@ -70,10 +70,10 @@ class Evaluator:
 
     features: limits.some(limits.Text) = ("shared",)
     split: limits.Text = "train"
-    runs: limits.Depth = 10
+    runs: limits.Runs = 10
     clusters: limits.Count | None = None  # None: as many as there are distinct labels.
     init: limits.one_of("k-means++", "random") = "k-means++"
-    n_init: limits.Depth = 1
+    n_init: limits.Runs = 1
     seed: limits.Natural = 0
     relabelled: bool = False  # Also `precision` and `f1` after naming the clusters.
 

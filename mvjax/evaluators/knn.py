@@ -54,7 +54,7 @@ class Evaluator:
     test: limits.Text = "test"
     k: limits.Count = 10
     metric: limits.one_of(*METRICS) = "cosine"
-    runs: limits.Depth = 5
+    runs: limits.Runs = 5
     share: limits.Part = 0.8  # Part of the training split that a run uses.
     seed: limits.Natural = 0
 

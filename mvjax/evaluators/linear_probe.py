@@ -51,7 +51,7 @@ class Evaluator:
     test: limits.Text = "test"
     strength: limits.Positive = 1.0
     steps: limits.Count = 300
-    runs: limits.Depth = 5
+    runs: limits.Runs = 5
     share: limits.Part = 0.8  # Part of the training split that a run fits on.
     seed: limits.Natural = 0
 

@@ -39,7 +39,7 @@ class Evaluator:
 
     features: limits.some(limits.Text) = ("shared",)
     split: limits.Text = "train"
-    runs: limits.Depth = 10
+    runs: limits.Runs = 10
     test_share: Annotated[float, limits.Range(above=0, below=1)] = 0.2
     seed: limits.Natural = 0
 

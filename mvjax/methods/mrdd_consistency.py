@@ -105,7 +105,7 @@ class Method(method.Method):
     c_dim: limits.Size = 10
     latent_channels: limits.Size = 8
     ch_mult: limits.some(limits.Size) = (1, 2, 4)
-    num_res_blocks: limits.Depth = 3
+    num_res_blocks: limits.Layers = 3
     norm: limits.one_of("batch", "group") = "batch"
     categories: limits.Classes = (
         0  # 0: Gaussian code; K: discrete code of c_dim variables.

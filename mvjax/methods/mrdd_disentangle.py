@@ -90,7 +90,7 @@ class Method(method.Method):
     c_dim: limits.Size = 10
     latent_channels: limits.Size = 8
     ch_mult: limits.some(limits.Size) = (1, 2, 4)
-    num_res_blocks: limits.Depth = 3
+    num_res_blocks: limits.Layers = 3
     norm: limits.one_of("batch", "group") = "batch"
     categories: limits.Classes = 0
     temperature: limits.Positive = 0.5
@@ -98,12 +98,12 @@ class Method(method.Method):
     specific_hidden: limits.Size = 16
     specific_latent_channels: limits.Size = 8
     specific_ch_mult: limits.some(limits.Size) = (1, 2, 4)
-    specific_num_res_blocks: limits.Depth = 3
+    specific_num_res_blocks: limits.Layers = 3
     specific_kl_weight: limits.Weight = 0.5
     estimator_hidden: limits.Size = 100
     lam: limits.Weight = 1.0
     objective: limits.one_of(*OBJECTIVES) = "club"
-    estimator_steps: limits.Depth = (
+    estimator_steps: limits.Layers = (
         1  # Updates of the estimators for each of the rest ("club").
     )
     teacher_mode: limits.one_of("eval", "train") = (

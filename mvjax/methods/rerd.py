@@ -66,13 +66,13 @@ class Method(method.Method):
     out_dim: limits.Size = 30
     dis_d_model: limits.Size = 64
     dis_n_heads: limits.Size = 4
-    dis_e_layers: limits.Depth = 2
+    dis_e_layers: limits.Layers = 2
     dis_d_ff: limits.Size = 64
     dis_factor: limits.Size = 3
     dis_dropout: limits.Rate = 0.2
     distil: bool = True
     head_layout: limits.one_of(*prob_sparse.HEAD_LAYOUTS) = "official"
-    nlevels: limits.Depth = 5
+    nlevels: limits.Layers = 5
     num_heads: limits.Size = 3
     attn_mask: bool = True
     attn_dropout: limits.Rate = 0.1
@@ -88,12 +88,12 @@ class Method(method.Method):
     reg_lambda: limits.Weight = 0.1
     sinkhorn: limits.one_of(*SINKHORN) = "official"  # Mode of `losses.sinkhorn`.
     sinkhorn_epsilon: limits.Positive = 0.5
-    sinkhorn_iterations: limits.Depth = 30
+    sinkhorn_iterations: limits.Runs = 30
     sinkhorn_threshold: limits.Weight = 0.1
     eval_seed: limits.Natural = (
         0  # Draws the keys of ProbSparse attention in evaluation.
     )
-    eval_draws: limits.Depth = 1  # Predictions are averaged over so many draws.
+    eval_draws: limits.Runs = 1  # Predictions are averaged over so many draws.
     eval_exact: bool = False  # All keys are compared; nothing is drawn.
     dtype: limits.Dtype = "float32"
 

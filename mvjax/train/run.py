@@ -31,6 +31,7 @@ from mvjax.train import warm_start
 
 CONFIG_FILE = "config.json"
 EVALUATION_FILE = "evaluation.json"
+_MOST_STEPS = 2**31 - 1  # The state counts them in int32.
 
 
 class Run:
@@ -170,7 +171,13 @@ class Run:
         """Steps of the whole run."""
         if self.config.get("steps"):
             return self.config.steps
-        return self.config.epochs * self.steps_per_epoch
+        steps = self.config.epochs * self.steps_per_epoch
+        if steps > _MOST_STEPS:
+            raise errors.UserError(
+                f"config.epochs {self.config.epochs} of {self.steps_per_epoch} steps are "
+                f"more than {_MOST_STEPS:,} steps."
+            )
+        return steps
 
     def example(self, batch_size: int | None = None) -> batch_lib.Record:
         """A batch of zeros."""
@@ -198,6 +205,7 @@ class Run:
 
     def fresh_variables(self, seed: int | None = None) -> method_lib.Variables:
         """Untrained variables of a seed, by default the run's, the same each time."""
+        sharding.check_memory(self.state_target, self.mesh.local_devices)
         seed = self.config.seed if seed is None else seed
         return warm_start.init(self.method, seed, self.example(2))
 

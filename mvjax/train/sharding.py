@@ -1,6 +1,8 @@
 """Meshes and where arrays live on them."""
 
+from collections.abc import Sequence
 import math
+import os
 from typing import Any
 
 import jax
@@ -33,6 +35,33 @@ def make_mesh(config: Any, devices: list | None = None) -> Mesh:
     return jax.make_mesh(
         tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
     )
+
+
+def check_memory(target: Any, devices: Sequence[jax.Device]) -> None:
+    """Refuses a state that is larger than the memory of a device.
+
+    Args:
+      target: Tree of `jax.ShapeDtypeStruct` with shardings.
+      devices: Of the mesh.
+
+    Raises:
+      UserError: One device's part does not fit into it.
+    """
+    needed = sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(target)
+        if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    )
+    held = (devices[0].memory_stats() or {}).get("bytes_limit")
+    if held is None:  # CPUs do not tell, and share what the machine has.
+        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed *= len(devices)
+    if needed > held:
+        raise errors.UserError(
+            f"Parameters and optimiser state need {needed / 2**30:,.1f} GiB, but "
+            f"{devices[0].device_kind} has {held / 2**30:,.1f} GiB. Choose smaller sizes "
+            "in config.method, or split the state with config.mesh.fsdp."
+        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

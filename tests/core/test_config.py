@@ -231,7 +231,7 @@ def test_a_file_that_is_no_config_is_told_in_one_line(text, message, tmp_path):
         ("c.method = 3", "config.method is 3; it must hold settings"),
         ("del c.method.name", "config.method lacks 'name'"),
         ("c.method.name = 3", "config.method.name is 3; it must be text"),
-        ("c.method.name = ''", "config.method.name is ''"),
+        ("c.method.name = ''", "Unknown methods ''"),
         ("c.method.widht = 3", "Unknown key of config.method 'widht'"),
         ("c.data.batchsize = 3", "Did you mean 'batch_size'"),
         ("c.evals.knn = 'knn'", "config.evals.knn is 'knn'; it must hold settings"),

@@ -1,5 +1,6 @@
 """The trainer: same numbers everywhere, resumed or not; nothing is lost."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -362,3 +363,16 @@ def test_a_lowered_learning_rate_scales_every_update(tmp_path):
 def test_mistakes_name_the_culprit_and_the_choices(tmp_path, override, message):
     with pytest.raises(errors.UserError, match=message):
         train(tmp_path, override)
+
+
+def test_a_state_larger_than_the_machine_is_refused_before_it_is_made():
+    run = make_run()
+    run.method = dataclasses.replace(run.method, width=2**34)  # Beyond the limits.
+    with pytest.raises(errors.UserError, match="state need .* GiB, but cpu has"):
+        run.fresh_variables()
+
+
+def test_more_steps_than_the_state_can_count_are_refused():
+    run = make_run("epochs=2147483647")
+    with pytest.raises(errors.UserError, match="more than 2,147,483,647 steps"):
+        _ = run.total_steps

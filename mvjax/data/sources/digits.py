@@ -8,6 +8,7 @@ keep the order of the file.
 
 import numpy as np
 
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import edges
@@ -17,7 +18,7 @@ CLASSES = 10
 TRAIN_FRACTION = 0.8
 
 
-def spec(*, split: str = "train", size: int = 16) -> batch.Spec:
+def spec(*, split: str = "train", size: limits.Pixels = 16) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split
     view = batch.ViewSpec((size, size, 1), "uint8", 0.0, 255.0)
