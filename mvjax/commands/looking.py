@@ -154,9 +154,7 @@ def _add_board(commands) -> None:
     command = common.command(commands, "board", _board, text, example)
     command.add_argument("folder", type=common.workdir, help="of runs, or of one run")
     command.add_argument("--tensorboard", action="store_true", help="not MLflow")
-    command.add_argument(
-        "--port", type=common.number(0, 65535), help="5000, or 6006; 0: any free one"
-    )
+    command.add_argument("--port", type=int, help="5000, or 6006; 0: any free one")
 
 
 def _board(args: argparse.Namespace) -> int:

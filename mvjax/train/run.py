@@ -173,10 +173,7 @@ class Run:
             return self.config.steps
         steps = self.config.epochs * self.steps_per_epoch
         if steps > _MOST_STEPS:
-            raise errors.UserError(
-                f"config.epochs {self.config.epochs} of {self.steps_per_epoch} steps are "
-                f"more than {_MOST_STEPS:,} steps."
-            )
+            raise errors.UserError(f"config.epochs means {steps:,} steps, too many.")
         return steps
 
     def example(self, batch_size: int | None = None) -> batch_lib.Record:
@@ -205,7 +202,6 @@ class Run:
 
     def fresh_variables(self, seed: int | None = None) -> method_lib.Variables:
         """Untrained variables of a seed, by default the run's, the same each time."""
-        sharding.check_memory(self.state_target, self.mesh.local_devices)
         seed = self.config.seed if seed is None else seed
         return warm_start.init(self.method, seed, self.example(2))
 
@@ -274,6 +270,7 @@ class Run:
 
     def initial_state(self) -> state_lib.TrainState:
         """State of step 0, warm-started as the config says, sharded from birth."""
+        sharding.check_memory(self.state_target, self.mesh.local_devices)
         variables = [
             warm_start.apply(
                 self.config.warm_start,

@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from mvjax.core import config as config_lib
 from mvjax.core import tree
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
@@ -68,7 +67,7 @@ def finish(started: list[subprocess.Popen], timeout: float = 240) -> list[str]:
 
 
 def parameters(workdir: pathlib.Path) -> dict:
-    run = run_lib.Run(config_lib.read(workdir / run_lib.CONFIG_FILE))
+    run = run_lib.Run.open(workdir, allow_code=["toy"])
     with run.checkpoints(workdir, read_only=True) as saved:
         return tree.flatten(saved.variables()[0]["params"])
 

@@ -369,10 +369,10 @@ def test_a_state_larger_than_the_machine_is_refused_before_it_is_made():
     run = make_run()
     run.method = dataclasses.replace(run.method, width=2**34)  # Beyond the limits.
     with pytest.raises(errors.UserError, match="state need .* GiB, but cpu has"):
-        run.fresh_variables()
+        run.initial_state()
 
 
 def test_more_steps_than_the_state_can_count_are_refused():
     run = make_run("epochs=2147483647")
-    with pytest.raises(errors.UserError, match="more than 2,147,483,647 steps"):
+    with pytest.raises(errors.UserError, match="config.epochs means .* too many"):
         _ = run.total_steps

@@ -442,7 +442,7 @@ def test_the_end_of_training_keeps_the_final_weights_once(
     monkeypatch.setitem(sys.modules, "mlflow", library)
     workdir = tmp_path / "toy"
     train(workdir, "epochs=1")
-    run = run_lib.Run.open(workdir)
+    run = run_lib.Run.open(workdir, allow_code=["toy"])
     with run.checkpoints(workdir, read_only=True) as checkpoints:
         variables, _ = checkpoints.variables()
     assert set(kept) == set(run.method.torch_tables()) == {"toy", "left"}
