@@ -6,7 +6,7 @@ A field of a method, an evaluator or a data set states its limits with its type:
     norm: limits.one_of("batch", "group") = "batch"
     ch_mult: limits.some(limits.Size) = (1, 2, 4)
 
-Numbers are finite and integers fit into int32 whatever the type says, as they travel
+Numbers are finite and fit into 32 bits whatever the type says, as they travel
 into programs of the device.
 """
 
@@ -23,6 +23,7 @@ import ml_collections
 from mvjax.core import errors
 
 _INT32 = 2**31 - 1
+_FLOAT32 = 3.4e38
 _SHOWN = 80  # Letters of a value that a message quotes.
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 
@@ -93,6 +94,7 @@ Positive = Annotated[float, Range(above=0)]
 Weight = Annotated[float, Range(low=0)]
 Share = Annotated[float, Range(low=0, high=1)]
 Part = Annotated[float, Range(above=0, high=1)]
+LearningRate = Annotated[float, Range(above=0, high=1e6)]
 Rate = Annotated[float, Range(low=0, below=1)]  # Of dropout, or of decay.
 Dtype = Annotated[str, Choices(("float32", "bfloat16"))]
 Text = Annotated[str, Entries()]
@@ -176,8 +178,8 @@ def _check_plain(where: str, value: Any, kind: type) -> None:
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:
         raise _wrong(where, value, f"be {_NOUNS[kind]}")
-    if kind in (int, float) and not math.isfinite(value):
-        raise _wrong(where, value, "be a finite number")
+    if kind is float and not abs(value) <= _FLOAT32:  # NaN is not, either.
+        raise _wrong(where, value, "be a finite number of 32 bits")
     if kind is int and abs(value) > _INT32:
         raise _wrong(where, value, f"be at most {_INT32:,}, or fit into 32 bits")
 

@@ -100,7 +100,7 @@ class Optim:
     """What all optimisers have; `train/optim.py` adds those of the named one."""
 
     name: limits.Text
-    lr: limits.Positive = 1e-3
+    lr: limits.LearningRate = 1e-3
     clip_norm: limits.Positive | None = None  # Global norm of the gradient.
     schedule: dict = dataclasses.field(default_factory=dict)
     groups: dict = dataclasses.field(default_factory=dict)
@@ -112,7 +112,7 @@ class Group:
 
     match: limits.Text | None = None  # Pattern of components; None: all others.
     name: limits.Text | None = None
-    lr: limits.Positive | None = None
+    lr: limits.LearningRate | None = None
     schedule: dict = dataclasses.field(default_factory=dict)
 
 

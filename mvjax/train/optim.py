@@ -43,7 +43,7 @@ def adam(
     weight_decay: limits.Weight = 0.0,
     b1: limits.Rate = 0.9,
     b2: limits.Rate = 0.999,
-    eps: limits.Positive = 1e-8,
+    eps: limits.Part = 1e-8,
 ) -> list[optax.GradientTransformation]:
     """Adam; the decay passes through the moments, as in PyTorch."""
     decay = optax.add_decayed_weights(weight_decay)
@@ -55,7 +55,7 @@ def adamw(
     weight_decay: limits.Weight = 0.0,
     b1: limits.Rate = 0.9,
     b2: limits.Rate = 0.999,
-    eps: limits.Positive = 1e-8,
+    eps: limits.Part = 1e-8,
 ) -> list[optax.GradientTransformation]:
     """Adam with decoupled weight decay."""
     decay = optax.add_decayed_weights(weight_decay)

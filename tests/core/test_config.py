@@ -171,6 +171,8 @@ def test_bad_overrides_are_refused_by_name(override, message):
         ("optim.lr=nan", "config.optim.lr is nan; it must be a finite number"),
         ("optim.lr=-inf", "config.optim.lr is -inf; it must be a finite number"),
         ("optim.lr=1e999", "config.optim.lr is inf; it must be a finite number"),
+        ("optim.lr=1e9", "at most 1,000,000"),
+        ("method.alpha=1e300", "finite number of 32 bits"),
         ("optim.b1=1", "config.optim.b1 is 1.0"),
         ("optim.clip_norm=0", "config.optim.clip_norm is 0.0"),
         ("optim.trust=0.1", "Unknown key of config.optim 'trust'"),
