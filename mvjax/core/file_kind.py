@@ -24,6 +24,8 @@ def describe(path: pathlib.Path) -> str:
     Raises:
       OSError: It cannot be read.
     """
+    if path.is_dir():
+        return "a folder"
     with open(path, "rb") as stream:
         head = stream.read(64)
     if not head:

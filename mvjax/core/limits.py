@@ -13,7 +13,6 @@ into programs of the device.
 from collections.abc import Mapping
 import dataclasses
 import inspect
-import math
 import types
 import typing
 from typing import Annotated, Any, NamedTuple

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mvjax.core import errors
 from mvjax.core import limits
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
@@ -14,6 +15,8 @@ from mvjax.core import limits
 # scale, and "lengths": {name: [B]}, frames that are not padding. Inside a training step
 # also the int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
 Batch = dict[str, Any]
+
+_SLACK = 1e-5  # By which rounding may leave [0, 1].
 
 # {"params": {component: ...}, "batch_stats": {component: ...}, ...}
 Variables = dict[str, Any]
@@ -75,10 +78,13 @@ class Method:
         return (Update("main", self.loss, None),)
 
     def check(self, spec: Any) -> None:
-        """Raises `UserError` for impossible fields, or views that do not fit the method.
+        """Raises `UserError` where a data set or a field does not fit the method.
+
+        Training, `mvjax data check` and `mvjax embed --input` ask it.
 
         Args:
-          spec: `mvjax.data.batch.Spec` of the data set.
+          spec: `mvjax.data.batch.Spec` of the data set: shapes, types and ranges of the
+            views, classes, factors and targets.
         """
         for name, field in limits.declared(type(self)).items():
             limits.check(f"config.method.{name}", getattr(self, name), field.kind)
@@ -114,3 +120,49 @@ class Method:
           that no table needs.
         """
         return tensors
+
+
+def check_image(
+    name: str, view: Any, wanted: tuple[int, ...], *, fields: str, floats: bool = True
+) -> None:
+    """Raises `UserError` where a view is not the images that a method takes.
+
+    Args:
+      name: Of the view.
+      view: `mvjax.data.batch.ViewSpec` of the data set.
+      wanted: Height, width and channels.
+      fields: Where the config says so.
+      floats: Whether floats in [0, 1] will do beside uint8.
+    """
+    shape, dtype = tuple(view.shape), str(view.dtype)
+    if shape != tuple(wanted):
+        raise errors.UserError(
+            f"View {name!r} has shape {shape}; the method wants {tuple(wanted)}, height x "
+            f"width x channels ({fields}).{axes_hint(shape, tuple(wanted))}"
+        )
+    kinds = "uint8, or float in [0, 1]" if floats else "uint8"
+    if dtype != "uint8" and not (floats and dtype.startswith("float")):
+        raise errors.UserError(f"View {name!r} has dtype {dtype}; images are {kinds}.")
+    if dtype != "uint8" and not (view.low >= -_SLACK and view.high <= 1 + _SLACK):
+        hint = " Divide them by 255." if view.low >= 0 and view.high <= 255 else ""
+        raise errors.UserError(
+            f"View {name!r} holds values from {view.low:g} to {view.high:g}; float images "
+            f"are in [0, 1], others uint8.{hint}"
+        )
+
+
+def axes_hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """A sentence where the shape of an image `[H, W, C]` tells what went wrong, or ""."""
+    if len(wanted) != 3:
+        return ""
+    if len(found) == 2 and wanted[2] == 1:
+        return " It has no channel axis: add one, array[..., None]."
+    if len(found) == 3 and found != wanted:
+        turned = (*found[1:], found[0])
+        few = max(wanted[2], 4)
+        if turned == wanted or found[0] <= few < min(found[1:]):
+            return (
+                " It looks like channels first, [N, C, H, W]: transpose it to "
+                "[N, H, W, C], array.transpose(0, 2, 3, 1)."
+            )
+    return ""

@@ -7,29 +7,37 @@ elements are text, bytes, numbers or None. Whatever else a file asks for ends th
 
 The file is mapped into memory: arrays written with protocol 3 or later are views of it
 and cost memory only where they are looked at. Nothing is allocated by a size that a file
-declares; it is compared with the bytes that are there first.
+declares; it is compared with the bytes that are there first. Lists that hold one list
+many times count with all that is reached, as NumPy would make it an array.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+import contextlib
 import math
 import mmap
 import os
 import pathlib
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mvjax.core import array_bytes
 from mvjax.core import errors
+from mvjax.core import file_kind
+from mvjax.core import memory
 from mvjax.core import safe_pickle
 
 _ADVICE = "Only NumPy arrays in plain containers are read."
 _LARGE = 1 << 16  # Bytes from which on a read hands out a view instead of a copy.
 _MOST_AXES = 32
 _MOST_LEVELS = 64  # Of containers in containers.
+_STEP = 80  # Bytes that Python takes for an empty container, of one byte in the file.
+_MOST_ELEMENTS = 1 << 24  # Reached in a file of fewer bytes; in others one a byte.
 _DTYPES = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|[SU][1-9]\d{0,8}|O\d?")
-_LAST_CHARACTER = 0x10FFFF
 _ATOMS = (str, bytes, int, float, type(None), np.generic)
+_LEAVES = (*_ATOMS, np.ndarray, bytearray)
+_CONTAINERS = (dict, list, tuple)
 _ARRAY_CLASS = object()  # Stands for the class `numpy.ndarray` inside a pickle.
 
 
@@ -63,10 +71,10 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
             persistent=_refuse_persistent,
             advice=_ADVICE,
         )
-        _check_tree(found)
+        _check_tree(found, max(_MOST_ELEMENTS, len(content)))
         return found
     except safe_pickle.Refused as error:
-        raise errors.UserError(f"{path} {error}") from None
+        raise errors.UserError(f"{path} {error}{_kind(path)}") from None
     except OSError as error:
         raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (
@@ -79,17 +87,25 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
     ) as error:
         raise errors.UserError(
             f"{path} is no complete pickle, or not one that Python 3 wrote ({error})."
+            f"{_kind(path)}"
         ) from None
 
 
 class _Window:
-    """A mapped file as a stream; a read beyond its end fails before it allocates."""
+    """A mapped file as a stream; a read beyond its end fails before it allocates.
+
+    So does the reading of more steps than there is memory for what they make.
+    """
 
     def __init__(self, content: mmap.mmap, place: int) -> None:
         self._content, self._view, self._place = content, memoryview(content), place
+        self._left = memory.bound() // _STEP
 
     def read(self, count: int) -> bytes | memoryview:
         """Returns exactly `count` bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise safe_pickle.Refused("holds more objects than fit into memory.")
         return self._take(self._place + count)
 
     def readline(self) -> bytes | memoryview:
@@ -216,12 +232,9 @@ def _array(data: Any, dtype: np.dtype, shape: Any, order: str) -> np.ndarray:
             "for it; refused."
         )
     flat = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
-    if dtype.kind == "U":
-        points = flat.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if points.max(initial=0) > _LAST_CHARACTER:
-            raise safe_pickle.Refused("has an array of text that is none; refused.")
-    if dtype.kind == "b" and flat.view(np.uint8).max(initial=0) > 1:
-        raise safe_pickle.Refused("has an array of booleans that are none; refused.")
+    problem = array_bytes.problem(flat)
+    if problem:
+        raise safe_pickle.Refused(f"has an array that {problem}; refused.")
     return flat.reshape(shape, order=order)
 
 
@@ -271,25 +284,75 @@ def _refuse_persistent(identity: Any) -> Any:
     raise safe_pickle.Refused(f"refers to something outside of it; refused. {_ADVICE}")
 
 
-def _check_tree(root: Any) -> None:
-    """Refuses leftovers of the reading and containers nested without end."""
-    seen: set[int] = set()
-    level: Iterable[Any] = (root,)
-    for _ in range(_MOST_LEVELS):
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, dict | list | tuple):
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    below += value.values() if isinstance(value, dict) else value
-            elif not isinstance(value, (*_ATOMS, np.ndarray, bytearray)):
-                raise safe_pickle.Refused(
-                    f"holds a {type(value).__name__.strip('_')} where data belongs; "
-                    f"refused. {_ADVICE}"
-                )
-        if not below:
-            return
-        level = below
-    raise safe_pickle.Refused(
+def _kind(path: pathlib.Path) -> str:
+    """A sentence on what a file is by its first bytes, if that is no pickle."""
+    with contextlib.suppress(OSError):
+        kind = file_kind.describe(path)
+        if kind and "pickle" not in kind and ".npy" not in kind:
+            return f" The file is {kind}."
+    return ""
+
+
+class _Measure(NamedTuple):
+    """What is reached from a value."""
+
+    elements: int
+    levels: int
+
+
+def _check_tree(root: Any, most: int) -> None:
+    """Refuses leftovers of the reading, and containers that hold too much or themselves.
+
+    Args:
+      root: What was read.
+      most: Elements that may be reached, each counted as often as it is.
+    """
+    done: dict[int, _Measure | None] = {}  # By id; None: containers that are open.
+
+    def measure(value: Any, level: int) -> _Measure:
+        if level == _MOST_LEVELS:
+            raise _too_deep()
+        done[id(value)] = None
+        parts = value.values() if isinstance(value, dict) else value
+        elements, levels = len(parts), 0
+        for part in parts:
+            if isinstance(part, _CONTAINERS):
+                inside = look_up(part, level + 1)
+                elements += inside.elements
+                levels = max(levels, inside.levels)
+            elif not isinstance(part, _LEAVES):
+                raise _misplaced(part)
+        if elements > most:
+            raise safe_pickle.Refused(
+                f"holds nested lists that unpack to more than {most} elements; refused."
+            )
+        found = done[id(value)] = _Measure(elements, levels + 1)
+        return found
+
+    def look_up(value: Any, level: int) -> _Measure:
+        if id(value) not in done:
+            return measure(value, level)
+        found = done[id(value)]
+        if found is None:
+            raise safe_pickle.Refused("holds a list inside itself; refused.")
+        if level + found.levels > _MOST_LEVELS:
+            raise _too_deep()
+        return found
+
+    if isinstance(root, _CONTAINERS):
+        measure(root, 0)
+    elif not isinstance(root, _LEAVES):
+        raise _misplaced(root)
+
+
+def _misplaced(value: Any) -> safe_pickle.Refused:
+    return safe_pickle.Refused(
+        f"holds a {type(value).__name__.strip('_')} where data belongs; refused. "
+        f"{_ADVICE}"
+    )
+
+
+def _too_deep() -> safe_pickle.Refused:
+    return safe_pickle.Refused(
         f"nests containers more than {_MOST_LEVELS} deep; refused."
     )

@@ -37,18 +37,24 @@ class ArraySource:
         targets: dict[str, np.ndarray] | None = None,
         lengths: dict[str, np.ndarray] | None = None,
     ):
-        """Takes the arrays as they are; none is copied."""
+        """Takes the arrays as they are; none is copied that has its type already.
+
+        Raises:
+          UserError: Labels, factors or lengths are no integers that int32 holds.
+        """
         self.spec = spec
         self.views = {name: views[name] for name in spec.views}
         self._length = len(next(iter(views.values())))
         if labels is None:
             labels = np.full(self._length, -1)
-        self.labels = np.asarray(labels, np.int32)
+        self.labels = _to_int32(labels, "labels")
         self.present = {k: np.asarray(v, bool) for k, v in (present or {}).items()}
         factors, targets, lengths = factors or {}, targets or {}, lengths or {}
-        self.factors = {k: np.asarray(factors[k], np.int32) for k in spec.factors}
+        self.factors = {k: _to_int32(factors[k], f"factor {k!r}") for k in spec.factors}
         self.targets = {k: np.asarray(targets[k], np.float32) for k in spec.targets}
-        self.lengths = {k: np.asarray(lengths[k], np.int32) for k in spec.lengths}
+        self.lengths = {
+            k: _to_int32(lengths[k], f"length of {k!r}") for k in spec.lengths
+        }
         self._fingerprint: str | None = None
 
     @property
@@ -99,6 +105,17 @@ class ArraySource:
                 digest.update(array.tobytes() if array.size == 0 else memoryview(array))
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
+
+
+def _to_int32(values: Any, what: str) -> np.ndarray:
+    """Returns `[N]` int32; what does not fit is refused instead of wrapping round."""
+    values = np.asarray(values)
+    with np.errstate(invalid="ignore"):
+        narrow = values.astype(np.int32, copy=False)
+    if not np.array_equal(narrow, values):
+        first = int(np.argmax(narrow != values))
+        raise errors.UserError(f"{what}: {values[first]} at index {first} is no int32.")
+    return narrow
 
 
 def check_split(split: str, splits: Sequence[str] = SPLITS) -> None:

@@ -34,6 +34,8 @@ class Spec(NamedTuple):
     factors: dict[str, int] = {}  # Number of classes of each factor, by name.
     targets: dict[str, tuple[float, float]] = {}  # Smallest and greatest value.
     lengths: tuple[str, ...] = ()  # Views [T, ...] whose records say how long they are.
+    class_names: tuple[str, ...] = ()  # Of the classes 0, 1, ...; (): their numbers.
+    factor_names: dict[str, tuple[str, ...]] = {}  # The same by factor, where known.
 
 
 def example(spec: Spec, batch_size: int) -> Record:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 
 AFFECT = (
     "valence",
@@ -39,6 +40,7 @@ FORM = (
     "from_end",
 )
 _GREATEST_VALENCE = 4.0
+_MOST = 100.0  # Of any number in a lexicon, which may have a scale of its own.
 _REACH = 3  # Words that a negation holds for.
 _LONG = 10.0  # Letters of a word whose length counts as 1.
 _SPAN = 32.0  # Tokens whose distance counts as 1.
@@ -80,12 +82,16 @@ def read_lexicon(path: pathlib.Path) -> dict[str, tuple[float, float]]:
     try:
         lines = path.read_text("utf-8", "replace").split("\n")
         rows = [line.split("\t") for line in lines if line.strip()]
-        return {row[0].lower(): (float(row[1]), float(row[2])) for row in rows}
+        found = {row[0].lower(): (float(row[1]), float(row[2])) for row in rows}
+        if any(not abs(x) <= _MOST for pair in found.values() for x in pair):
+            raise ValueError("a number beyond the scale")
+        return found
     except OSError as error:
         raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (ValueError, IndexError):
         raise errors.UserError(
-            f"{path} has lines that are no token, mean and deviation between tabs."
+            f"{path} has lines that are no token, mean and deviation (of at most "
+            f"{_MOST:g}) between tabs{file_kind.clause(path)}."
         ) from None
 
 

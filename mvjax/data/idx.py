@@ -1,12 +1,23 @@
-"""Reader of IDX files, the format of MNIST: plain or gzipped."""
+"""Reader of IDX files, the format of MNIST: plain or gzipped.
 
+A gzipped file may consist of several members. Nothing is unpacked beyond the size that
+the header declares.
+"""
+
+import gzip
+import math
+import os
 import pathlib
+from typing import BinaryIO
 import zlib
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
+from mvjax.core import memory
 
+_CHUNK = 1 << 22  # Bytes that are read at a time.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -18,64 +29,104 @@ def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     return None
 
 
-def read(path: pathlib.Path, *, ndim: int | None = None) -> np.ndarray:
+def read(
+    path: pathlib.Path, *, ndim: int | None = None, max_gib: float | None = None
+) -> np.ndarray:
     """Reads one IDX file.
 
     Args:
       path: The file; gzipped if its name ends in `.gz`.
       ndim: Number of axes that the file must have; None: any.
+      max_gib: What the array may take in memory; None: half of what is free.
 
     Returns:
       The array, in the machine's byte order.
 
     Raises:
-      UserError: The file is missing, no IDX file, damaged, shorter or longer than its
-        header says; the message names the file, the bytes expected and those found.
+      UserError: The file is missing, no IDX file, damaged, too large, shorter or longer
+        than its header says; the message names the file, the bytes expected and those
+        found.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            if path.suffix != ".gz":
+                held = os.fstat(file.fileno()).st_size
+                return _read(file, path, ndim=ndim, max_gib=max_gib, held=held)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _read(stream, path, ndim=ndim, max_gib=max_gib, held=None)
+    except (gzip.BadGzipFile, zlib.error) as error:
+        kind = file_kind.clause(path)
+        raise errors.UserError(
+            f"{path} is a damaged gzip file ({error}){kind}."
+        ) from None
     except OSError as error:
         raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
-    if path.suffix == ".gz":
-        data = _unzip(data, path)
-    known = len(data) >= 4 and data[:2] == b"\0\0" and data[2] in _DTYPES and data[3]
-    if not known:
+
+
+def _read(
+    stream: BinaryIO,
+    path: pathlib.Path,
+    *,
+    ndim: int | None,
+    max_gib: float | None,
+    held: int | None,
+) -> np.ndarray:
+    """Reads from a stream, of which `held` bytes are there (None: nobody knows)."""
+    start = _take(stream, 4)
+    if not start and held is None:
+        raise errors.UserError(
+            f"{path} is truncated: its gzip data hold no IDX header."
+        )
+    known = len(start) == 4 and start[:2] == b"\0\0" and start[2] in _DTYPES
+    if not known or not start[3]:
         raise errors.UserError(
             f"{path} is no IDX file: expected 0000, a type code and a number of axes, "
-            f"found {data[:4].hex() or 'nothing'}."
+            f"found {start.hex() or 'nothing'}{file_kind.clause(path)}."
         )
-    dtype, axes = np.dtype(_DTYPES[data[2]]), data[3]
+    dtype, axes = np.dtype(_DTYPES[start[2]]), start[3]
     if ndim is not None and axes != ndim:
         raise errors.UserError(f"{path} has {axes} axes, expected {ndim}.")
+    sizes = _take(stream, 4 * axes)
     header = 4 + 4 * axes
-    if len(data) < header:
+    if len(sizes) < 4 * axes:
         raise errors.UserError(
-            f"{path} is truncated: expected at least {header} bytes, found {len(data)}."
+            f"{path} is truncated: expected at least {header} bytes, found "
+            f"{4 + len(sizes)}."
         )
-    shape = [int(n) for n in np.frombuffer(data, ">u4", count=axes, offset=4)]
-    size = dtype.itemsize
-    for n in shape:  # Python integers: a garbled header cannot overflow.
-        size *= n
-    expected = header + size
-    if len(data) != expected:
-        state = "truncated" if len(data) < expected else "too long"
+    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+    size = math.prod(shape) * dtype.itemsize  # Python integers cannot overflow.
+    expected = f"expected {header + size} bytes for shape {shape}, found"
+    if held is not None and held != header + size:
+        state = "truncated" if held < header + size else "too long"
+        raise errors.UserError(f"{path} is {state}: {expected} {held}.")
+    most = memory.bound(max_gib)
+    if size > most:
         raise errors.UserError(
-            f"{path} is {state}: expected {expected} bytes for shape "
-            f"{tuple(shape)}, found {len(data)}."
+            f"{path} declares {shape} of {dtype}, {memory.say(size)}; {memory.say(most)} "
+            "may be taken; config.data.options.max_gib raises that."
         )
-    array = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _unzip(data: bytes, path: pathlib.Path) -> bytes:
-    """Unzips as much as there is, so that the caller can say how much is missing."""
-    stream = zlib.decompressobj(wbits=31)
+    data = _take(stream, size)
+    if len(data) < size:
+        raise errors.UserError(f"{path} is truncated: {expected} {header + len(data)}.")
+    if _take(stream, 1):
+        more = header + size + 1
+        raise errors.UserError(f"{path} is too long: {expected} {more} or more.")
+    flat = np.frombuffer(data, dtype) if size else np.empty(0, dtype)
     try:
-        out = stream.decompress(data)
-    except zlib.error as error:
-        raise errors.UserError(f"{path} is a damaged gzip file: {error}.") from None
-    if not stream.eof and len(out) < 4:
-        raise errors.UserError(
-            f"{path} is truncated: {len(data)} bytes of gzip data hold no IDX header."
-        )
-    return out
+        return flat.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    except ValueError:  # Of too many axes, or of an empty array's impossible ones.
+        raise errors.UserError(f"{path} has an impossible shape, {shape}.") from None
+
+
+def _take(stream: BinaryIO, count: int) -> bytearray:
+    """Reads so many bytes, or what there is of them, also before an early end."""
+    parts = bytearray()
+    try:
+        while len(parts) < count:
+            part = stream.read(min(_CHUNK, count - len(parts)))
+            if not part:
+                break
+            parts += part
+    except EOFError:  # A cut gzip stream.
+        pass
+    return parts

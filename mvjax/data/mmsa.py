@@ -7,8 +7,9 @@ Both hold `{"train": ..., "valid": ..., "test": ...}`, each a dict of arrays:
           annotations, and in unaligned files audio_lengths, vision_lengths [N]
     MulT: text, audio, vision [N, L, d], labels [N, 1, 1], id [N, 3]
 
-Sizes come from the arrays, never from tables: copies of one data set differ. Files are
-read by `array_pickle`, which runs nothing.
+Sizes come from the arrays, never from tables: copies of one data set differ. Splits may
+have other usual names, see `splits.py`. Files are read by `array_pickle`, which runs
+nothing.
 """
 
 import hashlib
@@ -20,8 +21,11 @@ import numpy as np
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.data import array_pickle
+from mvjax.data import mmsa_values
 from mvjax.data import sequences
+from mvjax.data import splits as splits_lib
 
 TARGETS = (
     "regression_labels",
@@ -37,8 +41,8 @@ PUBLISHED = {
     "45eccfb7": "MOSEI, aligned",
     "c9e20c13": "SIMS, unaligned",
 }
-_CLASS_OF = {"negative": 0, "neutral": 1, "positive": 2}
 _CHUNK = 1 << 24  # Bytes read at a time.
+_SHOWN = 3  # Odd values that a note names.
 
 
 class DataSet(NamedTuple):
@@ -51,6 +55,13 @@ class DataSet(NamedTuple):
     language: str
     # Usual sizes of text, audio and vision: for made-up data only.
     usual: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class File(NamedTuple):
+    """The splits of a file by the names that they have here."""
+
+    splits: dict[str, dict[str, Any]]  # Arrays and lists by name.
+    notes: dict[str, tuple[str, ...]]  # By split, what a user should know of its name.
 
 
 DATA_SETS = {
@@ -119,7 +130,8 @@ def find_file(
     if file:
         path = pathlib.Path(file).expanduser()
         if not path.is_file():
-            raise errors.UserError(f"There is no file {path} of {what}.")
+            kind = file_kind.clause(path)
+            raise errors.UserError(f"There is no file {path} of {what}{kind}.")
         return path
     if not folder:
         raise errors.UserError(
@@ -137,32 +149,50 @@ def find_file(
     raise errors.UserError(f"No {' or '.join(names)} of {what} in {looked}.")
 
 
-def read_file(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Returns the dicts of a file by split; arrays may still lie on disk.
+def read_file(path: pathlib.Path) -> File:
+    """Returns the splits of a file; arrays may still lie on disk.
 
     Raises:
-      UserError: It is no file of splits, or `array_pickle` refuses it.
+      UserError: It is no file of splits, a split has an unknown name, or `array_pickle`
+        refuses it.
     """
     found = array_pickle.read(path)
-    if not isinstance(found, dict) or not set(found) & set(sequences.SPLITS):
-        kind = f"the keys {_list(found)}" if isinstance(found, dict) else "no dict"
+    if not isinstance(found, dict):
         raise errors.UserError(
-            f"{path} holds {kind}, expected {', '.join(sequences.SPLITS)}."
+            f"{path} holds no dict, expected {', '.join(sequences.SPLITS)}."
         )
-    splits = {name: found[name] for name in sequences.SPLITS if name in found}
-    for name, content in splits.items():
-        if not isinstance(content, dict):
+    found = {mmsa_values.text_of(name): content for name, content in found.items()}
+    others = [k for k, x in found.items() if not isinstance(x, dict)]
+    known = splits_lib.find([k for k in found if k not in others], str(path))
+    for name in others:
+        if name in sequences.SPLITS:
             raise errors.UserError(f"{path}: {name} is no dict of arrays.")
-    return splits
+    if not known:
+        raise errors.UserError(
+            f"{path} holds the keys {mmsa_values.listed(found)}, expected "
+            f"{', '.join(sequences.SPLITS)}."
+        )
+    notes = {ours: [] for ours in known.values()}
+    for name, ours in known.items():
+        if name != ours:
+            notes[ours].append(splits_lib.note(name, ours))
+    if others:
+        first = next(name for name in sequences.SPLITS if name in notes)
+        notes[first].append(
+            f"{mmsa_values.listed(others)} beside the splits: no dict of arrays, left out."
+        )
+    order = {ours: found[name] for name, ours in known.items()}
+    return File(
+        {name: order[name] for name in sequences.SPLITS if name in order},
+        {name: tuple(lines) for name, lines in notes.items()},
+    )
 
 
-def get_split(
-    splits: dict[str, dict[str, Any]], split: str, path: pathlib.Path
-) -> dict[str, Any]:
+def get_split(file: File, split: str, path: pathlib.Path) -> dict[str, Any]:
     """Returns the dict of one split."""
-    if split not in splits:
-        raise errors.UserError(f"{path} has no {split}, only {', '.join(splits)}.")
-    return splits[split]
+    if split not in file.splits:
+        raise errors.UserError(f"{path} has no {split}, only {', '.join(file.splits)}.")
+    return file.splits[split]
 
 
 def is_mult(content: dict[str, Any]) -> bool:
@@ -194,28 +224,30 @@ def read_mmsa(
     """
     if target not in TARGETS:
         raise errors.unknown("target", target, TARGETS)
-    score = _numbers(content, target, where).reshape(-1)
+    score = mmsa_values.numbers_of(content, target, where).reshape(-1)
     total, notes = len(score), []
     views, lengths = {}, {}
     for name in sequences.VIEWS:
         source = (overrides or {}).get(name, content)
         place = where if source is content else f"{where} (other {name} file)"
         if tokens and name == "text":
-            array = _array(source, "text_bert", place)
-            views[name] = sequences.to_tokens(array[:limit], f"{place}: text_bert")
+            array = mmsa_values.array_of(source, "text_bert", place)
+            array = sequences.to_tokens(array, f"{place}: text_bert")
+            views[name] = array[:limit]
         else:
-            array = _array(source, name, place)
-            _check_features(array, f"{place}: {name}")
+            array = mmsa_values.array_of(source, name, place)
+            mmsa_values.check_features(array, f"{place}: {name}")
             views[name], found = sequences.clean(name, array[:limit])
             lengths[name], more = _lengths(source, name, views[name], place, limit)
             notes += found + more
-        _check_count(len(array), total, f"{place}: {name}", target)
-    suffix = target.removeprefix("regression_labels")
+        mmsa_values.check_count(len(array), total, f"{place}: {name}", target)
+    labels, found = _labels(content, target, total, where)
+    notes += found
     return sequences.Part(
         views,
         lengths,
         score[:limit].astype(np.float32),
-        _labels(content, suffix, total, where)[:limit],
+        labels[:limit],
         _info(content, ("id", "raw_text"), total, where, limit),
         tuple(notes),
     )
@@ -225,16 +257,16 @@ def read_mult(
     content: dict[str, Any], *, where: str, limit: int | None = None
 ) -> sequences.Part:
     """Turns one split of MulT's layout into utterances; arguments as `read_mmsa`."""
-    score = _numbers(content, "labels", where)
+    score = mmsa_values.numbers_of(content, "labels", where)
     if score.size != len(score):
         raise errors.UserError(
             f"{where}: labels must be [N, 1, 1], is {list(score.shape)}."
         )
     views, lengths, notes = {}, {}, []
     for name in sequences.VIEWS:
-        array = _array(content, name, where)
-        _check_features(array, f"{where}: {name}")
-        _check_count(len(array), len(score), f"{where}: {name}", "labels")
+        array = mmsa_values.array_of(content, name, where)
+        mmsa_values.check_features(array, f"{where}: {name}")
+        mmsa_values.check_count(len(array), len(score), f"{where}: {name}", "labels")
         views[name], found = sequences.clean(name, array[:limit])
         lengths[name] = sequences.measure(views[name])
         notes += found
@@ -273,7 +305,8 @@ def convert_to_npz(
     Args:
       file: The pickle.
       out: The file to write; it holds `text`, `audio`, `vision`, `length/<view>`,
-        `target/score`, `label`, `split` and `info/<name>`, and no objects.
+        `target/score`, `label`, `label_names`, `split` and `info/<name>`, and no
+        objects.
       tokens: Whether `text` is the word pieces of an MMSA file.
       target: Which labels of an MMSA file are the score.
 
@@ -284,8 +317,10 @@ def convert_to_npz(
       UserError: The pickle is unusable or the file cannot be written.
     """
     path = pathlib.Path(file).expanduser()
-    parts, split = [], []
-    for name, content in read_file(path).items():
+    parts, split, labelled = [], [], False
+    opened = read_file(path)
+    for name, content in opened.splits.items():
+        labelled |= has_labels(content, target)
         where = f"{path}, {name}"
         if not is_mult(content):
             part = read_mmsa(content, where=where, tokens=tokens, target=target)
@@ -293,7 +328,7 @@ def convert_to_npz(
             raise errors.UserError(f"{where} has no word pieces: it is a MulT file.")
         else:
             part = read_mult(content, where=where)
-        parts.append(part)
+        parts.append(part._replace(notes=opened.notes[name] + part.notes))
         split += [name] * len(part.score)
     whole = sequences.join(parts)
     arrays = dict(whole.views)
@@ -304,46 +339,11 @@ def convert_to_npz(
         "label": whole.labels,
         "split": np.array(split),
     }
+    if labelled:
+        arrays["label_names"] = np.array(sequences.CLASSES)
     with atomic.replace(out) as stream:
         np.savez(stream, **arrays)
     return whole.notes
-
-
-def _array(content: dict[str, Any], name: str, where: str) -> np.ndarray:
-    """Returns an array of a split; lists of numbers count as arrays."""
-    if name not in content:
-        raise errors.UserError(f"{where} has no {name}; it has {_list(content)}.")
-    try:
-        array = np.asarray(content[name])
-    except ValueError:
-        array = np.asarray(None)
-    if array.dtype.kind not in "biuf":
-        raise errors.UserError(f"{where}: {name} is no array of numbers.")
-    return array
-
-
-def _numbers(content: dict[str, Any], name: str, where: str) -> np.ndarray:
-    """Returns labels as float64 and refuses what is none."""
-    array = _array(content, name, where).astype(np.float64)
-    if array.ndim < 1:
-        raise errors.UserError(f"{where}: {name} is a single number.")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
-        raise errors.UserError(
-            f"{where}: {name} holds NaN or infinity at index {first}."
-        )
-    return array
-
-
-def _check_features(array: np.ndarray, where: str) -> None:
-    if array.ndim != 3 or 0 in array.shape[1:]:
-        raise errors.UserError(f"{where} must be [N, L, d], is {list(array.shape)}.")
-
-
-def _check_count(found: int, wanted: int, where: str, target: str) -> None:
-    if found != wanted:
-        raise errors.UserError(f"{where} has {found} utterances but {target} {wanted}.")
 
 
 def _lengths(
@@ -355,34 +355,58 @@ def _lengths(
 ) -> tuple[np.ndarray, list[str]]:
     """Returns the lengths `[N]` of a cleaned view, as given or measured, and notes."""
     key, most = f"{name}_lengths", array.shape[1]
-    if name == "text" and np.ndim(content.get("text_bert")) == 3:
-        mask = np.asarray(content["text_bert"])[:limit, 1]
-        found, key = (mask != 0).sum(axis=1), "the mask of text_bert"
+    tokens = mmsa_values.to_array(content.get("text_bert")) if name == "text" else None
+    if tokens is not None and tokens.ndim == 3 and tokens.shape[1] > 1:
+        found = (tokens[:limit, 1] != 0).sum(axis=1)
+        key = "the mask of text_bert"
     elif key in content:
-        found = _numbers(content, key, where).reshape(-1)[:limit].astype(np.int64)
+        found = mmsa_values.numbers_of(content, key, where).reshape(-1)[:limit]
     else:
         return sequences.measure(array), []
-    _check_count(len(found), len(array), f"{where}: {key}", name)
+    mmsa_values.check_count(len(found), len(array), f"{where}: {key}", name)
     odd = int(((found < 1) | (found > most)).sum())
     note = f"{odd} lengths of {key} outside of 1..{most} are clipped."
     return np.clip(found, 1, most).astype(np.int32), [note] if odd else []
 
 
-def _labels(content: dict[str, Any], suffix: str, total: int, where: str) -> np.ndarray:
-    """Returns the classes `[N]`: numbers first, then words; -1 where neither is known."""
+def _labels(
+    content: dict[str, Any], target: str, total: int, where: str
+) -> tuple[np.ndarray, list[str]]:
+    """Returns the classes `[N]`: numbers first, then words; -1 where neither is known.
+
+    And a note where some are given that are none of the three.
+    """
+    suffix = target.removeprefix("regression_labels")
     name = f"classification_labels{suffix}"
     if name in content:
-        found = np.asarray(_array(content, name, where)).reshape(-1)
-        known = np.isin(found, range(sequences.CLASSES))
-        labels = np.where(known, found, -1).astype(np.int32)
+        found = np.asarray(mmsa_values.array_of(content, name, where)).reshape(-1)
+        known = np.isin(found, range(len(sequences.CLASSES)))
+        labels = np.where(known, np.where(known, found, 0), -1).astype(np.int32)
+        odd = found[~known & (found != -1) & (found == found)]  # NaN is unlabelled.
     elif "annotations" in content and not suffix:
         name = "annotations"
-        words = [text.strip().lower() for text in _texts(content[name], where)]
-        labels = np.array([_CLASS_OF.get(word, -1) for word in words], np.int32)
+        words = np.array(
+            [
+                text.strip().lower()
+                for text in mmsa_values.texts_of(content[name], where)
+            ],
+            str,
+        )
+        labels = np.full(len(words), -1, np.int32)
+        for number, word in enumerate(sequences.CLASSES):
+            labels[words == word] = number
+        odd = words[(labels < 0) & (words != "")]
     else:
-        return np.full(total, -1, np.int32)
-    _check_count(len(labels), total, f"{where}: {name}", "the score")
-    return labels
+        return np.full(total, -1, np.int32), []
+    mmsa_values.check_count(len(labels), total, f"{where}: {name}", "the score")
+    if not odd.size:
+        return labels, []
+    distinct = np.unique(odd)
+    shown = ", ".join(f"{value!s:.40}" for value in distinct[:_SHOWN])
+    return labels, [
+        f"{odd.size} of {name} are none of the classes {', '.join(sequences.CLASSES)} "
+        f"({shown}{' ...' if len(distinct) > _SHOWN else ''}): unlabelled."
+    ]
 
 
 def _info(
@@ -395,29 +419,7 @@ def _info(
     """Returns what is known of each utterance as text."""
     found = {}
     for name in (name for name in names if name in content):
-        texts = _texts(content[name], f"{where}: {name}")
-        _check_count(len(texts), total, f"{where}: {name}", "the score")
+        texts = mmsa_values.texts_of(content[name], f"{where}: {name}")
+        mmsa_values.check_count(len(texts), total, f"{where}: {name}", "the score")
         found[name] = texts[:limit]
     return found
-
-
-def _texts(values: Any, where: str) -> list[str]:
-    """Returns `[N]` texts from text, bytes or numbers; several of one utterance joined."""
-    if isinstance(values, np.ndarray):
-        values = values.tolist()
-    if not isinstance(values, list | tuple):
-        raise errors.UserError(f"{where} is no list of texts.")
-    return [_text(value) for value in values]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple | np.ndarray):
-        return "$_$".join(_text(part) for part in value)  # As MMSA joins them.
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)
-
-
-def _list(names: Any) -> str:
-    """Names a dict's keys in words."""
-    return ", ".join(map(str, names)) or "nothing"

@@ -8,6 +8,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.data import mmsa
+from mvjax.data import mmsa_values
 from mvjax.data import sequences
 
 _ROWS = 256  # Utterances looked at together; a file may be larger than the memory.
@@ -31,7 +32,9 @@ def describe(path: pathlib.Path) -> list[str]:
     known = mmsa.PUBLISHED.get(digest[:8])
     origin = f"as MMSA published it ({known})" if known else "none that MMSA published"
     lines = [f"{path}: {path.stat().st_size} bytes, SHA-256 {digest[:16]}, {origin}."]
-    for split, content in mmsa.read_file(path).items():
+    file = mmsa.read_file(path)
+    for split, content in file.splits.items():
+        lines += [f"{split}: {note}" for note in file.notes[split]]
         lines.append(f"{split}: keys {', '.join(map(str, content))}.")
         for name, value in content.items():
             lines.append(f"{split}, {name}: {_say(name, value)}.")
@@ -61,9 +64,9 @@ def find_problems(
       One line for each problem.
     """
     try:
-        splits = mmsa.read_file(path)
+        file = mmsa.read_file(path)
         names = sequences.SPLITS if split == "all" else (split,)
-        contents = [(name, mmsa.get_split(splits, name, path)) for name in names]
+        contents = [(name, mmsa.get_split(file, name, path)) for name in names]
     except errors.UserError as error:
         return [str(error)]
     problems = []
@@ -114,11 +117,8 @@ def _array_problems(
 
 def _numbers(value: Any) -> np.ndarray | None:
     """Returns an array of numbers with a sample axis, or None."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return None
-    return array if array.dtype.kind in "biuf" and array.ndim else None
+    array = mmsa_values.to_array(value)
+    return array if array is not None and array.ndim else None
 
 
 def _say(name: str, value: Any) -> str:

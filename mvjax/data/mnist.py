@@ -4,21 +4,25 @@ Files are looked for in a folder that the user names, in a directory prepared by
 tensorflow-datasets, and in the cache that `mvjax data fetch` fills, in this order.
 """
 
+import logging
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import edges
 from mvjax.data import fetch
 from mvjax.data import idx
 from mvjax.data import images as images_lib
+from mvjax.data import splits as splits_lib
 
 CLASSES = 10
 PREFIXES = {"train": "train", "test": "t10k"}
+_log = logging.getLogger(__name__)
 _KINDS = {"images-idx3": 3, "labels-idx1": 1}  # Number of axes by kind of file.
 
 
@@ -48,6 +52,7 @@ class EdgeSource(arrays.ArraySource):
         tfds_dir: str | None,
         cache: str | None,
         size: int,
+        max_gib: float | None,
         limit: int | None,
     ):
         """Reads, derives and resizes.
@@ -59,6 +64,7 @@ class EdgeSource(arrays.ArraySource):
           tfds_dir: Directory prepared by tensorflow-datasets; see `read_tfds`.
           cache: Cache of mvjax; None: `~/.cache/mvjax`.
           size: Height and width of the views.
+          max_gib: Memory that a file may take, in GiB; None: half of what is free.
           limit: Number of records to keep; None: all.
 
         Raises:
@@ -66,7 +72,12 @@ class EdgeSource(arrays.ArraySource):
         """
         arrays.check_limit(limit)
         images, labels = read(
-            family, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+            family,
+            split=split,
+            folder=folder,
+            tfds_dir=tfds_dir,
+            cache=cache,
+            max_gib=max_gib,
         )
         images, labels = images[:limit], labels[:limit]
         views = {  # Edges first, at the size of the file.
@@ -83,6 +94,7 @@ def read(
     folder: str | None,
     tfds_dir: str | None,
     cache: str | None,
+    max_gib: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads a split from wherever the files are; arguments as for `EdgeSource`.
 
@@ -95,7 +107,9 @@ def read(
         parts = [read_tfds(family, tfds_dir, name) for name in splits]
     else:
         place = find_folder(family, folder=folder, cache=cache)
-        parts = [read_idx(place, name) for name in splits]
+        parts = [read_idx(place, name, max_gib=max_gib) for name in splits]
+        if "train" in splits:
+            _tell_others(place)
     images = np.concatenate([part[0] for part in parts])[..., None]
     return images, np.concatenate([part[1] for part in parts])
 
@@ -134,12 +148,28 @@ def find_folder(
     )
 
 
-def read_idx(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _tell_others(folder: pathlib.Path) -> None:
+    """Says which files of images belong to no split."""
+    endings = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz")
+    ours = {prefix + ending for prefix in PREFIXES.values() for ending in endings}
+    others = [p.name for p in folder.iterdir() if p.name.endswith(endings)]
+    for name in sorted(set(others) - ours):
+        _log.warning(
+            "%s is not read: the splits are the files of %s.",
+            folder / name,
+            " and ".join(PREFIXES.values()),
+        )
+
+
+def read_idx(
+    folder: pathlib.Path, split: str, *, max_gib: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads one split.
 
     Args:
       folder: Holds the IDX files.
       split: "train" or "test".
+      max_gib: Memory that a file may take, in GiB; None: half of what is free.
 
     Returns:
       Images `[N, H, W]` uint8 and labels `[N]` uint8.
@@ -147,7 +177,7 @@ def read_idx(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       UserError: A file is missing, damaged, or the two do not belong together.
     """
-    found = [_read_file(folder, split, kind) for kind in _KINDS]
+    found = [_read_file(folder, split, kind, max_gib) for kind in _KINDS]
     (images_path, images), (labels_path, labels) = found
     for path, array in found:
         if array.dtype != np.uint8:
@@ -159,13 +189,18 @@ def read_idx(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         )
     if images.size == 0:
         raise errors.UserError(f"{images_path} holds no images.")
-    if labels.max() >= CLASSES:
-        first = int(np.argmax(labels >= CLASSES))
+    _check_labels(labels, labels_path)
+    return images, labels
+
+
+def _check_labels(labels: np.ndarray, where: pathlib.Path) -> None:
+    """Refuses labels `[N]` that are no digits."""
+    bad = np.flatnonzero((labels < 0) | (labels >= CLASSES))
+    if bad.size:
         raise errors.UserError(
-            f"{labels_path}: label {labels[first]} at index {first}, expected 0.."
+            f"{where}: label {labels[bad[0]]} at index {bad[0]}, expected 0.."
             f"{CLASSES - 1}."
         )
-    return images, labels
 
 
 def find_problems(
@@ -175,6 +210,7 @@ def find_problems(
     folder: str | None,
     tfds_dir: str | None,
     cache: str | None,
+    max_gib: float | None,
 ) -> list[str]:
     """Lists what is wrong with every file, where the constructor stops at the first."""
     if folder is None and tfds_dir is not None:
@@ -188,12 +224,12 @@ def find_problems(
         found = []
         for kind in _KINDS:
             try:
-                _read_file(place, name, kind)
+                _read_file(place, name, kind, max_gib)
             except errors.UserError as error:
                 found.append(str(error))
         if not found:  # Each is sound; do they belong together?
             try:
-                read_idx(place, name)
+                read_idx(place, name, max_gib=max_gib)
             except errors.UserError as error:
                 found.append(str(error))
         problems += found
@@ -201,14 +237,17 @@ def find_problems(
 
 
 def _read_file(
-    folder: pathlib.Path, split: str, kind: str
+    folder: pathlib.Path, split: str, kind: str, max_gib: float | None
 ) -> tuple[pathlib.Path, np.ndarray]:
     """Finds and reads one file; returns where it was and its array."""
     name = f"{PREFIXES[split]}-{kind}-ubyte"
     path = idx.find(folder, name)
     if path is None:
-        raise errors.UserError(f"{folder / name} (or the same with .gz) is missing.")
-    return path, idx.read(path, ndim=_KINDS[kind])
+        what = file_kind.clause(folder / name)
+        raise errors.UserError(
+            f"{folder / name} (or the same with .gz) is missing{what}."
+        )
+    return path, idx.read(path, ndim=_KINDS[kind], max_gib=max_gib)
 
 
 def read_tfds(
@@ -230,25 +269,49 @@ def read_tfds(
     """
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(str(_find_version(family, directory)))
+    place = _find_version(family, directory)
+    try:
+        builder = tfds.builder_from_directory(str(place))
+    except Exception as error:  # Damaged metadata makes the library raise anything.
+        raise errors.UserError(
+            f"{place} is no sound data set of tensorflow-datasets ({error!r:.200})."
+        ) from None
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         raise errors.UserError(
             f"{builder.data_path} holds tfrecord files, which only TensorFlow reads at "
             "random. Prepare the data set with `file_format='array_record'`, or use "
             f"`mvjax data fetch {family.fetched}`."
         )
-    if split not in builder.info.splits:
-        raise errors.unknown("split of tfds_dir", split, list(builder.info.splits))
-    records = builder.as_data_source(split=split)
-    images = [np.asarray(record["image"]) for record in records]
-    labels = np.array([record["label"] for record in records], np.int32)
-    shapes = {image.shape for image in images}
-    if len(shapes) != 1 or next(iter(shapes))[2:] != (1,):
+    name = _find_split(list(builder.info.splits), split, place)
+    try:
+        records = builder.as_data_source(split=name)
+        found = [(np.asarray(record["image"]), record["label"]) for record in records]
+    except Exception as error:  # As above, of damaged records.
+        raise errors.UserError(f"Cannot read {place} ({error!r:.200}).") from None
+    images, labels = [image for image, _ in found], np.array([y for _, y in found])
+    kinds = {(image.shape, str(image.dtype)) for image in images}
+    shape, dtype = next(iter(kinds), ((), ""))
+    if len(kinds) != 1 or shape[2:] != (1,) or dtype != "uint8":
         raise errors.UserError(
-            f"{builder.data_path}: expected grey images of one size, [H, W, 1], found "
-            f"{sorted(shapes)}."
+            f"{builder.data_path}: expected grey images of one size, [H, W, 1] of uint8, "
+            f"found {sorted(kinds)}."
         )
-    return np.stack(images)[..., 0].astype(np.uint8), labels
+    _check_labels(labels, place)
+    return np.stack(images)[..., 0], labels.astype(np.int32)
+
+
+def _find_split(names: list[str], split: str, place: pathlib.Path) -> str:
+    """Returns what a prepared directory calls a split; says what else is in it."""
+    known = splits_lib.find(names, str(place))
+    for name, ours in known.items():
+        if ours not in PREFIXES and split == "train":
+            _log.warning("%s: the split %r is not read.", place, name)
+        elif ours == split != name:
+            _log.warning("%s: %s", place, splits_lib.note(name, ours))
+    found = [name for name, ours in known.items() if ours == split]
+    if not found:
+        raise errors.unknown("split of tfds_dir", split, names)
+    return found[0]
 
 
 def _find_version(family: Family, directory: str) -> pathlib.Path:

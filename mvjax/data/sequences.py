@@ -14,11 +14,12 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.data import arrays
 from mvjax.data import batch
+from mvjax.data import splits
 
-SPLITS = ("train", "valid", "test")
+SPLITS = splits.NAMES
 VIEWS = ("text", "audio", "vision")
 TARGET = "score"
-CLASSES = 3
+CLASSES = ("negative", "neutral", "positive")
 UNKNOWN_TOKEN = 100  # [UNK] of the English and the Chinese BERT.
 VOCABULARY = {"en": 30522, "zh": 21128}  # Of bert-base-uncased and bert-base-chinese.
 _log = logging.getLogger(__name__)
@@ -100,18 +101,21 @@ def make_spec(
     }
     return batch.Spec(
         views,
-        CLASSES if labelled else None,
+        len(CLASSES) if labelled else None,
         targets={TARGET: (-greatest_score, greatest_score)},
         lengths=tuple(name for name in VIEWS if not (tokens and name == "text")),
+        class_names=CLASSES if labelled else (),
     )
 
 
 def clean(name: str, array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Returns a float32 copy with zeros for infinite values and NaN, and notes on them.
 
-    The published loaders mend only minus infinity, and only in audio.
+    What is beyond float32 counts as infinite. The published loaders mend only minus
+    infinity, and only in audio.
     """
-    array = np.array(array, np.float32, order="C")
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.array(array, np.float32, order="C")
     bad = ~np.isfinite(array)
     count = int(bad.sum())
     if not count:
@@ -133,8 +137,12 @@ def measure(array: np.ndarray) -> np.ndarray:
 
 
 def average_over_time(array: np.ndarray) -> np.ndarray:
-    """Returns the mean frame `[N, 1, d]` of sequences `[N, L, d]`; NaN becomes 0."""
-    return np.nan_to_num(np.mean(array, axis=1, keepdims=True), nan=0.0)
+    """Returns the mean frame `[N, 1, d]` of finite sequences `[N, L, d]`."""
+    with np.errstate(over="ignore"):
+        mean = np.mean(array, axis=1, keepdims=True)
+    if not np.isfinite(mean).all():  # The sum is beyond float32.
+        mean = np.mean(array, axis=1, keepdims=True, dtype=np.float64)
+    return mean.astype(np.float32, copy=False)
 
 
 def to_tokens(array: Any, where: str) -> np.ndarray:
@@ -149,7 +157,8 @@ def to_tokens(array: Any, where: str) -> np.ndarray:
             f"{where} must be [N, 3, L] of numbers, is {list(array.shape)} of "
             f"{array.dtype}."
         )
-    whole = array.astype(np.int32)
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(np.int32)
     if not np.array_equal(whole, array) or whole.min(initial=0) < 0:
         raise errors.UserError(f"{where} holds values that are no token ids.")
     return whole

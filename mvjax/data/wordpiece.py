@@ -14,6 +14,7 @@ import unicodedata
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 
 SPECIAL = ("[CLS]", "[SEP]", "[UNK]")
 _LONGEST = 100  # Characters; a longer word is unknown as a whole.
@@ -81,13 +82,19 @@ class Tokenizer:
         except OSError as error:
             raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
         except UnicodeDecodeError as error:
-            raise errors.UserError(f"{path} is no UTF-8 text ({error}).") from None
+            kind = file_kind.clause(path)
+            raise errors.UserError(
+                f"{path} is no UTF-8 text ({error}){kind}."
+            ) from None
         # Not `splitlines`: some pieces are characters that it takes for ends of lines.
         lines = text.removesuffix("\n").split("\n")
         try:
             return cls({piece: i for i, piece in enumerate(lines)}, lower)
         except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
+            kind = file_kind.clause(path)
+            raise errors.UserError(
+                f"{path}: {str(error).removesuffix('.')}{kind}."
+            ) from None
 
     def words(self, text: str) -> list[str]:
         """Cleans a text and splits it into words and single punctuation marks."""

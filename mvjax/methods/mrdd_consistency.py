@@ -65,12 +65,12 @@ def check_images(
         )
     wanted = (image_size, image_size, channels)
     for name in views:
-        found = tuple(spec.views[name].shape)
-        if found != wanted:
-            raise errors.UserError(
-                f"View {name!r} has shape {found}, height x width x channels; the "
-                f"method wants {wanted} (config.method.image_size, .channels)."
-            )
+        method.check_image(
+            name,
+            spec.views[name],
+            wanted,
+            fields="config.method.image_size, .channels",
+        )
     if image_size % (1 << (levels - 1)):
         raise errors.UserError(
             f"config.method.image_size {image_size} cannot be halved {levels - 1} "

@@ -161,6 +161,12 @@ class Method(method.Method):
                 f"View {name!r} (config.method.tokens) must be integers [3, L]: tokens, "
                 f"mask, segments; it is {view.dtype} {view.shape}."
             )
+        words = self.bert_sizes[0]
+        if name == self.tokens and not (view.low >= 0 and view.high < words):
+            raise errors.UserError(
+                f"View {name!r} holds tokens from {view.low:g} to {view.high:g}; the BERT "
+                f"has words 0..{words - 1} (config.method.bert_sizes)."
+            )
         if name != self.tokens and (integers or len(view.shape) != 2):
             raise errors.UserError(
                 f"View {name!r} must be a sequence of floats [L, d]; it is {view.dtype} "

@@ -130,24 +130,22 @@ class Base(method.Method):
                 f"each of two or more views; got {len(self.views)}, "
                 f"{len(self.image_shapes)} and {len(self.encoders)}."
             )
-        found = {name: tuple(view.shape) for name, view in spec.views.items()}
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
-        if self.colours == "mnist":
-            sides = found.get("digit", (0,))[:2]
-            if "digit" not in found or len(self.views) != 2:
-                raise errors.UserError(
-                    "config.method.colours=mnist makes two views from the data's view "
-                    f"'digit'; the data set has {tuple(found)}. For ready views set "
-                    "config.method.colours=none."
-                )
-            found = dict.fromkeys(self.views, (*sides, 3))
-        for name, shape in wanted.items():
-            if found.get(name) != shape:
-                raise errors.UserError(
-                    f"View {name!r} has shape {found.get(name)} in the data, "
-                    f"{shape} in config.method.image_shapes (views there: "
-                    f"{', '.join(found)})."
-                )
+        fields = "config.method.image_shapes"
+        if self.colours == "mnist" and not set(self.views) <= set(spec.views):
+            self._check_digits(spec)
+        else:
+            for name, shape in wanted.items():
+                if name not in spec.views:
+                    raise errors.unknown("config.method.views", name, spec.views)
+                view = spec.views[name]
+                if len(shape) == 3:
+                    method.check_image(name, view, shape, fields=fields)
+                elif tuple(view.shape) != shape:
+                    raise errors.UserError(
+                        f"View {name!r} has shape {tuple(view.shape)} in the data, "
+                        f"{shape} in {fields}."
+                    )
         for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
             if kind == "conv" and (
                 len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
@@ -157,6 +155,31 @@ class Base(method.Method):
                     "'conv', which needs images of 18 pixels or more a side; choose "
                     f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
                 )
+
+    def _check_digits(self, spec: Any) -> None:
+        """Refuses what cannot be coloured: two views are made from `digit`."""
+        if "digit" not in spec.views or len(self.views) != 2:
+            raise errors.UserError(
+                "config.method.colours=mnist makes two views from the data's view "
+                f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
+                "config.method.colours=none."
+            )
+        if len({shape[:2] for shape in map(tuple, self.image_shapes)}) > 1 or any(
+            tuple(shape[2:]) != (3,) for shape in self.image_shapes
+        ):
+            raise errors.UserError(
+                "config.method.image_shapes: coloured views are (height, width, 3), both "
+                f"of one size; got {self.image_shapes}."
+            )
+        wanted = (*self.image_shapes[0][:2], 1)
+        for name in {"digit", "partner"} & set(spec.views):
+            method.check_image(
+                name,
+                spec.views[name],
+                wanted,
+                fields="config.method.image_shapes, with one channel before colouring",
+                floats=False,
+            )
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""

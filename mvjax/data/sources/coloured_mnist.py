@@ -24,9 +24,10 @@ def spec(
     pairing: limits.one_of(*colours.PAIRINGS) = "same_instance",
     color_seed: limits.Natural = 0,
     color_rng: limits.one_of(*colours.RNGS) = "stateless",
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, tfds_dir, cache, color_seed, color_rng
+    del split, folder, tfds_dir, cache, color_seed, color_rng, max_gib
     return colours.spec(SIZE, pairing)
 
 
@@ -36,12 +37,18 @@ def find_problems(
     folder: str | None = None,
     tfds_dir: str | None = None,
     cache: str | None = None,
+    max_gib: float | None = None,
     **options: object,
 ) -> list[str]:
     """Lists what is wrong with the files, one line for each problem."""
     del options
     return mnist.find_problems(
-        FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+        FAMILY,
+        split=split,
+        folder=folder,
+        tfds_dir=tfds_dir,
+        cache=cache,
+        max_gib=max_gib,
     )
 
 
@@ -58,6 +65,7 @@ class Source(colours.ColourSource):
         pairing: str = "same_instance",
         color_seed: int = 0,
         color_rng: str = "stateless",
+        max_gib: float | None = None,
         limit: int | None = None,
     ):
         """Reads the files from `folder`, `tfds_dir` or the cache.
@@ -67,7 +75,12 @@ class Source(colours.ColourSource):
         """
         arrays.check_limit(limit)
         images, labels = mnist.read(
-            FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+            FAMILY,
+            split=split,
+            folder=folder,
+            tfds_dir=tfds_dir,
+            cache=cache,
+            max_gib=max_gib,
         )
         super().__init__(
             images[:limit],

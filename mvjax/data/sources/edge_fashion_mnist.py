@@ -21,9 +21,10 @@ def spec(
     tfds_dir: str | None = None,
     cache: str | None = None,
     size: limits.Pixels = 32,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, tfds_dir, cache
+    del split, folder, tfds_dir, cache, max_gib
     return mnist.spec(size)
 
 
@@ -34,11 +35,17 @@ def find_problems(
     tfds_dir: str | None = None,
     cache: str | None = None,
     size: int = 32,
+    max_gib: float | None = None,
 ) -> list[str]:
     """Lists what is wrong with the files, one line for each problem."""
     del size
     return mnist.find_problems(
-        FAMILY, split=split, folder=folder, tfds_dir=tfds_dir, cache=cache
+        FAMILY,
+        split=split,
+        folder=folder,
+        tfds_dir=tfds_dir,
+        cache=cache,
+        max_gib=max_gib,
     )
 
 
@@ -53,6 +60,7 @@ class Source(mnist.EdgeSource):
         tfds_dir: str | None = None,
         cache: str | None = None,
         size: int = 32,
+        max_gib: float | None = None,
         limit: int | None = None,
     ):
         """Reads the files from `folder`, `tfds_dir` or the cache.
@@ -67,5 +75,6 @@ class Source(mnist.EdgeSource):
             tfds_dir=tfds_dir,
             cache=cache,
             size=size,
+            max_gib=max_gib,
             limit=limit,
         )

@@ -137,7 +137,7 @@ def _open(
     lost = sequences.Missing(_rates(options.missing), options.missing_seed)
     parts, labelled, left = [], False, limit
     for name in SPLITS if split == "all" else (split,):
-        content, overrides = _read(options, path, name)
+        content, overrides, notes = _read(options, path, name)
         labelled |= mmsa.has_labels(content, options.target)
         part = mmsa.read_mmsa(
             content,
@@ -147,6 +147,7 @@ def _open(
             limit=left,
             overrides=overrides,
         )
+        part = part._replace(notes=notes + part.notes)
         part = sequences.drop(part, lost, tokens=options.tokens)
         parts.append(_average(part) if options.average else part)
         left = None if left is None else left - len(part.score)
@@ -190,16 +191,22 @@ def _other_file(options: Options, view: str) -> str | None:
 
 def _read(
     options: Options, path: pathlib.Path, split: str
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Returns a split of the file and of those that give single views instead."""
-    content = mmsa.get_split(mmsa.read_file(path), split, path)
-    overrides = {}
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Returns a split of the file and of those that give single views instead.
+
+    And what a user should know of the names of the splits.
+    """
+    file = mmsa.read_file(path)
+    content, overrides = mmsa.get_split(file, split, path), {}
+    notes = file.notes[split]
     for view in sequences.VIEWS:
         other = _other_file(options, view)
         if other:
             place = pathlib.Path(other).expanduser()
-            overrides[view] = mmsa.get_split(mmsa.read_file(place), split, place)
-    return content, overrides
+            file = mmsa.read_file(place)
+            overrides[view] = mmsa.get_split(file, split, place)
+            notes += tuple(f"{place}: {note}" for note in file.notes[split])
+    return content, overrides, notes
 
 
 def _rates(missing: Any) -> dict[str, float]:

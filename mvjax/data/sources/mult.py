@@ -98,11 +98,12 @@ def _open(
     """Returns the utterances of a split, what they look like, and their file."""
     arrays.check_split(split, (*SPLITS, "all"))
     path = _find(options)
-    splits, parts, left = mmsa.read_file(path), [], limit
+    file, parts, left = mmsa.read_file(path), [], limit
     for name in SPLITS if split == "all" else (split,):
-        content = mmsa.get_split(splits, name, path)
-        parts.append(mmsa.read_mult(content, where=f"{path}, {name}", limit=left))
-        left = None if left is None else left - len(parts[-1].score)
+        content = mmsa.get_split(file, name, path)
+        part = mmsa.read_mult(content, where=f"{path}, {name}", limit=left)
+        parts.append(part._replace(notes=file.notes[name] + part.notes))
+        left = None if left is None else left - len(part.score)
     part = sequences.join(parts)
     shapes = (part.views[view].shape[1:] for view in sequences.VIEWS)
     return part, _make_spec(*shapes), path

@@ -4,35 +4,70 @@ The file holds one array for each view, named after it, all with the samples on 
 first axis: images `[N, H, W, C]`, vectors `[N, D]`, sequences `[N, T, D]`. Optional
 beside them:
 
-* `label`: integers `[N]`, -1 where unknown;
+* `label`: classes `[N]`, integers, whole floats, text or booleans; see `data/classes.py`
+  for how they are numbered and what is unlabelled (-1, NaN, empty text). The numbers
+  follow from all samples of the file, so its splits agree;
+* `label_names`: strings `[K]`; integers in `label` then are places in it, also where a
+  class has no sample;
 * `present/<view>`: booleans `[N]`, False where a sample lacks the view (its values are
   then read as zeros);
-* `factor/<name>`: integers `[N]`, what else varies, such as a colour; -1 where unknown;
+* `factor/<name>`: classes `[N]` of what else varies, such as a colour, as `label`;
 * `target/<name>`: floats `[N]`, a truth on a scale, such as a score;
 * `length/<view>`: integers `[N]`, how many frames of a sequence `[T, D]` are not padding;
 * `info/<name>`: strings `[N]` that stay beside the records, such as an identity;
-* `split`: strings `[N]`, each "train", "valid" or "test". Without it the samples are
-  split at random (seed 0) by the option `train_fraction`, with none for "valid".
+* `split`: strings `[N]`, each "train", "valid" or "test", or another usual name of one,
+  see `data/splits.py`. Without it the samples are split at random (seed 0) by the option
+  `train_fraction`, with none for "valid".
 
-float64 and int64 arrays become float32 and int32, booleans uint8.
+Floats of all kinds and booleans become float32, int64 int32; what does not fit is named.
 """
 
+import logging
 import pathlib
-from typing import Any
-import zipfile
-import zlib
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.core import npz_file
 from mvjax.data import arrays
 from mvjax.data import batch
+from mvjax.data import classes
+from mvjax.data import narrow
+from mvjax.data import splits
 
-_SPLITS = ("train", "valid", "test")
-# Arrays beside the views, by what their names begin with.
+# Arrays beside the views, by what their names begin with, and those with a whole name.
 _PREFIXES = ("present/", "factor/", "target/", "length/", "info/")
-_NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "bool": "uint8"}
+_LABEL, _NAMES, _SPLIT = "label", "label_names", "split"
+_MAX_GIB = "config.data.options.max_gib"
+_log = logging.getLogger(__name__)
+
+
+class _File(NamedTuple):
+    """What is in a file, made ready, and what is wrong with it."""
+
+    arrays: dict[str, np.ndarray]
+    names: dict[str, tuple[str, ...]]  # Of the classes of `label` and factors.
+    renamed: dict[str, str]  # What the file calls a split, where that differs.
+    problems: list[str]  # One line each.
+
+    @property
+    def views(self) -> dict[str, np.ndarray]:
+        """The arrays that are views."""
+        return {
+            name: array
+            for name, array in self.arrays.items()
+            if name not in (_LABEL, _NAMES, _SPLIT) and not name.startswith(_PREFIXES)
+        }
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays `<prefix><name>` by name."""
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.arrays.items()
+            if name.startswith(prefix)
+        }
 
 
 def spec(
@@ -41,20 +76,23 @@ def spec(
     file: str | None = None,
     train_fraction: limits.Part = 0.8,
     value_range: tuple[float, float] | None = None,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; reads the file."""
     del split, train_fraction
-    found, problems = _load(file)
-    _refuse(problems)
+    found = _load(file, max_gib=max_gib)
+    _refuse(found.problems)
     return _spec(found, value_range)
 
 
-def find_splits(*, file: str | None = None, **unused: Any) -> tuple[str, ...]:
+def find_splits(
+    *, file: str | None = None, max_gib: float | None = None, **unused: Any
+) -> tuple[str, ...]:
     """Returns the splits of the file: "valid" only where it has such samples."""
     del unused
-    named = _load(file, ("split",))[0].get("split")
+    named = _load(file, (_SPLIT,), max_gib=max_gib).arrays.get(_SPLIT)
     has_valid = named is not None and bool(np.isin("valid", named))
-    return _SPLITS if has_valid else ("train", "test")
+    return splits.NAMES if has_valid else ("train", "test")
 
 
 def find_problems(
@@ -63,10 +101,11 @@ def find_problems(
     file: str | None = None,
     train_fraction: float = 0.8,
     value_range: tuple[float, float] | None = None,
+    max_gib: float | None = None,
 ) -> list[str]:
     """Lists what is wrong with the file, one line for each problem."""
     del split, train_fraction, value_range
-    return _load(file)[1]
+    return _load(file, max_gib=max_gib).problems
 
 
 class Source(arrays.ArraySource):
@@ -83,6 +122,7 @@ class Source(arrays.ArraySource):
         file: str | None = None,
         train_fraction: float = 0.8,
         value_range: tuple[float, float] | None = None,
+        max_gib: float | None = None,
         limit: int | None = None,
     ):
         """Reads and checks the file.
@@ -94,30 +134,35 @@ class Source(arrays.ArraySource):
             `split`.
           value_range: Smallest and greatest value allowed in any view; None: whatever
             the file holds (0..255 for uint8).
+          max_gib: Memory that the arrays of the file may take, in GiB; None: half of
+            what is free.
           limit: Number of records to keep; None: all.
 
         Raises:
-          UserError: There is no such file, an array holds objects or text, NaN or
-            infinite values, the lengths differ, or the split is empty.
+          UserError: There is no such file, an array holds objects, NaN, infinite values
+            or what cannot be classes, the lengths differ, or the split is empty.
         """
         arrays.check_limit(limit)
         if not 0 < train_fraction <= 1:
             raise errors.UserError(
                 f"train_fraction must be above 0 and at most 1, got {train_fraction}."
             )
-        found, problems = _load(file)
-        _refuse(problems)
+        found = _load(file, max_gib=max_gib)
+        _refuse(found.problems)
         chosen = _choose(found, split=split, train_fraction=train_fraction)[:limit]
         if not len(chosen):
             raise errors.UserError(f"{file}: the split {split!r} is empty.")
-        label, views = found.get("label"), _views(found)
+        for name, other in found.renamed.items():
+            if split in (name, "all"):
+                _log.warning("%s: %s", file, splits.note(other, name))
+        label = found.arrays.get(_LABEL)
         present, factors, targets, lengths, self.info = (
-            {name: array[chosen] for name, array in _named(found, prefix).items()}
+            {name: array[chosen] for name, array in found.part(prefix).items()}
             for prefix in _PREFIXES
         )
         super().__init__(
             _spec(found, value_range),
-            {name: array[chosen] for name, array in views.items()},
+            {name: array[chosen] for name, array in found.views.items()},
             None if label is None else label[chosen],
             present,
             factors,
@@ -127,96 +172,117 @@ class Source(arrays.ArraySource):
 
 
 def _load(
-    file: str | None, only: tuple[str, ...] | None = None
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Reads all arrays, or `only` some; returns them and one line for each problem."""
+    file: str | None,
+    only: tuple[str, ...] | None = None,
+    *,
+    max_gib: float | None = None,
+) -> _File:
+    """Reads all arrays, or `only` some, and makes them ready."""
     if not file:
-        return {}, [
-            (
-                "No file given: set `--config.data.options.file=FILE.npz`, whose "
-                "arrays are named after the views."
-            )
-        ]
-    path = pathlib.Path(file).expanduser()
-    found, problems = {}, []
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            return {}, [f"{path} is no .npz file but a single array."]
-        with archive:
-            for name in archive.files:
-                if only is not None and name not in only:
-                    continue
-                try:
-                    found[name] = archive[name]
-                except (ValueError, zlib.error, zipfile.BadZipFile, EOFError) as error:
-                    reason = (
-                        "objects" if "pickle" in str(error) else f"damage ({error})"
-                    )
-                    problems.append(f"{path}: array {name!r} holds {reason}.")
-    except OSError as error:
-        return {}, [f"Cannot read {path}: {error.strerror or error}."]
-    except (ValueError, zipfile.BadZipFile, EOFError):
-        return {}, [f"{path} is no .npz file, or a truncated one."]
-    return found, problems + [f"{path}: {line}" for line in _array_problems(found)]
-
-
-def _array_problems(found: dict[str, np.ndarray]) -> list[str]:
-    """Names each unusable array and its first bad index; narrows sound arrays."""
-    views = _views(found)
-    problems = [] if views else ["there are no views in it."]
-    for name, array in found.items():
-        if array.ndim < 1:
-            problems.append(f"array {name!r} has no sample axis.")
-        elif name == "label" or name.startswith("factor/"):
-            problems += _class_problems(name, array)
-        elif name in views:
-            mask = found.get(f"present/{name}")
-            problems += _view_problems(name, array, mask)
-        elif name.startswith("present/") and name.removeprefix("present/") not in views:
-            problems.append(f"array {name!r} belongs to no view.")
-        elif name.startswith("present/") and (array.dtype != bool or array.ndim != 1):
-            problems.append(f"array {name!r} must be [N] of booleans.")
-        elif name.startswith("target/"):
-            problems += _target_problems(name, array)
-        elif name.startswith("length/"):
-            view = found.get(name.removeprefix("length/"))
-            problems += _frame_problems(name, array, view)
-        elif name.startswith("info/") and (array.ndim != 1 or array.dtype.kind != "U"):
-            problems.append(f"array {name!r} must be [N] of text, is {_say(array)}.")
-    problems += _length_problems(found, views)
-    split = found.get("split")
-    if split is not None and (split.ndim != 1 or split.dtype.kind != "U"):
-        problems.append(f"array 'split' must be [N] of text, is {_say(split)}.")
-    elif split is not None and not np.isin(split, _SPLITS).all():
-        first = int(np.argmin(np.isin(split, _SPLITS)))
-        problems.append(
-            f"array 'split': {str(split[first])!r} at index {first}, expected one of "
-            f"{', '.join(_SPLITS)}."
+        problem = (
+            "No file given: set `--config.data.options.file=FILE.npz`, whose arrays are "
+            "named after the views."
         )
-    if not problems:
-        _narrow(found)
-    return problems
+        return _File({}, {}, {}, [problem])
+    path = pathlib.Path(file).expanduser()
+    found, problems = npz_file.read(path, only=only, max_gib=max_gib, option=_MAX_GIB)
+    result = _File(found, {}, {}, [])
+    if only is None and not result.views and not problems:
+        result.problems.append("there are no views in it.")
+    _make_ready(result)
+    return result._replace(
+        problems=problems + [f"{path}: {line}" for line in result.problems]
+    )
 
 
-def _class_problems(name: str, array: np.ndarray) -> list[str]:
-    """Checks labels or factors `[N]`."""
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        return [f"array {name!r} must be [N] of integers, is {_say(array)}."]
-    if (array.astype(np.int64) < -1).any():
-        first = int(np.argmax(array < -1))
-        return [f"array {name!r}: {array[first]} at index {first}, below -1."]
+def _make_ready(file: _File) -> None:
+    """Names each unusable array and its first bad index; converts the others in place.
+
+    Views get the types that reach the device, classes numbers and splits their names.
+    """
+    views = file.views
+    for name, array in list(file.arrays.items()):
+        if array.ndim < 1:
+            file.problems.append(f"array {name!r} has no sample axis.")
+        elif name == _LABEL or name.startswith("factor/"):
+            _number_classes(file, name)
+        elif name == _SPLIT:
+            _name_splits(file)
+        elif name in views or name.startswith("target/"):
+            _narrow(file, name)
+        else:
+            file.problems.extend(_small_problems(file, name))
+    file.problems.extend(_length_problems(file.arrays, views))
+
+
+def _small_problems(file: _File, name: str) -> list[str]:
+    """Checks presence, lengths, names and texts."""
+    array, views = file.arrays[name], file.views
+    prefix, _, rest = name.partition("/")
+    if prefix == "present":
+        if rest not in views:
+            return [f"array {name!r} belongs to no view."]
+        if array.dtype != bool or array.ndim != 1:
+            return [f"array {name!r} must be [N] of booleans."]
+        return []
+    if prefix == "length":
+        return _frame_problems(name, array, views.get(rest))
+    if name == _NAMES and _LABEL not in file.arrays:
+        return [f"array {name!r} belongs to no array {_LABEL!r}."]
+    if array.ndim != 1 or array.dtype.kind != "U":
+        axis = "K" if name == _NAMES else "N"
+        return [f"array {name!r} must be [{axis}] of text, is {_say(array)}."]
     return []
 
 
-def _target_problems(name: str, array: np.ndarray) -> list[str]:
-    """Checks truths on a scale `[N]`."""
-    if array.ndim != 1 or array.dtype.kind != "f":
-        return [f"array {name!r} must be [N] of floats, is {_say(array)}."]
-    bad = np.flatnonzero(~np.isfinite(array))
-    if not bad.size:
-        return []
-    return [f"array {name!r} holds {array[bad[0]]} at index {bad[0]}."]
+def _number_classes(file: _File, name: str) -> None:
+    """Numbers labels or the classes of a factor."""
+    names = file.arrays.get(_NAMES) if name == _LABEL else None
+    if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
+        return  # A problem of its own.
+    try:
+        file.arrays[name], file.names[name] = classes.number(
+            file.arrays[name],
+            f"array {name!r}",
+            None if names is None else tuple(map(str, names)),
+        )
+    except errors.UserError as error:
+        file.problems.append(str(error))
+
+
+def _name_splits(file: _File) -> None:
+    """Gives the splits of the file the names that they have here."""
+    array = file.arrays[_SPLIT]
+    if array.ndim != 1 or array.dtype.kind != "U":
+        file.problems.append(f"array 'split' must be [N] of text, is {_say(array)}.")
+        return
+    distinct, places = np.unique(array, return_inverse=True)
+    try:
+        known = splits.find(map(str, distinct), "array 'split'")
+    except errors.UserError as error:
+        file.problems.append(str(error))
+        return
+    file.arrays[_SPLIT] = np.array(list(known.values()) or [""])[places]
+    file.renamed.update({ours: name for name, ours in known.items() if name != ours})
+
+
+def _narrow(file: _File, name: str) -> None:
+    """Converts a view or truths on a scale."""
+    array, mask = file.arrays[name], file.arrays.get(f"present/{name}")
+    if name.startswith("target/"):
+        if array.ndim != 1 or array.dtype.kind != "f":
+            file.problems.append(
+                f"array {name!r} must be [N] of floats, is {_say(array)}."
+            )
+            return
+    elif len(array) and not array.size:
+        file.problems.append(f"array {name!r} has no values: {_say(array)}.")
+        return
+    if mask is not None and (mask.shape != (len(array),) or mask.dtype != bool):
+        mask = None  # A problem of its own.
+    file.arrays[name], problem = narrow.to_device_type(array, mask)
+    if problem:
+        file.problems.append(f"array {name!r} {problem}")
 
 
 def _frame_problems(name: str, array: np.ndarray, view: np.ndarray | None) -> list[str]:
@@ -234,29 +300,6 @@ def _frame_problems(name: str, array: np.ndarray, view: np.ndarray | None) -> li
     ]
 
 
-def _view_problems(name: str, array: np.ndarray, mask: np.ndarray | None) -> list[str]:
-    """Checks dtype and finiteness of one view, `[N, ...]`."""
-    if array.dtype.kind not in "fiub":
-        return [f"array {name!r} holds {array.dtype}, expected numbers."]
-    if array.dtype.kind != "f":
-        wide = np.dtype(_NARROW.get(str(array.dtype), array.dtype))
-        if array.size and array.dtype.itemsize == 8:
-            limits = np.iinfo(wide)
-            if array.min() < limits.min or array.max() > limits.max:
-                return [f"array {name!r} holds integers beyond {wide}."]
-        return []
-    rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if mask is not None and mask.shape == rows.shape and mask.dtype == bool:
-        rows |= ~mask
-    bad = np.flatnonzero(~rows)
-    if not bad.size:
-        return []
-    nan = np.isnan(array[bad[0]]).any()
-    more = f" ({bad.size} samples in all)" if bad.size > 1 else ""
-    kind = "NaN" if nan else "an infinite value"
-    return [f"array {name!r} holds {kind} at index {bad[0]}{more}."]
-
-
 def _length_problems(
     found: dict[str, np.ndarray], views: dict[str, np.ndarray]
 ) -> list[str]:
@@ -269,19 +312,9 @@ def _length_problems(
         f"array {name!r} has {len(array)} samples but {reference!r} {wanted}; the "
         f"first unpaired index is {min(len(array), wanted)}."
         for name, array in found.items()
-        if array.ndim and len(array) != wanted
+        if array.ndim and len(array) != wanted and name != _NAMES
     ]
     return problems if wanted else [*problems, f"array {reference!r} has no samples."]
-
-
-def _narrow(found: dict[str, np.ndarray]) -> None:
-    """Casts in place to the dtypes that reach the device; clears absent samples."""
-    for name, array in _views(found).items():
-        array = array.astype(_NARROW.get(str(array.dtype), array.dtype), copy=False)
-        mask = found.get(f"present/{name}")
-        if mask is not None:
-            array[~mask] = 0
-        found[name] = array
 
 
 def _refuse(problems: list[str]) -> None:
@@ -292,44 +325,27 @@ def _refuse(problems: list[str]) -> None:
         raise errors.UserError(problems[0] + tail)
 
 
-def _views(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays that are views."""
-    return {
-        name: array
-        for name, array in found.items()
-        if name not in ("label", "split") and not name.startswith(_PREFIXES)
-    }
-
-
-def _named(found: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays `<prefix><name>` by name."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in found.items()
-        if name.startswith(prefix)
-    }
-
-
-def _choose(
-    found: dict[str, np.ndarray], *, split: str, train_fraction: float
-) -> np.ndarray:
+def _choose(file: _File, *, split: str, train_fraction: float) -> np.ndarray:
     """Returns the positions of a split's samples, ascending."""
-    arrays.check_split(split, (*_SPLITS, "all"))
-    total = len(next(iter(_views(found).values())))
-    if "split" in found and split != "all":
-        return np.flatnonzero(found["split"] == split)
+    arrays.check_split(split, (*splits.NAMES, "all"))
+    total = len(next(iter(file.views.values())))
+    if _SPLIT in file.arrays and split != "all":
+        return np.flatnonzero(file.arrays[_SPLIT] == split)
     if split == "valid":
         return np.arange(0)
     groups = np.zeros(total, int)
     return arrays.random_split(groups, split=split, train_fraction=train_fraction)
 
 
-def _spec(
-    found: dict[str, np.ndarray], value_range: tuple[float, float] | None
-) -> batch.Spec:
+def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
     """Derives the spec from the arrays of the whole file."""
+    if value_range is not None and len(value_range) != 2:
+        raise errors.UserError(
+            "config.data.options.value_range must be the smallest and the greatest value, "
+            f"got {tuple(value_range)}."
+        )
     views = {}
-    for name, array in _views(found).items():
+    for name, array in file.views.items():
         if value_range is not None:
             low, high = value_range
         elif array.dtype == np.uint8:
@@ -339,23 +355,20 @@ def _spec(
         views[name] = batch.ViewSpec(
             array.shape[1:], str(array.dtype), float(low), float(high)
         )
-    label = found.get("label")
-    known = label is not None and label.size and label.max() >= 0
-    factors = _named(found, "factor/").items()
-    targets = _named(found, "target/").items()
+    label, names = file.arrays.get(_LABEL), file.names.get(_LABEL, ())
+    if label is None or not (label >= 0).any():
+        names = ()
+    factors = {name: file.names[f"factor/{name}"] for name in file.part("factor/")}
+    targets = file.part("target/").items()
     return batch.Spec(
         views,
-        int(label.max()) + 1 if known else None,
-        {name: max(int(array.max(initial=-1)), 0) + 1 for name, array in factors},
-        {name: _range(array) for name, array in targets},
-        tuple(_named(found, "length/")),
+        len(names) or None,
+        {name: max(len(found), 1) for name, found in factors.items()},
+        {name: (float(x.min()), float(x.max())) for name, x in targets},
+        tuple(file.part("length/")),
+        names,
+        factors,
     )
-
-
-def _range(array: np.ndarray) -> tuple[float, float]:
-    """Smallest and greatest value as records hold them, in float32."""
-    narrow = array.astype(np.float32)
-    return float(narrow.min()), float(narrow.max())
 
 
 def _say(array: np.ndarray) -> str:

@@ -18,11 +18,11 @@ import io
 import pathlib
 import tarfile
 from typing import NamedTuple
-import zlib
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
@@ -40,6 +40,7 @@ PARTS = {  # Whether sentence ids begin with that of a document.
 TARGET = "score"
 GREATEST_SCORE = 4.0
 VOCABULARY = 30522
+_MOST_TEXT = 1 << 28  # Bytes; the published texts have less than 2 million.
 _TEST, _VALID = 0.2, 0.1
 _ARCHIVE = "hutto_ICWSM_2014.tar.gz"
 _LEXICON = "vader_lexicon.txt"
@@ -169,18 +170,33 @@ def read(archive: pathlib.Path, part: str) -> Rated:
             members = [m for m in tar if m.name.split("/")[-1] == wanted and m.isfile()]
             if not members:
                 raise errors.UserError(f"{archive} holds no {wanted}.")
+            if members[0].size > _MOST_TEXT:
+                raise errors.UserError(
+                    f"{wanted} in {archive} declares {members[0].size} bytes, expected "
+                    f"{_MOST_TEXT} or fewer."
+                )
             content = tar.extractfile(members[0]).read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise errors.UserError(f"Cannot read {archive}: {error}.") from None
+    except errors.UserError:
+        raise
+    except Exception as error:  # A damaged archive makes its readers raise anything.
+        kind = file_kind.clause(archive)
+        raise errors.UserError(f"Cannot read {archive} ({error}){kind}.") from None
     # Not all of it is UTF-8. Only line feeds end lines; a text may hold other breaks.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
     rows = [line.strip("\r\n").split("\t", 2) for line in text if line.strip()]
     try:
-        scores = np.array([float(row[1]) for row in rows], np.float32)
-        return Rated([row[0] for row in rows], [row[2].strip() for row in rows], scores)
+        scores = np.array([float(row[1]) for row in rows])
+        if not (np.abs(scores) <= GREATEST_SCORE).all():
+            raise ValueError("a score beyond the scale")
+        return Rated(
+            [row[0] for row in rows],
+            [row[2].strip() for row in rows],
+            scores.astype(np.float32),
+        )
     except (ValueError, IndexError):
         raise errors.UserError(
-            f"{wanted} in {archive} has lines that are no id, mean and text."
+            f"{wanted} in {archive} has lines that are no id, mean (of at most "
+            f"{GREATEST_SCORE:g}) and text."
         ) from None
 
 

@@ -12,13 +12,16 @@ partners come from the same split, so no image is in both.
 
 import hashlib
 import importlib.util
+import math
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import limits
+from mvjax.core import memory
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import images as images_lib
@@ -47,13 +50,14 @@ def spec(
     size: limits.Pixels = SIZE,
     train_fraction: limits.Part = 0.8,
     pair_seed: limits.Natural = 0,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Views `x` and `y`, `[size, size, 3]` uint8; needs no data.
 
     Factors are those that both share, and the hues of each, such as `wall_hue_y`; the
     label is the shape.
     """
-    del split, file, train_fraction, pair_seed
+    del split, file, train_fraction, pair_seed, max_gib
     view = batch.ViewSpec((size, size, 3), "uint8", 0.0, 255.0)
     factors = {name: FACTORS[name][2] for name in SHARED}
     factors |= {f"{name}_{v}": FACTORS[name][2] for v in VIEWS for name in EXCLUSIVE}
@@ -71,6 +75,7 @@ class Source(arrays.ArraySource):
         size: int = SIZE,
         train_fraction: float = 0.8,
         pair_seed: int = 0,
+        max_gib: float | None = None,
         limit: int | None = None,
     ):
         """Splits and pairs by the factors, then reads the images.
@@ -81,6 +86,8 @@ class Source(arrays.ArraySource):
           size: Height and width of the views.
           train_fraction: Part of the images for training.
           pair_seed: Chooses the order of the records and the partners, not negative.
+          max_gib: Memory that labels and images may take, in GiB; None: half of what
+            is free.
           limit: Number of records to keep, which are random ones; None: all.
 
         Raises:
@@ -99,7 +106,8 @@ class Source(arrays.ArraySource):
                 raise errors.UserError(
                     f"{file}: {len(stored)} images but {len(labels)} labels."
                 )
-            classes = classify(labels[:], str(file))
+            _check_size(labels, labels.shape, max_gib)
+            classes = classify(_rows(labels, slice(None)), str(file))
             pool = arrays.random_split(
                 _groups(classes), split=split, train_fraction=train_fraction
             )
@@ -109,6 +117,7 @@ class Source(arrays.ArraySource):
             first = rng.permutation(pool)[:limit]
             second = pair(first, pool, classes, rng)
             rows = np.unique(np.concatenate([first, second]))
+            _check_size(stored, (len(rows), size, size, 3), max_gib)
             self._images = _read(stored, rows, size)
         self._picked = [np.searchsorted(rows, chosen) for chosen in (first, second)]
         views = [_Rows(self._images, chosen) for chosen in self._picked]
@@ -165,7 +174,8 @@ def classify(values: np.ndarray, file: str) -> dict[str, np.ndarray]:
     """
     classes = {}
     for column, (name, (low, step, count)) in zip(values.T, FACTORS.items()):
-        place = (column - low) / step
+        with np.errstate(over="ignore"):
+            place = (column - low) / step
         nearest = np.rint(np.nan_to_num(place, nan=-1, posinf=-1, neginf=-1))
         wrong = ~(np.abs(place - nearest) < 0.01) | (nearest < 0) | (nearest >= count)
         if wrong.any():
@@ -240,11 +250,14 @@ def _open(file: str | None) -> Any:
         )
     path = pathlib.Path(file).expanduser()
     if not path.is_file():
-        raise errors.UserError(f"There is no file {path}.")
+        raise errors.UserError(f"There is no file {path}{file_kind.clause(path)}.")
     try:
         return h5py.File(path, "r")
     except OSError:
-        raise errors.UserError(f"{path} is no HDF5 file, or a truncated one.") from None
+        kind = file_kind.clause(path)
+        raise errors.UserError(
+            f"{path} is no HDF5 file, or a truncated one{kind}."
+        ) from None
 
 
 def _find(content: Any, name: str, shape: tuple[int, ...]) -> Any:
@@ -264,6 +277,27 @@ def _find(content: Any, name: str, shape: tuple[int, ...]) -> Any:
     return found
 
 
+def _check_size(found: Any, shape: tuple[int, ...], max_gib: float | None) -> None:
+    """Refuses what does not fit; a file may declare more than it stores."""
+    size, most = math.prod(shape) * found.dtype.itemsize, memory.bound(max_gib)
+    if size > most:
+        raise errors.UserError(
+            f"{found.file.filename}: {found.name.strip('/')!r} would take "
+            f"{memory.say(size)}, {memory.say(most)} may be taken; set "
+            "config.data.limit, or raise config.data.options.max_gib."
+        )
+
+
+def _rows(found: Any, rows: slice) -> np.ndarray:
+    """Reads rows of a data set of the file."""
+    try:
+        return found[rows]
+    except Exception as error:  # HDF5 raises anything about damage.
+        raise errors.UserError(
+            f"{found.file.filename}: {found.name.strip('/')!r} is damaged ({error})."
+        ) from None
+
+
 def _read(stored: Any, rows: np.ndarray, size: int) -> np.ndarray:
     """Reads ascending rows, `[len(rows), size, size, 3]`.
 
@@ -273,6 +307,6 @@ def _read(stored: Any, rows: np.ndarray, size: int) -> np.ndarray:
     for start in range(0, len(stored), _BLOCK):
         low, high = np.searchsorted(rows, (start, start + _BLOCK))
         if low < high:
-            block = stored[start : start + _BLOCK][rows[low:high] - start]
+            block = _rows(stored, slice(start, start + _BLOCK))[rows[low:high] - start]
             images[low:high] = images_lib.resize(block, size)
     return images

@@ -13,11 +13,14 @@ from typing import Annotated
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import limits
+from mvjax.core import npz_file
 from mvjax.data import array_pickle
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import fetch
+from mvjax.data import mmsa_values
 
 SPLITS = ("train", "valid", "test")
 VIEWS = {"accelerometer": ("ax", "ay", "az"), "gyroscope": ("wx", "wy", "wz")}
@@ -25,6 +28,7 @@ CLASSES = 7
 SUBJECTS = 10
 FOLDS = 5
 _FILE = "watch_dataset.npy"
+_MOST_HEADER = 1 << 14  # Bytes.
 _KEYS = ("X", "X_labels", "y", "subject")
 
 
@@ -119,24 +123,52 @@ def read(path: pathlib.Path) -> dict[str, object]:
     """
     if not path.is_file():
         raise errors.UserError(
-            f"No {path}. Run `mvjax data fetch watch`, or name the folder that holds "
+            f"No {path}{file_kind.clause(path)}. Run `mvjax data fetch watch`, or name the folder that holds "
             f"{_FILE}: `--config.data.options.folder=FOLDER`."
         )
     with open(path, "rb") as stream:
         try:
-            version = np.lib.format.read_magic(stream)
-            reader = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            reader(stream)
-        except (ValueError, KeyError) as error:
-            raise errors.UserError(f"{path} is no .npy file ({error}).") from None
-        offset = stream.tell()
+            offset = npz_file.read_header(stream.read(_MOST_HEADER)).offset
+        except errors.UserError as error:
+            raise errors.UserError(
+                f"{path} is no .npy file ({error}){file_kind.clause(path)}."
+            ) from None
     found = array_pickle.read(path, offset=offset, nested=True)
     if not isinstance(found, dict) or not set(_KEYS) <= set(found):
         raise errors.UserError(f"{path} holds no dict with {', '.join(_KEYS)}.")
+    problem = _problem(found)
+    if problem:
+        raise errors.UserError(f"{path}: {problem}")
     return found
+
+
+def _problem(found: dict[str, object]) -> str | None:
+    """Says what is wrong with the recordings, or None."""
+    for name in ("X", "X_labels"):
+        if not isinstance(found[name], list | tuple | np.ndarray) or not len(
+            found[name]
+        ):
+            return f"{name} is no list of anything."
+    channels, recordings = list(found["X_labels"]), found["X"]
+    wanted = [axis for axes in VIEWS.values() for axis in axes]
+    if not set(wanted) <= set(channels):
+        return f"X_labels must name {', '.join(wanted)}."
+    for name in ("y", "subject"):
+        numbers = mmsa_values.to_array(found[name])
+        if numbers is None or numbers.ndim != 1 or len(numbers) != len(recordings):
+            return f"{name} must be {len(recordings)} numbers, as many as recordings."
+        whole = numbers[np.isfinite(numbers)]
+        if len(whole) < len(numbers) or (whole != np.rint(whole)).any():
+            return f"{name} holds values that are no whole numbers."
+        if name == "y" and not (numbers.min() >= 0 and numbers.max() < CLASSES):
+            return f"y goes from {numbers.min()} to {numbers.max()}, expected 0..6."
+    for i, array in enumerate(recordings):
+        fits = isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
+        if not fits or array.ndim != 2 or array.shape[1] != len(channels):
+            return f"recording {i} is no array [T, {len(channels)}] of numbers."
+        if not (np.abs(array) <= np.finfo(np.float32).max).all():
+            return f"recording {i} holds NaN or infinity (in float32)."
+    return None
 
 
 def choose(people: np.ndarray, split: str, *, fold: int) -> np.ndarray:
