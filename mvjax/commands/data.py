@@ -54,12 +54,23 @@ def _data_fetch(args: argparse.Namespace) -> int:
 
 def _data_check(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
+    from mvjax.core import errors
     from mvjax.data import check
+    from mvjax.train import run as run_lib
 
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
-    return int(check.run(config.data, cache=args.cache) > 0)
+    if check.run(config.data, cache=args.cache):
+        return 1
+    run = run_lib.Run(config, cache=args.cache, data_needed=False)
+    try:
+        _ = run.method  # It checks the data's spec.
+    except errors.UserError as error:
+        print(f"problem: {error}")
+        return 1
+    print(f"config.method {config.method.name!r} takes these views.")
+    return 0
 
 
 def _data_convert(args: argparse.Namespace) -> int:

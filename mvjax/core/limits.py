@@ -162,9 +162,7 @@ def check(where: str, value: Any, kind: Any) -> None:
             if not rule.allows(value):
                 raise _wrong(where, value, str(rule))
     elif origin in (types.UnionType, typing.Union):
-        options = typing.get_args(kind)
-        if value is not None or type(None) not in options:
-            check(where, value, next(k for k in options if k is not type(None)))
+        _check_union(where, value, typing.get_args(kind))
     elif origin is tuple or kind is tuple:
         _check_tuple(where, value, typing.get_args(kind))
     elif kind is dict and not isinstance(value, Mapping | ml_collections.ConfigDict):
@@ -181,6 +179,20 @@ def _check_plain(where: str, value: Any, kind: type) -> None:
         raise _wrong(where, value, "be a finite number of 32 bits")
     if kind is int and abs(value) > _INT32:
         raise _wrong(where, value, f"be at most {_INT32:,}, or fit into 32 bits")
+
+
+def _check_union(where: str, value: Any, options: tuple[Any, ...]) -> None:
+    if value is None and type(None) in options:
+        return
+    problems = []
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return check(where, value, option)
+        except errors.UserError as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def _check_tuple(where: str, value: Any, kinds: tuple[Any, ...]) -> None:

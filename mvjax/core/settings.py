@@ -53,6 +53,8 @@ def part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
         case ("data", "options"):
             fields = limits.declared(lookup.find("data.sources", config.data.name).spec)
             return Part({k: v for k, v in fields.items() if k not in _RESERVED})
+        case ("data", "options", _):
+            return Part({}, Any)  # What one option holds is its data set's to check.
         case ("optim",):
             return _named(config.optim, schema.Optim, _optimizer)
         case ("optim", "groups", label):

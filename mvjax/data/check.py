@@ -195,11 +195,18 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
         for name, tally in truths.items()
     ]
     rows += [
-        Row(split, f"class {k}", labels.get(k, 0)) for k in range(spec.classes or 0)
+        Row(split, _class_item(spec, k), labels.get(k, 0))
+        for k in range(spec.classes or 0)
     ]
     if -1 in labels:
         rows.append(Row(split, "no label", labels[-1]))
     return rows, problems
+
+
+def _class_item(spec: batch_lib.Spec, k: int) -> str:
+    """A class by number, and by name where that is another."""
+    name = spec.class_names[k] if spec.class_names else str(k)
+    return f"class {k}" if name == str(k) else f"class {k} {name!r}"
 
 
 def _sound_records(

@@ -209,7 +209,7 @@ def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
     Without labels the signs of the first target take their place, and without that 0.
     """
     try:
-        return features.labels("test"), None
+        return features.labels("test"), features.class_names("test") or None
     except errors.UserError:
         targets = features.target_names("test")
     if targets:

@@ -54,7 +54,7 @@ def spec(
     text_file: str | None = None,
     audio_file: str | None = None,
     vision_file: str | None = None,
-    missing: limits.Share = 0.0,
+    missing: limits.Share | dict[str, float] = 0.0,
     missing_seed: limits.Natural = 1111,
 ) -> batch.Spec:
     """Says what the records look like; reads the shapes in the files, if named."""

@@ -65,7 +65,8 @@ def codes(
       images: Whether to keep outputs of more than two axes.
 
     Returns:
-      Arrays `[N, ...]` by name, with `index` and, where known, `label`.
+      Arrays `[N, ...]` by name, with `index` and, where known, `label` and, `[K]`,
+      `label_names`.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for batch in pipeline.eval_batches(source, batch_size=batch_size):
@@ -78,6 +79,8 @@ def codes(
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     if (arrays["label"] < 0).all():
         del arrays["label"]
+    elif source.spec.class_names:
+        arrays["label_names"] = np.array(source.spec.class_names)
     return arrays
 
 

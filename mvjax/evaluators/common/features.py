@@ -118,6 +118,10 @@ class Features:
         """
         return self.factor(split, LABEL)
 
+    def class_names(self, split: str) -> tuple[str, ...]:
+        """Names of the classes 0, 1, ...; () where they are but numbers."""
+        return self._sources[split].spec.class_names
+
     def factor(self, split: str, name: str) -> np.ndarray:
         """Classes of one factor in index order, `[N]`; `"label"` gives the labels.
 

@@ -115,7 +115,7 @@ def test_without_such_samples_there_is_no_validation_split(tmp_path):
     ("changes", "words"),
     [
         ({"target/score": np.arange(20)}, ["'target/score'", "floats"]),
-        ({"target/score": np.full(20, np.nan)}, ["'target/score'", "nan at index 0"]),
+        ({"target/score": np.full(20, np.nan)}, ["'target/score'", "NaN at index 0"]),
         ({"length/text": np.full(20, 7)}, ["'length/text'", "7 at index 0", "0..6"]),
         ({"length/text": np.ones(20)}, ["'length/text'", "integers"]),
         ({"length/smell": np.ones(20, int)}, ["'length/smell'", "no view"]),
@@ -144,13 +144,13 @@ def with_value(value, *, index=6):
         ({"sound": with_value(np.inf)}, ["'sound'", "infinite value at index 6"]),
         ({"sound": sound()["sound"][:18]}, ["'sound'", "18", "20", "index is 18"]),
         ({"label": np.arange(19)}, ["'label'", "19"]),
-        ({"label": np.zeros(20)}, ["'label'", "float64"]),
+        ({"label": np.full(20, 0.5)}, ["'label'", "no whole numbers, such as 0.5"]),
         ({"label": np.full(20, -2)}, ["'label'", "-2 at index 0"]),
         ({"sound": np.array(["a"] * 20)}, ["'sound'", "numbers"]),
         ({"sound": np.array([{}] * 20)}, ["'sound'", "objects"]),
         ({"sound": np.float32(1)}, ["'sound'", "no sample axis"]),
         ({"sound": np.full((20, 1), 2**40)}, ["'sound'", "int32"]),
-        ({"split": np.array(["train"] * 3 + ["val"] * 17)}, ["'val' at index 3"]),
+        ({"split": np.array(["train"] * 3 + ["vap"] * 17)}, ["'vap' is unknown"]),
         ({"present/smell": np.ones(20, bool)}, ["present/smell", "no view"]),
         ({"present/sound": np.ones(20)}, ["present/sound", "booleans"]),
         ({"photo": None, "sound": None}, ["no views"]),
@@ -165,7 +165,7 @@ def test_bad_arrays_are_named(tmp_path, changes, words):
 
 
 def test_all_problems_are_listed(tmp_path):
-    file = write(tmp_path, sound=with_value(np.nan), label=np.zeros(20))
+    file = write(tmp_path, sound=with_value(np.nan), label=np.full(20, 0.5))
     assert len(npz.find_problems(file=file)) == 2
     with pytest.raises(errors.UserError, match="1 more: run `mvjax data check`"):
         npz.Source(file=file)
