@@ -203,7 +203,7 @@ def test_show_lists_what_can_be_set(capsys):
     out = capsys.readouterr().out
     assert out.startswith("MRDD, stage 2") and "`stage1=`" in out
     lines = out.splitlines()
-    assert "--config.optim.lr=0.003   # above 0" in lines
+    assert "--config.optim.lr=0.003   # above 0 and at most 1,000,000" in lines
     metric = "one of 'cosine', 'euclidean'; not in the file"
     assert f"--config.evals.knn.metric=cosine   # {metric}" in lines
     assert "--config.method.ch_mult=(1, 2)   # not empty; each at least 1 and " in out
@@ -294,7 +294,7 @@ def test_missing_data_say_how_to_get_them(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.pop("edge"), "views image"),
+        (lambda v: v.pop("edge"), "wants image, edge"),
         (lambda v: v.update(edge=v["edge"][:5]), "edge"),
         (lambda v: v.update(edge=v["edge"][:, :16]), "shape"),
         (lambda v: v.update(edge=np.repeat(v["edge"], 3, axis=3)), "shape"),

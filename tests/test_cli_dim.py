@@ -109,3 +109,22 @@ def test_a_chain_evaluates_draws_and_hands_its_encoders_on(tmp_path):
 def read(workdir):
     with checkpoint.Checkpoints(workdir, read_only=True) as checkpoints:
         return checkpoints.variables()[0]
+
+
+def test_a_run_on_coloured_digits_embeds_ready_views(tmp_path, capsys):
+    workdir = tmp_path / "sdim"
+    run("train", "--config=configs/dim/sdim.py:debug", f"--workdir={workdir}")
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 3)).astype(np.uint8)
+    ready, digits = tmp_path / "xy.npz", tmp_path / "digits.npz"
+    np.savez(ready, x=images, y=255 - images, label=["a", "b", "a", "b", "a"])
+    run("embed", f"--workdir={workdir}", f"--input={ready}", f"--output={ready}")
+    with np.load(ready) as codes:
+        assert codes["shared/x"].shape == (5, 64)
+        assert codes["label_names"][codes["label"]].tolist() == list("ababa")
+    np.savez(digits, digit=images[..., :1])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["embed", f"--workdir={workdir}", f"--input={digits}", "--output=c.npz"]
+        )
+    assert stop.value.code == 2
+    assert "has the views digit; the model wants x, y." in capsys.readouterr().err

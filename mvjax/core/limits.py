@@ -93,7 +93,7 @@ Positive = Annotated[float, Range(above=0)]
 Weight = Annotated[float, Range(low=0)]
 Share = Annotated[float, Range(low=0, high=1)]
 Part = Annotated[float, Range(above=0, high=1)]
-LearningRate = Annotated[float, Range(above=0, high=1e6)]
+LearningRate = Annotated[float, Range(above=0, high=1_000_000)]
 Rate = Annotated[float, Range(low=0, below=1)]  # Of dropout, or of decay.
 Dtype = Annotated[str, Choices(("float32", "bfloat16"))]
 Text = Annotated[str, Entries()]

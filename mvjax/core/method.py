@@ -89,6 +89,14 @@ class Method:
         for name, field in limits.declared(type(self)).items():
             limits.check(f"config.method.{name}", getattr(self, name), field.kind)
 
+    def ready_views(self, spec: Any) -> tuple[str, ...]:
+        """The views that `predict` takes of samples that have nothing else.
+
+        Args:
+          spec: `mvjax.data.batch.Spec` of the data set.
+        """
+        return tuple(spec.views)
+
     def constants(
         self, variables: Variables, batch: Batch, *, frozen: tuple[str, ...]
     ) -> dict[str, jax.Array]:

@@ -161,11 +161,11 @@ class Method(method.Method):
                 f"View {name!r} (config.method.tokens) must be integers [3, L]: tokens, "
                 f"mask, segments; it is {view.dtype} {view.shape}."
             )
-        words = self.bert_sizes[0]
-        if name == self.tokens and not (view.low >= 0 and view.high < words):
+        last = self.bert_sizes[0] - 1
+        if name == self.tokens and not 0 <= view.low <= view.high <= last:
             raise errors.UserError(
                 f"View {name!r} holds tokens from {view.low:g} to {view.high:g}; the BERT "
-                f"has words 0..{words - 1} (config.method.bert_sizes)."
+                f"has words 0..{last} (config.method.bert_sizes)."
             )
         if name != self.tokens and (integers or len(view.shape) != 2):
             raise errors.UserError(

@@ -156,6 +156,9 @@ class Base(method.Method):
                     f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
                 )
 
+    def ready_views(self, spec: Any) -> tuple[str, ...]:
+        return self.views  # Nobody knows which colours a digit of the user's has.
+
     def _check_digits(self, spec: Any) -> None:
         """Refuses what cannot be coloured: two views are made from `digit`."""
         if "digit" not in spec.views or len(self.views) != 2:

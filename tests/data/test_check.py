@@ -1,7 +1,9 @@
 """The check counts everything and names every problem."""
 
 import numpy as np
+import pytest
 
+from mvjax import cli
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import check
@@ -113,3 +115,28 @@ def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
     assert problems(0.5, 3) == []
     assert len(problems(0.5, 6)) == 1 and "length of view 'a': 6" in problems(0.5, 6)[0]
     assert len(problems(2.0, 3)) == 1 and "target 'score': 2" in problems(2.0, 3)[0]
+
+
+def check_config(tmp_path, capsys, **arrays_of_file):
+    file = tmp_path / "own.npz"
+    np.savez(file, **arrays_of_file)
+    config = f"--config=configs/mrdd/consistency.py:dataset=npz,file={file}"
+    with pytest.raises(SystemExit) as end:
+        cli.main(["data", "check", config, "--config.method.image_size=8"])
+    return end.value.code, capsys.readouterr().out
+
+
+def test_the_method_of_the_config_is_asked_too(tmp_path, capsys):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1)).astype(np.uint8)
+    label = np.array(["cat", "dog"] * 4)
+    code, out = check_config(tmp_path, capsys, image=image, edge=image, label=label)
+    assert code == 0 and "'mrdd_consistency' takes these views" in out
+    assert "class 1 'dog'" in out
+    for changed, words in (
+        (image.astype(np.float32), "float images are in [0, 1], others uint8. Divide"),
+        (image.transpose(0, 3, 1, 2), "looks like channels first"),
+        (image[..., 0], "no channel axis"),
+        (image.astype(np.int32), "dtype int32; images are uint8"),
+    ):
+        code, out = check_config(tmp_path, capsys, image=changed, edge=image)
+        assert code == 1 and words in out, out

@@ -83,3 +83,36 @@ def test_garbled_headers_are_refused(tmp_path):
     (tmp_path / "y.gz").write_bytes(b"no gzip at all")
     with pytest.raises(errors.UserError, match="damaged gzip"):
         idx.read(tmp_path / "y.gz")
+
+
+def test_several_gzip_members_are_one_file(tmp_path):
+    array = np.arange(24).reshape(2, 3, 4).astype(np.uint8)
+    data, path = idx_bytes(array), tmp_path / "x.gz"
+    path.write_bytes(b"".join(map(gzip.compress, (data[:3], data[3:20], data[20:]))))
+    np.testing.assert_array_equal(idx.read(path), array)
+
+
+def test_no_more_is_unpacked_than_the_header_declares_and_is_allowed(tmp_path):
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros(4, np.uint8)) + bytes(1 << 24)))
+    with pytest.raises(errors.UserError, match="too long: expected 12 bytes"):
+        idx.read(path)
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros((1 << 21,), np.uint8))))
+    with pytest.raises(errors.UserError, match="max_gib raises that"):
+        idx.read(path, max_gib=0.001)
+    assert len(idx.read(path, max_gib=0.01)) == 1 << 21
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_pointers_and_pages_are_called_what_they_are(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    for content, words in (
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "Git LFS pointer",
+        ),
+        (b"<html>Sign in</html>", "web page"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(errors.UserError, match=words):
+            idx.read(path)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mvjax.core import method as method_lib
+from mvjax.data import batch
 from mvjax.evaluators import missing_views
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
@@ -17,6 +18,8 @@ SIZE = 24
 
 class Source:
     """Records with two views, two truths on a scale and, if asked for, lengths."""
+
+    spec = batch.Spec({}, None)
 
     def __init__(self, *, lengths, targets=("arousal", "score"), labelled=False):
         rng = np.random.default_rng(0)

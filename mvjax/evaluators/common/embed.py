@@ -7,49 +7,38 @@ import numpy as np
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 from mvjax.data.sources import npz
 from mvjax.evaluators.common import features as features_lib
 
 
-def open_views(file: pathlib.Path, spec: batch_lib.Spec) -> Any:
+def open_views(
+    file: pathlib.Path, method: method_lib.Method, spec: batch_lib.Spec
+) -> Any:
     """Opens a file of paired views that a trained model is to see.
 
     Args:
-      file: `.npz` with one array for each view, `[N, ...]`, paired by row; images
-        uint8, or float in [0, 1].
+      file: `.npz` with one array for each view, `[N, ...]`, paired by row.
+      method: Says which views it takes, and checks them as it checks a data set's.
       spec: What the model was trained on.
 
     Raises:
-      UserError: A missing, left-over or unpaired view, another shape, NaN, or values
-        outside [0, 1].
+      UserError: A missing, left-over or unpaired view, NaN, or another shape, type or
+        range than the method takes.
     """
     source = npz.Source(split="all", file=str(file))
-    found, wanted = source.spec.views, spec.views
+    found, wanted = source.spec.views, method.ready_views(spec)
     if sorted(found) != sorted(wanted):
         raise errors.UserError(
             f"{file} has the views {', '.join(found)}; the model wants "
             f"{', '.join(wanted)}."
         )
-    for name, view in found.items():
-        if tuple(view.shape) != tuple(wanted[name].shape):
-            raise errors.UserError(
-                f"{file}: view {name!r} has shape {tuple(view.shape)} for each sample; "
-                f"the model wants {tuple(wanted[name].shape)} (height, width, channels)."
-            )
-        floats = np.dtype(view.dtype).kind == "f"
-        was_image = wanted[name].dtype == "uint8"
-        if was_image and floats and not 0 <= view.low <= view.high <= 1:
-            raise errors.UserError(
-                f"{file}: view {name!r} holds values from {view.low:g} to "
-                f"{view.high:g}; float images are in [0, 1], others uint8."
-            )
-        if was_image and not floats and view.dtype != "uint8":
-            raise errors.UserError(
-                f"{file}: view {name!r} has dtype {view.dtype}; images are uint8, or "
-                "float in [0, 1]."
-            )
+    try:
+        method.check(spec._replace(views=found, lengths=source.spec.lengths))
+    except errors.UserError as error:
+        raise errors.UserError(f"{file}: {error}") from None
     return source
 
 
