@@ -24,6 +24,7 @@ from mvjax.core import tree
 from mvjax.losses import classification
 from mvjax.losses import sinkhorn
 from mvjax.models import bert
+from mvjax.models import bert_config
 from mvjax.models import prob_sparse
 from mvjax.models import rerd
 from mvjax.models.layers import initializers
@@ -61,6 +62,12 @@ class Method(method.Method):
     token_sequence: bool = False
     # Words, width, layers, heads, hidden width, positions.
     bert_sizes: tuple[int, ...] = (30522, 768, 12, 12, 3072, 512)
+    bert_type_vocab_size: int = 2  # Kinds of segments.
+    bert_activation: str = "gelu"
+    bert_eps: float = 1e-12  # Of its layer norms.
+    bert_dropout: float = 0.1  # Rates, with `bert_train_dropout`.
+    bert_attention_dropout: float = 0.1
+    bert_pad_id: int = 0  # Token whose word vector is never trained; -1: none.
     bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
     out_dim: int = 30
     dis_d_model: int = 64
@@ -109,9 +116,7 @@ class Method(method.Method):
         """BERT's sizes, if tokens are read."""
         if not self.tokens:
             return None
-        still = dict(dropout=0.0, attention_dropout=0.0)
-        rates = {} if self.bert_train_dropout else still
-        return bert.Config(*self.bert_sizes, **rates)
+        return bert_config.from_fields(self, drop=self.bert_train_dropout)
 
     def check(self, spec: Any) -> None:
         method.check_choices(
@@ -122,11 +127,7 @@ class Method(method.Method):
             sinkhorn=SINKHORN,
             dtype=("float32", "bfloat16"),
         )
-        if len(self.bert_sizes) != 6:
-            raise errors.UserError(
-                "config.method.bert_sizes needs 6 numbers (words, width, layers, heads, "
-                f"hidden width, positions); got {len(self.bert_sizes)}."
-            )
+        bert_config.from_fields(self, drop=True)
         if not self.active:
             raise errors.UserError("config.method.active names no view.")
         if len(self.active) > 3 and self.objective != "raw":
@@ -436,14 +437,12 @@ class Method(method.Method):
             tables["bert"] = torch_map.nest(leaves, flax="bert")
         return tables
 
+    def check_published(self, table: str, config: dict[str, Any]) -> None:
+        if table == "bert":
+            bert_config.check_same(self, config)
+
+    def torch_notes(self) -> dict[str, str]:
+        return {} if self.text else {"rerd": rerd.WITHOUT_BERT}
+
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
-        """Accepts wrapped modules, old names, and BERT where nothing reads tokens."""
-        plain = {key.removeprefix("module."): x for key, x in tensors.items()}
-        ignored = ["*embeddings.position_ids", "cls.*", "pooler.*"]
-        if self.text is None:  # Released: always there, and used for tokens only.
-            ignored.append(f"{rerd.BERT_PREFIX}.*")
-        return {
-            key: x
-            for key, x in bert.standard_names(plain).items()
-            if not tree.matches(key, ignored)
-        }
+        return rerd.standard_names(tensors, self.text)
