@@ -13,13 +13,13 @@ training and chooses the checkpoint by the test split. The settings are that exa
 (MOSEI with BERT); no others were published. `debug` runs two steps on made-up data.
 """
 
-import json
 import pathlib
 
 import ml_collections
 
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.models import bert_config
 
 MMSA = {"mosei": "mosei", "mosi": "mosi", "sims": "sims"}
 MULT = {"mult_mosei": "mosei_senti", "mult_mosi": "mosi"}
@@ -27,14 +27,6 @@ DATASETS = (*MMSA, *MULT, "sentences", "watch", "npz")
 MINILM = "~/.cache/mvjax/minilm/model"
 BERT_BASE = (30522, 768, 12, 12, 3072, 512)
 CHINESE = (21128, *BERT_BASE[1:])  # bert-base-chinese, for SIMS.
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -143,10 +135,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.method.bert_sizes = (BERT_BASE[0], 24, 1, 2, 32, 512)
     elif tokens and folder:
         path = pathlib.Path(folder).expanduser()
-        c.warm_start.bert = dict(source=str(path / "model.safetensors"), table="bert")
-        if (path / "config.json").is_file():
-            known = json.loads((path / "config.json").read_text())
-            c.method.bert_sizes = tuple(known[size] for size in SIZES)
+        c.warm_start.bert = dict(source=str(path), table="bert", take=dict(bert="bert"))
+        if path.is_dir():
+            config = bert_config.Config.from_folder(path)
+            c.method.update(bert_config.to_fields(config))
 
     c.optim = dict(
         name="adam",

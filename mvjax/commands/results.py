@@ -105,7 +105,12 @@ def _add_convert(commands) -> None:
     command.add_argument("--workdir", required=True, type=common.workdir)
     command.add_argument("--config", help=common.CONFIG_HELP + " (with --from)")
     command.add_argument(
-        "--input", type=pathlib.Path, help=".pth, .safetensors or .npz (with --from)"
+        "--input",
+        type=pathlib.Path,
+        help=".pth, .safetensors, .npz or a Hugging Face folder (with --from)",
+    )
+    command.add_argument(
+        "--part", help="which weights of a file that holds several (with --from)"
     )
     command.add_argument(
         "--output", type=pathlib.Path, help="file to write, by ending (with --to)"
@@ -120,22 +125,43 @@ def _add_convert(commands) -> None:
     common.add_trust_argument(command)
 
 
+# Arguments of one direction, those that it needs first.
+FROM = {"config": True, "input": True, "part": False}
+TO = {"output": True, "step": False, "replica": False}
+
+
+def _check_way(args: argparse.Namespace) -> None:
+    """Refuses arguments of the other direction and wants those of this one."""
+    way, mine, other = ("--to=torch", TO, FROM)
+    if args.origin:
+        way, mine, other = ("--from=torch", FROM, TO)
+    for name in other:
+        if getattr(args, name) is not None:
+            raise errors.UserError(f"convert {way} takes no --{name}.")
+    lacking = [
+        f"--{k}" for k, needed in mine.items() if needed and not getattr(args, k)
+    ]
+    if lacking:
+        raise errors.UserError(f"convert {way} needs {' and '.join(lacking)}.")
+
+
 def _convert(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
     from mvjax.train import port
     from mvjax.train import run as run_lib
 
+    _check_way(args)
     if args.origin:
-        if not (args.config and args.input):
-            raise errors.UserError("convert --from=torch needs --config and --input.")
         config = config_lib.load(
             args.config, common.overrides_for(args.overrides, "config")
         )
         run = run_lib.Run(config, cache=args.cache, data_needed=False)
-        print(port.from_torch(run, args.input, args.workdir))
+        print(
+            port.from_torch(
+                run, args.input, args.workdir, table=args.table, part=args.part
+            )
+        )
         return 0
-    if not args.output:
-        raise errors.UserError("convert --to=torch needs --output.")
     run, variables, _ = common.open_run(args)
     print(port.to_torch(run.method, variables, args.output, args.table))
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 import zipfile
 
 import numpy as np
@@ -11,43 +11,59 @@ import numpy as np
 from mvjax.convert import torch_file
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import npz_file
+from mvjax.core import safe_pickle
 
 _TORCH = (".pth", ".pt", ".bin", ".ckpt")
 _SUFFIXES = (*_TORCH, ".safetensors", ".npz")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
-_SHOWN = 5  # Culprits that an error names.
 
 
-def read(path: str | os.PathLike, *, wrapper: str | None = None) -> dict[str, Any]:
+class Weights(NamedTuple):
+    """The state dict of a file."""
+
+    tensors: dict[str, Any]  # Arrays by key, in the types and order of the file.
+    unread: list[str]  # What else the file holds, such as "epoch (int)".
+
+
+def read(path: str | os.PathLike, *, part: str | None = None) -> dict[str, Any]:
+    """The arrays of a file by key; see `load`."""
+    return load(path, part=part).tensors
+
+
+def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
     """Reads the state dict of a file.
 
     A checkpoint may hold its state dict under one key, `"state_dict"` or `"model"`,
-    beside the optimiser and the like; a prefix `"module."` of all keys is taken off.
+    beside the optimiser, the epoch and whatever else: that is not read.
 
     Args:
       path: `.pth`, `.pt`, `.bin` and `.ckpt` (read without PyTorch; they may also be
         safetensors inside), `.safetensors` or `.npz`.
-      wrapper: The key that holds the state dict, where a file leaves a choice.
-
-    Returns:
-      Arrays by key, in the types and, where it has one, the order of the file.
+      part: The key that holds the state dict, where a file leaves a choice, or what
+        the keys of one of several networks begin with.
 
     Raises:
       UserError: There is no such file, it is damaged or of another kind, or it holds
-        no state dict, several, or one that has other things than arrays in it.
+        no state dict or several.
     """
     path = pathlib.Path(path)
     suffix = _suffix(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise errors.UserError(f"{path} is a folder, not a file of weights.")
+    if not path.exists():
         raise errors.UserError(f"There is no file {path}.")
-    if suffix in _TORCH and not _is_safetensors(path):
-        content = torch_file.read(path)
-    elif suffix == ".npz":
-        content = _read_npz(path)
-    else:
-        content = _read_safetensors(path)
-    return _without_prefix(_state_dict(path, content, wrapper))
+    try:
+        if suffix in _TORCH and not _is_safetensors(path):
+            content = torch_file.read(path)
+        elif suffix == ".npz":
+            content = _read_npz(path)
+        else:
+            content = _read_safetensors(path)
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
+    return _state_dict(path, content, part)
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
@@ -84,60 +100,105 @@ def _is_safetensors(path: pathlib.Path) -> bool:
         return stream.read(9)[8:] == b"{"
 
 
-def _is_state_dict(value: Any) -> bool:
-    """Whether this is a dict that holds arrays under strings, perhaps with others."""
-    return (
-        isinstance(value, dict)
-        and any(isinstance(x, np.ndarray) for x in value.values())
-        and all(isinstance(key, str) for key in value)
-    )
-
-
-def _state_dict(
-    path: pathlib.Path, content: Any, wrapper: str | None
-) -> dict[str, np.ndarray]:
+def _state_dict(path: pathlib.Path, content: Any, part: str | None) -> Weights:
     """Finds the one dict of arrays in what a file holds."""
-    if wrapper is not None or not _is_state_dict(content):
-        content = _unwrapped(path, content, wrapper)
-    others = [key for key, x in content.items() if not isinstance(x, np.ndarray)]
-    if others:
-        shown = ", ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
-        some = any(_is_state_dict(content[key]) for key in others)
-        hint = " Read the weights under one of them with wrapper=NAME." if some else ""
-        raise errors.UserError(
-            f"{path} has {len(others)} entries that are no arrays among its weights: "
-            f"{shown}.{hint}"
-        )
-    return content
-
-
-def _unwrapped(path: pathlib.Path, content: Any, wrapper: str | None) -> dict[str, Any]:
-    """Takes the state dict out of a checkpoint; never chooses among several."""
+    if isinstance(content, list | tuple):
+        content = {str(i): value for i, value in enumerate(content)}
     if not isinstance(content, dict):
-        kind = type(content).__name__
+        kind = errors.listed([safe_pickle.kind_of(content)])
         raise errors.UserError(f"{path} holds no state dict but one {kind}.")
-    found = [key for key, value in content.items() if _is_state_dict(value)]
-    if wrapper is not None:
-        if wrapper not in found:
-            raise errors.unknown(f"state dict in {path}:", wrapper, map(str, found))
-        return content[wrapper]
-    if not found:
-        keys = ", ".join(map(str, list(content)[:_SHOWN])) or "nothing"
-        raise errors.UserError(f"{path} holds no state dict, only: {keys}.")
-    if len(found) > 1 or found[0] not in _WRAPPERS:
-        names = ", ".join(map(str, found))
-        raise errors.UserError(
-            f"{path} holds weights under {names}; say which with wrapper=NAME."
+    sets = _sets(content)
+    levels = sets.get(part) if part else _only(content, sets)
+    if part and levels is None:
+        outer = _only(content, sets) or (content,)
+        levels = (*outer, _below(outer[-1], f"{part}."))
+        if not _has_arrays(levels[-1]):
+            choices = {*sets, *_first_parts(outer[-1])}
+            raise errors.unknown(f"part of {path}:", part, choices)
+    if levels is None:
+        raise _undecided(path, content, sets)
+    tensors = {
+        key: value
+        for key, value in levels[-1].items()
+        if isinstance(key, str) and isinstance(value, np.ndarray)
+    }
+    return Weights(tensors, _unread(levels, tensors))
+
+
+def _sets(content: dict) -> dict[str, tuple[dict, ...]]:
+    """Dicts of arrays in a checkpoint, by name, each behind those that it lies in."""
+    found = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, dict):
+            continue
+        found[key] = (content, value)
+        for inner, below in value.items() if key in _WRAPPERS else ():
+            if isinstance(inner, str) and isinstance(below, dict):
+                found[f"{key}/{inner}"] = (content, value, below)
+    return {name: levels for name, levels in found.items() if _has_arrays(levels[-1])}
+
+
+def _has_arrays(value: dict) -> bool:
+    return any(isinstance(x, np.ndarray) for x in value.values())
+
+
+def _has_weights(value: dict) -> bool:
+    """Whether floats with an axis are there; single ones are losses and the like."""
+    arrays = (x for x in value.values() if isinstance(x, np.ndarray) and x.ndim)
+    return any(x.dtype.kind not in "biu" for x in arrays)
+
+
+def _only(content: dict, sets: dict[str, tuple]) -> tuple[dict, ...] | None:
+    """The one set of weights; None if there is none or a choice."""
+    found = [name for name, levels in sets.items() if _has_weights(levels[-1])]
+    usual = [name for name in found if name.split("/")[-1] in _WRAPPERS]
+    if usual:
+        return sets[usual[0]] if len(found) == 1 else None
+    alone = not found and _has_arrays(content)
+    return (content,) if alone or _has_weights(content) else None
+
+
+def _undecided(
+    path: pathlib.Path, content: dict, sets: dict[str, tuple]
+) -> errors.UserError:
+    found = [name for name, levels in sets.items() if _has_weights(levels[-1])]
+    if found:
+        return errors.UserError(
+            f"{path} holds weights under {errors.listed(found)}; say which with "
+            "--part=NAME, or with `part` beside the source of a warm start."
         )
-    return content[found[0]]
+    held = errors.listed(f"{key} ({_kind(x)})" for key, x in content.items())
+    return errors.UserError(f"{path} holds no state dict, only: {held or 'nothing'}.")
 
 
-def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Takes off what `torch.nn.parallel.DistributedDataParallel` puts before keys."""
-    prefix = "module."
-    if not all(key.startswith(prefix) for key in tensors):
-        return tensors
-    return {key.removeprefix(prefix): array for key, array in tensors.items()}
+def _below(content: dict, prefix: str) -> dict[str, Any]:
+    """Entries whose keys begin with `prefix`, without it."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in content.items()
+        if isinstance(key, str) and key.startswith(prefix)
+    }
+
+
+def _first_parts(content: dict) -> set[str]:
+    """What the keys of a flat state dict begin with."""
+    keys = (str(k) for k, v in content.items() if isinstance(v, np.ndarray))
+    return {key.split(".")[0] for key in keys if "." in key}
+
+
+def _kind(value: Any) -> str:
+    return "tensor" if isinstance(value, np.ndarray) else safe_pickle.kind_of(value)
+
+
+def _unread(levels: tuple[dict, ...], tensors: dict[str, Any]) -> list[str]:
+    """What lies beside the chosen tensors, in their dict and those around it."""
+    used = {id(value) for value in (*levels, *tensors.values())}
+    return [
+        f"{key} ({_kind(value)})"
+        for level in reversed(levels)
+        for key, value in level.items()
+        if id(value) not in used
+    ]
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -169,8 +230,10 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.load_file(path)
     except Exception as error:  # Its reader has errors of its own.
+        reason = " ".join(str(error).split())
+        what = "" if _is_safetensors(path) else file_kind.clause(path)
         raise errors.UserError(
-            f"{path} is no complete .safetensors file ({error})."
+            f"{path} is no complete .safetensors file{what or f' ({reason:.200})'}."
         ) from error
 
 

@@ -27,11 +27,13 @@ import numpy as np
 from mvjax.convert import torch_module
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import safe_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # First pickle of the stream format.
 _VERSION = 1001  # Second.
 _ZIP_HEAD = b"PK\x03\x04"
+_PICKLE_HEAD = b"\x80"
 _CHUNK = 1 << 24  # Bytes read at a time.
 _MOST_AXES = 64  # Of a NumPy array.
 _ALIGN = 64  # Of the storages that we write, in bytes, as PyTorch does.
@@ -67,26 +69,31 @@ def read(path: str | os.PathLike) -> Any:
       The object in the file: dicts, lists, tuples, strings and numbers; tensors and
       parameters as arrays, shared and strided as in the file; `torch.Size` as a
       tuple, `torch.device` as a string, `torch.dtype` as a NumPy dtype; a whole module
-      (`torch.save(model)`) as what its `state_dict()` would be.
+      (`torch.save(model)`) as what its `state_dict()` would be. Objects of other
+      classes, and what other functions would return, are `safe_pickle.Instance`.
 
     Raises:
-      UserError: There is no such file, it is damaged, or it wants to run anything.
+      UserError: There is no such file, it is damaged, or of another kind.
     """
-    path = pathlib.Path(path)
+    path, head = pathlib.Path(path), b""
     try:
         with open(path, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            is_zip = stream.read(len(_ZIP_HEAD)) == _ZIP_HEAD
+            head = stream.read(len(_ZIP_HEAD))
             stream.seek(0)
-            content = (_read_zip if is_zip else _read_stream)(stream, size)
-            return torch_module.replace(content, _ADVICE)
+            read = _read_zip if head == _ZIP_HEAD else _read_stream
+            return torch_module.replace(read(stream, size))
     except safe_pickle.Refused as error:
         raise errors.UserError(f"{path} {error}") from None
-    except FileNotFoundError:
-        raise errors.UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise errors.UserError(f"Cannot read {path}: {reason}.") from None
     except Exception as error:  # Garbage may raise anything; none of it was run.
-        message = f"{path} is no complete PyTorch file ({error!r})."
-        raise errors.UserError(message) from error
+        alike = head == _ZIP_HEAD or head[:1] == _PICKLE_HEAD
+        what = "" if alike else file_kind.clause(path)
+        raise errors.UserError(
+            f"{path} is no complete PyTorch file{what or f' ({error!r:.200})'}."
+        ) from error
 
 
 def _load(stream: BinaryIO, storages: "_Storages") -> Any:
@@ -94,7 +101,9 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
     functions: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": storages.view,
         "torch._utils._rebuild_tensor_v2": storages.view,
+        "torch._tensor._rebuild_from_type_v2": storages.view_of_type,
         "torch._utils._rebuild_parameter": _parameter,
+        "torch._utils._rebuild_parameter_with_state": _parameter,
         "torch.Size": _size,
         "torch.device": _device,
         "__builtin__.set": _set,  # As protocols 2 and 3 write it.
@@ -110,9 +119,9 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
     )
 
 
-def _parameter(data: Any, requires_grad: bool, hooks: Any) -> np.ndarray:
-    del requires_grad, hooks
-    if not isinstance(data, np.ndarray):
+def _parameter(data: Any, requires_grad: bool, hooks: Any, state: Any = None) -> Any:
+    del requires_grad, hooks, state  # The state: attributes that somebody gave it.
+    if not isinstance(data, np.ndarray | safe_pickle.Instance):
         raise safe_pickle.Refused("has a parameter that is no tensor.")
     return data
 
@@ -153,8 +162,11 @@ class _Storages:
         self._left = size  # Bytes that the file can still hold.
         self._fill = fill
 
-    def find(self, persistent_id: Any) -> np.ndarray | safe_pickle.Stranger:
-        """Returns the storage, `[N]`, or the class that a persistent id names."""
+    def find(self, persistent_id: Any) -> Any:
+        """Returns the storage, `[N]`, or the class that a persistent id names.
+
+        A storage of a type that NumPy lacks is an object that was not made.
+        """
         match persistent_id:
             case ("storage", np.dtype() as dtype, str(key), _, int(count)):
                 pass
@@ -162,6 +174,10 @@ class _Storages:
                 pass
             case ("module", safe_pickle.Stranger() as kind, _, _):
                 return kind  # The class of a module, in the stream format.
+            case ("storage", safe_pickle.Stranger() as kind, *_):
+                if self._fill is None:  # What follows it could not be found.
+                    raise safe_pickle.Refused(f"holds numbers of {kind.name!r}.")
+                return safe_pickle.Instance(kind.name)
             case _:
                 raise safe_pickle.Refused(f"has an unknown persistent id. {_ADVICE}")
         if key not in self.arrays:
@@ -186,9 +202,11 @@ class _Storages:
         requires_grad: bool = False,
         hooks: Any = None,
         flags: Any = None,
-    ) -> np.ndarray:
+    ) -> np.ndarray | safe_pickle.Instance:
         """Returns a tensor of a storage; offset and strides count numbers, not bytes."""
         del requires_grad, hooks
+        if isinstance(storage, safe_pickle.Instance):
+            return storage
         if not isinstance(storage, np.ndarray) or storage.ndim != 1 or flags:
             raise safe_pickle.Refused("has a tensor of an unknown kind.")
         good = _are_lengths(sizes) and _are_lengths(strides) and _are_lengths((offset,))
@@ -211,6 +229,14 @@ class _Storages:
             offset=offset * width,
             strides=tuple(step * width for step in strides),
         )
+
+    def view_of_type(self, function: Any, kind: Any, args: Any, state: Any) -> Any:
+        """Returns a tensor of a class of its own, or with attributes, without them."""
+        del state
+        known = safe_pickle.stands_for(function, self.view)
+        if not known or type(args) is not tuple:
+            return safe_pickle.Instance(safe_pickle.kind_of(kind))
+        return self.view(*args)
 
 
 def _fill(stream: BinaryIO, raw: np.ndarray) -> None:
@@ -251,7 +277,11 @@ def _read_zip(stream: BinaryIO, size: int) -> Any:
         names = archive.namelist()
         roots = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
         if len(roots) != 1:
-            raise safe_pickle.Refused("is a zip file that torch.save did not write.")
+            arrays = any(name.endswith(".npy") for name in names)
+            hint = " Is it an .npz file? Then its name must say so." if arrays else ""
+            raise safe_pickle.Refused(
+                f"is a zip file that torch.save did not write.{hint}"
+            )
         folder = roots[0].removesuffix("data.pkl")
 
         def fill(key: str, raw: np.ndarray) -> None:

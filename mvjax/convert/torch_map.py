@@ -6,17 +6,15 @@ same table reads a PyTorch file (`to_flax`) and writes one (`to_torch`), bit for
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 import difflib
-import math
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
+from mvjax.convert import torch_report
 from mvjax.core import errors
 from mvjax.core import tree
-
-_SHOWN = 5  # Culprits that an error names of each kind.
 
 
 class Layout(NamedTuple):
@@ -47,7 +45,7 @@ def _counter(dtype: type[np.integer]) -> Callable[[np.ndarray], np.ndarray]:
     def cast(array: np.ndarray) -> np.ndarray:
         if array.shape != () or array.dtype.kind not in "iu":
             raise ValueError(f"a counter is an integer scalar, not {array.dtype}")
-        if int(array) > np.iinfo(dtype).max:
+        if not 0 <= int(array) <= np.iinfo(dtype).max:
             raise ValueError(f"the counter {int(array)} does not fit {dtype.__name__}")
         return array.astype(dtype)
 
@@ -197,66 +195,6 @@ def nest(leaves: Sequence[Leaf], *, flax: str = "", torch: str = "") -> list[Lea
     return nested
 
 
-class Match(NamedTuple):
-    """One PyTorch tensor that found its place."""
-
-    torch: str
-    flax: str
-    layout: str
-    shape: tuple[int, ...]  # As in the PyTorch file.
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What became of every tensor of a file."""
-
-    matched: list[Match]
-    tied: list[tuple[str, ...]]  # Groups of keys that filled one leaf.
-    ignored: list[str]  # Keys that an `ignore` pattern names.
-
-    def text(self) -> str:
-        """An aligned table, one line for each key, and a summary."""
-        rows = [(m.torch, m.flax, m.layout, str(m.shape)) for m in self.matched]
-        rows.insert(0, ("torch", "flax", "layout", "shape"))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-            for row in rows
-        ]
-        lines += [f"tied: {' = '.join(names)}" for names in self.tied]
-        lines += [f"ignored: {name}" for name in self.ignored]
-        shapes = {m.flax: m.shape for m in self.matched}
-        numbers = sum(math.prod(shape) for shape in shapes.values())
-        lines.append(
-            f"{len(self.matched)} keys -> {len(shapes)} leaves, {numbers:,} numbers, "
-            f"{len(self.tied)} tied, {len(self.ignored)} ignored."
-        )
-        return "\n".join(lines)
-
-
-class _Problems:
-    """Everything that does not fit, gathered so that one error can tell all of it."""
-
-    def __init__(self) -> None:
-        self._culprits: dict[str, list[str]] = {}
-
-    def add(self, kind: str, culprit: str) -> None:
-        self._culprits.setdefault(kind, []).append(culprit)
-
-    def raise_any(self, headline: str) -> None:
-        """Raises one `UserError` for all problems, or returns if there are none."""
-        if not self._culprits:
-            return
-        parts = []
-        for kind, culprits in self._culprits.items():
-            more = len(culprits) - _SHOWN
-            tail = f" and {more} more" if more > 0 else ""
-            parts.append(
-                f"{len(culprits)} {kind}: {', '.join(culprits[:_SHOWN])}{tail}"
-            )
-        raise errors.UserError(f"{headline}: {'; '.join(parts)}.")
-
-
 def _check_table(leaves: Sequence[Leaf]) -> None:
     """Raises `ValueError` for a table that names anything twice."""
     paths = [leaf.path for leaf in leaves]
@@ -280,13 +218,48 @@ def _wanted(leaf: Leaf, shape: tuple[int, ...]) -> str:
         return f"{shape} and layout {leaf.layout.name} does not fit that"
 
 
+def _check_numbers(
+    name: str, array: np.ndarray, problems: torch_report.Problems
+) -> None:
+    """Notes what no weight can be: other things than floats, NaN, inf, too large."""
+    if array.dtype.kind != "f" and array.dtype != ml_dtypes.bfloat16:
+        problems.add("keys without floats", f"{name} ({array.dtype})")
+        return
+    if not np.isfinite(array).all():
+        problems.add("keys with NaN or infinite numbers", name)
+        return
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32) if array.dtype.itemsize > 4 else array
+    if not np.isfinite(narrow).all():
+        problems.add("keys with numbers too large for float32", name)
+
+
+def counters(leaves: Sequence[Leaf]) -> set[str]:
+    """PyTorch names of the counters in a table."""
+    return {n for leaf in leaves if leaf.layout is COUNT for n in leaf.torch_names}
+
+
+def _with_counters(
+    leaves: Sequence[Leaf], tensors: Mapping[str, np.ndarray]
+) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """The tensors, with counters at 0 and their names if the file has no counter."""
+    names = counters(leaves)
+    if names & set(tensors) or not tensors:
+        return tensors, []
+    zeros = {name: np.zeros((), np.int64) for name in sorted(names)}
+    return {**tensors, **zeros}, list(zeros)
+
+
 def _convert(
     leaf: Leaf,
     tensors: Mapping[str, np.ndarray],
-    wanted: tuple[int, ...] | None,
-    problems: _Problems,
+    wanted: Any,
+    problems: torch_report.Problems,
 ) -> np.ndarray | None:
-    """The Flax array of one leaf, or None after a problem was noted."""
+    """The Flax array of one leaf, in the shape and type of `wanted` if that is not None.
+
+    None after a problem was noted that leaves no array.
+    """
     present = [name for name in leaf.torch_names if name in tensors]
     for name in leaf.torch_names:
         if name not in tensors:
@@ -294,6 +267,8 @@ def _convert(
     if not present:
         return None
     first = tensors[present[0]]
+    if leaf.layout is not COUNT:
+        _check_numbers(present[0], first, problems)
     for name in present[1:]:
         if not _same_bits(first, tensors[name]):
             problems.add("unequal tied weights", f"{present[0]} and {name}")
@@ -302,18 +277,21 @@ def _convert(
     except ValueError as error:
         problems.add("wrong arrays", f"{present[0]} {first.shape} ({error})")
         return None
-    if wanted is not None and array.shape != wanted:
-        text = f"file has {first.shape}, model wants {_wanted(leaf, wanted)}"
+    if wanted is None:
+        return array
+    if array.shape != wanted.shape:
+        text = f"file has {first.shape}, model wants {_wanted(leaf, wanted.shape)}"
         problems.add("wrong shapes", f"{present[0]}: {text}")
         return None
-    return array
+    with np.errstate(over="ignore"):  # Told above.
+        return np.asarray(array, wanted.dtype)
 
 
 def _sort_left_over(
     keys: Sequence[str],
     known: Sequence[str],
     ignore: tuple[str, ...],
-    problems: _Problems,
+    problems: torch_report.Problems,
 ) -> list[str]:
     """Returns the keys that `ignore` names; the others are problems."""
     ignored = []
@@ -322,7 +300,7 @@ def _sort_left_over(
             ignored.append(key)
             continue
         near = []
-        if shown - len(ignored) < _SHOWN:  # Nobody sees the hints of the others.
+        if shown - len(ignored) < errors.SHOWN:  # Nobody sees the hints of the others.
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f" (nearest known: {near[0]})" if near else ""
         problems.add("left-over keys", f"{key}{hint}")
@@ -335,53 +313,54 @@ def to_flax(
     *,
     template: Mapping[str, Any] | None = None,
     ignore: tuple[str, ...] = (),
-) -> tuple[dict[str, Any], Report]:
+) -> tuple[dict[str, Any], torch_report.Report]:
     """Turns a PyTorch state dict into Flax variables.
 
     Args:
       leaves: The table.
-      tensors: Arrays by PyTorch key; all must be used or named by `ignore`.
-      template: Variables of the model, or anything with their nesting and a `.shape`
-        at each leaf; all leaves must be filled, in their shapes.
+      tensors: Arrays by PyTorch key; all must be used or named by `ignore`. Where not
+        one counter of batches is among them, the counters start at 0.
+      template: Variables of the model, or their shapes and types; all leaves must be
+        filled, in their shapes.
       ignore: Patterns such as `"fc.*"` for keys that are left out on purpose.
 
     Returns:
-      The variables, `{"params": ..., "batch_stats": ...}`, with the types of the file
-      (counters: int32), and the report. Arrays may share memory with `tensors`.
+      The variables, `{"params": ..., "batch_stats": ...}`, with the types of the
+      template, or without one those of the file (counters: int32), and the report.
+      Arrays may share memory with `tensors`.
 
     Raises:
-      UserError: Anything is missing, left over, of the wrong shape, or tied and not
-        equal; one error names them all.
+      UserError: Anything is missing, left over, of the wrong shape, no float, NaN or
+        infinite as float32, or tied and not equal; one error names them all.
     """
     _check_table(leaves)
-    problems = _Problems()
+    problems = torch_report.Problems()
     filled: dict[str, np.ndarray] = {}
     matched, tied = [], []
-    shapes = None
-    if template is not None:
-        shapes = {path: np.shape(x) for path, x in tree.flatten(template).items()}
+    targets = None if template is None else tree.flatten(template)
+    tensors, absent = _with_counters(leaves, tensors)
     for leaf in leaves:
-        if shapes is not None and leaf.path not in shapes:
+        if targets is not None and leaf.path not in targets:
             problems.add("leaves that the model does not have", leaf.path)
-        wanted = None if shapes is None else shapes.get(leaf.path)
+        wanted = None if targets is None else targets.get(leaf.path)
         array = _convert(leaf, tensors, wanted, problems)
         if array is None:
             continue
         filled[leaf.path] = array
-        present = [name for name in leaf.torch_names if name in tensors]
+        present = [n for n in leaf.torch_names if n in tensors and n not in absent]
         for name in present:
             shape = tensors[name].shape
-            matched.append(Match(name, leaf.path, leaf.layout.name, shape))
+            matched.append(torch_report.Match(name, leaf.path, leaf.layout.name, shape))
         if len(present) > 1:
             tied.append(tuple(present))
-    for path in sorted(set(shapes or ()) - {leaf.path for leaf in leaves}):
+    for path in sorted(set(targets or ()) - {leaf.path for leaf in leaves}):
         problems.add("leaves that the table does not fill", path)
     known = [name for leaf in leaves for name in leaf.torch_names]
     left = sorted(set(tensors) - set(known))
     missing = [name for name in known if name not in tensors]
     ignored = _sort_left_over(left, missing or known, ignore, problems)
     problems.raise_any("The PyTorch weights do not fit the model")
-    return tree.unflatten(filled), Report(matched, tied, ignored)
+    return tree.unflatten(filled), torch_report.Report(matched, tied, ignored, absent)
 
 
 def to_torch(
@@ -401,7 +380,7 @@ def to_torch(
         or too few axes; one error names them all.
     """
     _check_table(leaves)
-    problems = _Problems()
+    problems = torch_report.Problems()
     flat = tree.flatten(variables)
     tensors: dict[str, np.ndarray] = {}
     for leaf in leaves:

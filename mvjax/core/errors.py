@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 import difflib
 
+SHOWN = 5  # Culprits that a message names.
+_LONGEST = 200  # Characters of one that came out of a file.
+
 
 class UserError(Exception):
     """A mistake that the user can mend; the command line prints it as one line.
@@ -28,3 +31,12 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
     return UserError(
         f"Unknown {what} {name!r}.{hint} Choices: {', '.join(choices) or 'none'}."
     )
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, on one line and whatever a file may have put into them."""
+    names = list(names)
+    shown = (name if name.isprintable() else repr(name) for name in names[:SHOWN])
+    cut = [s if len(s) <= _LONGEST else s[:_LONGEST] + "..." for s in shown]
+    more = len(names) - SHOWN
+    return ", ".join(cut) + (f" and {more} more" if more > 0 else "")

@@ -129,6 +129,22 @@ class Method:
         """
         return tensors
 
+    def check_published(self, table: str, config: dict[str, Any]) -> None:
+        """Raises `UserError` where the weights of a folder are of another network.
+
+        Args:
+          table: Name of the one by which they are read.
+          config: Content of the `config.json` that lies beside them.
+        """
+
+    def torch_notes(self) -> dict[str, str]:
+        """What files of a table lack for the published class, and what to set.
+
+        Returns:
+          A sentence by the name of the table; none for files that hold all of it.
+        """
+        return {}
+
 
 def check_image(
     name: str, view: Any, wanted: tuple[int, ...], *, fields: str, floats: bool = True

@@ -4,7 +4,8 @@ Python's `pickle` imports and calls whatever a file names, and its compiled read
 a file change attributes of what it reached. This one interprets the few opcodes that
 plain containers, tensors and arrays are written with. A name in a file is never
 imported; it is looked up in the tables of the caller, and a name that is not there ends
-the reading.
+the reading, or, with `objects`, stands for itself: what a file makes of it is an
+`Instance` that knows its name and nothing else. Either way nothing of it is run.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,7 +68,7 @@ def refused_name(name: str, advice: str) -> Refused:
 
 
 class Stranger:
-    """A name that no table has; it can be held and named, not called."""
+    """A name that no table has; it can be held and named, nothing else."""
 
     __slots__ = ("name",)
 
@@ -76,12 +77,16 @@ class Stranger:
 
 
 class Instance(Pending):
-    """What an object of an unknown class was written as; nothing of the class is run."""
+    """What a file makes of a name that no table has: an object that was not made.
+
+    Neither arguments nor items are kept, only the state, which is the `__dict__` of most
+    objects and all that a module needs.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        self.state: Any = None  # Usually the `__dict__`.
+        self.state: Any = None
 
     def build(self, state: Any) -> "Instance":
         self.state = state
@@ -97,6 +102,11 @@ class _Function:
         self.run = run
 
 
+def stands_for(value: Any, function: Callable[..., Any]) -> bool:
+    """Whether a value that a file names is this admitted function."""
+    return type(value) is _Function and value.run == function
+
+
 def _ordered_dict(pairs: list[Any] | tuple[Any, ...] = ()) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     for key, value in pairs:
@@ -104,12 +114,23 @@ def _ordered_dict(pairs: list[Any] | tuple[Any, ...] = ()) -> dict[Any, Any]:
     return result
 
 
+def _is_key(key: Any) -> bool:
+    """Whether a dict may have this key."""
+    return isinstance(key, _KEYS) and not (type(key) is int and key.bit_length() > 64)
+
+
 def _put(target: Any, key: Any, value: Any) -> None:
     if type(target) is not dict:
         raise Refused("sets an item of something that is no dict; refused.")
-    if not isinstance(key, _KEYS) or (type(key) is int and key.bit_length() > 64):
+    if not _is_key(key):
         raise Refused("uses a dictionary key that is no string or number; refused.")
     target[key] = value
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages: the name in the file of what was not made."""
+    named = isinstance(value, Stranger | Instance)
+    return value.name if named else type(value).__name__
 
 
 class _Machine:
@@ -160,6 +181,15 @@ class _Machine:
             "BUILD": lambda arg: self._build(*self._take(1)),
             "BINPERSID": lambda arg: self._push(self._persistent(*self._take(1))),
         }
+        if objects:
+            self._steps |= {
+                "POP": lambda arg: self._take(1),
+                "POP_MARK": lambda arg: self._take_items(),
+                "EMPTY_SET": lambda arg: self._push([]),
+                "ADDITEMS": lambda arg: self._extend(self._take_items()),
+                "FROZENSET": lambda arg: self._push(tuple(self._take_items())),
+                "NEWOBJ_EX": lambda arg: self._new(*self._take(3)[:2]),
+            }
 
     def run(self, stream: BinaryIO) -> Any:
         """Reads up to and including the end of one pickle."""
@@ -204,12 +234,18 @@ class _Machine:
         self._set_items(items)
 
     def _extend(self, items: list[Any]) -> None:
+        if type(self._stack[-1]) is Instance:
+            return
         if type(self._stack[-1]) is not list:
             raise Refused("appends to something that is no list; refused.")
         self._stack[-1].extend(items)
 
     def _set_items(self, items: list[Any]) -> None:
+        if type(self._stack[-1]) is Instance:
+            return
         for key, value in zip(items[::2], items[1::2], strict=True):
+            if self._objects and not _is_key(key):
+                key = f"<{kind_of(key)}>"  # Nothing is looked up under such a key.
             _put(self._stack[-1], key, value)
 
     def _name(self, name: str) -> None:
@@ -219,13 +255,14 @@ class _Machine:
         self._push(self._names[name] if known else Stranger(name))
 
     def _new(self, kind: Any, args: Any) -> None:
-        if type(kind) is not Stranger or args != ():
+        if type(kind) not in (Stranger, Instance) or type(args) is not tuple:
             raise Refused(f"uses the pickle opcode NEWOBJ; refused. {self._advice}")
         self._push(Instance(kind.name))
 
     def _call(self, function: Any, args: Any) -> None:
-        if type(function) is Stranger:
-            raise refused_name(function.name, self._advice)
+        if type(function) in (Stranger, Instance):
+            self._push(Instance(function.name))
+            return
         if type(function) is not _Function or type(args) is not tuple:
             raise Refused(f"wants to call {type(function).__name__!r}; refused.")
         self._push(function.run(*args))
@@ -260,8 +297,10 @@ def load(
       values: Names that stand for a value, such as `"torch.float32"`.
       persistent: Turns a persistent id into its object.
       advice: Ends the message about a name or an opcode that is not admitted.
-      objects: Whether unknown names are read as `Stranger` and objects of unknown
-        classes as `Instance`; without it they end the reading.
+      objects: Whether unknown names are read as `Stranger`, and what is called or made
+        by them as `Instance`, so that one can read what lies beside them; a set is a
+        list or a tuple then, and a key that is no string or number the text of its
+        kind. Without it they end the reading.
 
     Returns:
       The pickled object; every `OrderedDict` becomes a `dict` without attributes.

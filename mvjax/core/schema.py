@@ -139,4 +139,5 @@ class WarmStart:
 
     source: limits.Text
     take: dict = dataclasses.field(default_factory=dict)
-    table: limits.Text | None = None
+    table: limits.Text | None = None  # Of the method, where several describe a file.
+    part: limits.Text | None = None  # Of a file that holds several sets of weights.

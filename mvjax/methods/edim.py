@@ -188,3 +188,6 @@ class Method(sdim.Base):
             name = f"discriminator_{view}"
             whole += torch_map.nest(dim.discriminator_leaves(), flax=name, torch=name)
         return {"edim": whole, **tables}
+
+    def torch_notes(self) -> dict[str, str]:
+        return self.whole_note("edim")

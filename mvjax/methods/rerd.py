@@ -25,6 +25,7 @@ from mvjax.core import tree
 from mvjax.losses import classification
 from mvjax.losses import sinkhorn
 from mvjax.models import bert
+from mvjax.models import bert_config
 from mvjax.models import prob_sparse
 from mvjax.models import rerd
 from mvjax.models.layers import initializers
@@ -62,6 +63,12 @@ class Method(method.Method):
     token_sequence: bool = False
     # Words, width, layers, heads, hidden width, positions.
     bert_sizes: tuple[limits.Size, ...] = (30522, 768, 12, 12, 3072, 512)
+    bert_type_vocab_size: limits.Size = 2  # Kinds of segments.
+    bert_activation: limits.one_of(*bert_config.ACTIVATIONS) = "gelu"
+    bert_eps: limits.Positive = 1e-12  # Of its layer norms.
+    bert_dropout: limits.Rate = 0.1  # Rates, with `bert_train_dropout`.
+    bert_attention_dropout: limits.Rate = 0.1
+    bert_pad_id: int = 0  # Token whose word vector is never trained; -1: none.
     bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
     out_dim: limits.Size = 30
     dis_d_model: limits.Size = 64
@@ -81,18 +88,14 @@ class Method(method.Method):
     embed_dropout: limits.Rate = 0.25
     out_dropout: limits.Rate = 0.5
     use_lengths: bool = False  # Padded frames are not attended to.
-    modality_dropout: limits.Share = (
-        0.0  # Part of the samples that lose a view in training.
-    )
+    modality_dropout: limits.Share = 0.0  # Samples that lose a view in training.
     objective: limits.one_of(*OBJECTIVES) = "joint"
     reg_lambda: limits.Weight = 0.1
     sinkhorn: limits.one_of(*SINKHORN) = "official"  # Mode of `losses.sinkhorn`.
     sinkhorn_epsilon: limits.Positive = 0.5
     sinkhorn_iterations: limits.Runs = 30
     sinkhorn_threshold: limits.Weight = 0.1
-    eval_seed: limits.Natural = (
-        0  # Draws the keys of ProbSparse attention in evaluation.
-    )
+    eval_seed: limits.Natural = 0  # Draws ProbSparse attention's keys in evaluation.
     eval_draws: limits.Runs = 1  # Predictions are averaged over so many draws.
     eval_exact: bool = False  # All keys are compared; nothing is drawn.
     dtype: limits.Dtype = "float32"
@@ -114,17 +117,11 @@ class Method(method.Method):
         """BERT's sizes, if tokens are read."""
         if not self.tokens:
             return None
-        still = dict(dropout=0.0, attention_dropout=0.0)
-        rates = {} if self.bert_train_dropout else still
-        return bert.Config(*self.bert_sizes, **rates)
+        return bert_config.from_fields(self, drop=self.bert_train_dropout)
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        if len(self.bert_sizes) != 6:
-            raise errors.UserError(
-                "config.method.bert_sizes needs 6 numbers (words, width, layers, heads, "
-                f"hidden width, positions); got {len(self.bert_sizes)}."
-            )
+        bert_config.from_fields(self, drop=True)
         if len(self.active) > 3 and self.objective != "raw":
             raise errors.UserError(
                 "config.method.objective: the regulariser joins up to three views; with "
@@ -438,14 +435,12 @@ class Method(method.Method):
             tables["bert"] = torch_map.nest(leaves, flax="bert")
         return tables
 
+    def check_published(self, table: str, config: dict[str, Any]) -> None:
+        if table == "bert":
+            bert_config.check_same(self, config)
+
+    def torch_notes(self) -> dict[str, str]:
+        return {} if self.text else {"rerd": rerd.WITHOUT_BERT}
+
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
-        """Accepts wrapped modules, old names, and BERT where nothing reads tokens."""
-        plain = {key.removeprefix("module."): x for key, x in tensors.items()}
-        ignored = ["*embeddings.position_ids", "cls.*", "pooler.*"]
-        if self.text is None:  # Released: always there, and used for tokens only.
-            ignored.append(f"{rerd.BERT_PREFIX}.*")
-        return {
-            key: x
-            for key, x in bert.standard_names(plain).items()
-            if not tree.matches(key, ignored)
-        }
+        return rerd.standard_names(tensors, self.text)

@@ -383,6 +383,16 @@ class Base(method.Method):
             )
         return leaves
 
+    def whole_note(self, table: str) -> dict[str, str]:
+        """What `torch_notes` says of the table of the whole network."""
+        if self.probe_norm_logits or not self.probes:
+            return {}
+        return {
+            table: "the published classifiers also have bn3; what loads strictly into "
+            "the published class needs config.method.probe_norm_logits=True, as the "
+            "config argument variant=released sets it."
+        }
+
     def encoder_tables(self, prefix: str) -> dict[str, list[torch_map.Leaf]]:
         """Tables of the single encoders, by component; empty if one has no table."""
         if set(self.encoders) != {"conv"}:
@@ -448,3 +458,6 @@ class Method(Base):
         for view in self.views:
             whole += prefixed(encoders[f"shared_{view}"], f"sh_enc_{view}")
         return {"sdim": whole, **encoders}
+
+    def torch_notes(self) -> dict[str, str]:
+        return self.whole_note("sdim")

@@ -2,16 +2,14 @@
 
 Post-norm layers with exact GELU, as in the released checkpoints. Two things follow
 those checkpoints' library: the word vector of the padding token gets no gradient, and
-rows that are all padding attend to every position alike.
+rows that are all padding attend to every position alike, as the library's "eager"
+attention has them. Its default today, "sdpa", mixes to zeros there; nothing else differs.
 """
 
 from collections.abc import Mapping
-import dataclasses
 import functools
-import json
 import math
 import os
-import pathlib
 from typing import Any
 
 from flax import linen as nn
@@ -19,109 +17,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mvjax.convert import files
+from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
+from mvjax.convert import torch_names
 from mvjax.core import errors
+from mvjax.models import bert_config
 
-ACTIVATIONS = {
+_ACTIVATIONS = {
     "gelu": functools.partial(nn.gelu, approximate=False),
     "gelu_new": functools.partial(nn.gelu, approximate=True),
     "relu": nn.relu,
 }
-FILES = ("model.safetensors", "pytorch_model.bin")
 # Left out on purpose: positions 0, 1, 2, ... and the heads of pre-training.
 IGNORE = ("embeddings.position_ids", "cls.*")
 
-_SIZES = {  # Field: key in `config.json`, which must be there.
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-}
-_OPTIONS = {  # The same, which may be absent.
-    "type_vocab_size": "type_vocab_size",
-    "eps": "layer_norm_eps",
-    "dropout": "hidden_dropout_prob",
-    "attention_dropout": "attention_probs_dropout_prob",
-    "activation": "hidden_act",
-    "pad_id": "pad_token_id",
-}
-_FIXED = {  # What else would change the function, and the one value that we know.
-    "model_type": "bert",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Sizes and rates of one BERT; those after `max_positions` rarely differ."""
-
-    vocab_size: int
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    max_positions: int
-    type_vocab_size: int = 2
-    eps: float = 1e-12  # Of the layer norms.
-    dropout: float = 0.1
-    attention_dropout: float = 0.1  # Of the attention's probabilities.
-    activation: str = "gelu"
-    pad_id: int | None = 0  # Token whose word vector is never trained.
-
-    def __post_init__(self):
-        if self.activation not in ACTIVATIONS:
-            raise errors.unknown("hidden_act", str(self.activation), ACTIVATIONS)
-        for field in (*_SIZES, "type_vocab_size"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise errors.UserError(
-                    f"BERT's {field} must be a positive integer, got {value!r}."
-                )
-        if self.hidden_size % self.heads:
-            raise errors.UserError(
-                f"BERT's hidden_size {self.hidden_size} is no multiple of its "
-                f"{self.heads} heads."
-            )
-
-    @classmethod
-    def from_json(cls, mapping: Mapping[str, Any]) -> "Config":
-        """Takes what we need from the content of a Hugging Face `config.json`.
-
-        Raises:
-          UserError: A size is missing, or the file describes another model than BERT.
-        """
-        for key, known in _FIXED.items():
-            value = mapping.get(key, known)
-            if value != known:
-                raise errors.UserError(
-                    f"This is no plain BERT: {key} is {value!r}, must be {known!r}."
-                )
-        missing = [key for key in _SIZES.values() if key not in mapping]
-        if missing:
-            raise errors.UserError(f"The BERT config lacks {', '.join(missing)}.")
-        keys = {f: k for f, k in (_SIZES | _OPTIONS).items() if k in mapping}
-        return cls(**{field: mapping[key] for field, key in keys.items()})
-
-    @classmethod
-    def from_folder(cls, folder: str | os.PathLike) -> "Config":
-        """Reads `config.json` in a Hugging Face folder; see `from_json`."""
-        path = pathlib.Path(folder) / "config.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
-        except ValueError as error:
-            raise errors.UserError(f"{path} is no JSON file: {error}.") from None
-        if not isinstance(content, dict):
-            raise errors.UserError(f"{path} holds no JSON object.")
-        try:
-            return cls.from_json(content)
-        except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
+Config = bert_config.Config
 
 
 def _linear(features: int, dtype: Any, name: str | None = None) -> nn.Dense:
@@ -214,7 +124,7 @@ class Layer(nn.Module):
         h = Attention(config, dtype, name="attention")(x, mask, train=train)
         x = _layer_norm(config, dtype, "attention_norm")(x + drop(h))
         h = _linear(config.intermediate_size, dtype, "intermediate")(x)
-        h = ACTIVATIONS[config.activation](h)
+        h = _ACTIVATIONS[config.activation](h)
         h = _linear(config.hidden_size, dtype, "output")(h)
         return _layer_norm(config, dtype, "output_norm")(x + drop(h))
 
@@ -336,8 +246,7 @@ def load(path: str | os.PathLike, config: Config) -> dict[str, Any]:
     """Reads published weights; no code in them is run.
 
     Args:
-      path: A Hugging Face folder with `model.safetensors` or `pytorch_model.bin`, or
-        one file of any kind that `convert/files.py` reads.
+      path: A Hugging Face folder, or one file of any kind that `convert/files.py` reads.
       config: Of these weights, from `Config.from_folder`.
 
     Returns:
@@ -348,18 +257,16 @@ def load(path: str | os.PathLike, config: Config) -> dict[str, Any]:
       UserError: There is no such file, or it does not fit: one error names every
         tensor that is missing, left over or of another shape.
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        present = [path / name for name in FILES if (path / name).is_file()]
-        if not present:
-            raise errors.UserError(f"{path} has no {' and no '.join(FILES)}.")
-        path = present[0]
-    tensors = standard_names(files.read(path))
-    pooler = any(name.startswith("pooler.") for name in tensors)
+    tables = {
+        name: torch_leaves(config, pooler=name == "BertModel")
+        for name in ("BertModel", "BertModel without pooler")
+    }
+    tensors = hugging_face.load(path).tensors
+    fit = torch_names.fit(tables, tensors, standard_names)
     variables, _ = torch_map.to_flax(
-        torch_leaves(config, pooler=pooler),
-        tensors,
-        template=shapes(config, pooler=pooler),
+        tables[fit.table],
+        fit.tensors,
+        template=shapes(config, pooler=fit.table == "BertModel"),
         ignore=IGNORE,
     )
-    return jax.tree.map(lambda array: np.asarray(array, np.float32), variables)
+    return variables

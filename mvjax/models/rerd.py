@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.convert import torch_map
+from mvjax.core import tree
 from mvjax.models import bert
 from mvjax.models import cross_modal
 from mvjax.models import prob_sparse
@@ -28,6 +29,10 @@ from mvjax.models.layers import sequence
 HIDDEN = 90  # Width between the two layers that project BERT's vector.
 POSITIONS = 5000  # Rows of the published tables of positions.
 BERT_PREFIX = "bert_model.model"  # Of BERT in the published state dict.
+WITHOUT_BERT = (  # About files of a network that reads no tokens.
+    "the published class also holds bert_model.*; what loads strictly into it needs the "
+    "config argument text=bert."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,6 +306,20 @@ def torch_leaves(sizes: Sizes, text: bert.Config | None = None) -> list[torch_ma
         layout = torch_map.COUNT if counter else torch_map.KEEP
         leaves.append(torch_map.Leaf(f"unused/{key}", (key,), layout))
     return leaves
+
+
+def standard_names(
+    tensors: Mapping[str, Any], text: bert.Config | None
+) -> dict[str, Any]:
+    """Accepts old names, and BERT where nothing reads tokens."""
+    ignored = ["*embeddings.position_ids", "cls.*", "pooler.*"]
+    if text is None:  # Released: always there, and used for tokens only.
+        ignored.append(f"{BERT_PREFIX}.*")
+    return {
+        key: x
+        for key, x in bert.standard_names(tensors).items()
+        if not tree.matches(key, ignored)
+    }
 
 
 def unused(

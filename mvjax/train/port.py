@@ -14,28 +14,40 @@ from mvjax.train import run as run_lib
 from mvjax.train import warm_start
 
 
-def from_torch(run: run_lib.Run, file: pathlib.Path, workdir: pathlib.Path) -> str:
+def from_torch(
+    run: run_lib.Run,
+    file: pathlib.Path,
+    workdir: pathlib.Path,
+    *,
+    table: str | None = None,
+    part: str | None = None,
+) -> str:
     """Makes a workdir whose step 0 holds the weights of a published file.
 
     Args:
       run: The run that the config describes; its data are not needed.
       file: PyTorch weights of the whole network.
       workdir: Folder to make.
+      table: One of the method's tables; None: the nearest.
+      part: Which weights of a file that holds several.
 
     Returns:
-      The report of every key.
+      The report of every key, and of what was not read.
 
     Raises:
       UserError: The file does not fit, or the workdir holds a run.
     """
     if (workdir / checkpoint.FOLDER).exists():
         raise errors.UserError(f"{workdir} holds checkpoints already; choose another.")
-    new, report, table = warm_start.from_torch(run.method, file, run.shapes)
+    converted = warm_start.from_torch(
+        run.method, file, run.shapes, table=table, part=part
+    )
+    new = converted.variables
     missing = set(tree.flatten(run.shapes["params"])) - set(tree.flatten(new["params"]))
     if missing:
         components = sorted({path.split("/")[0] for path in missing})
         raise errors.UserError(
-            f"{file} is a {table!r} file, which lacks the components "
+            f"{file} is a {converted.table!r} file, which lacks the components "
             f"{', '.join(components)}; as a start for training give it as "
             "--config.warm_start.<label>.source."
         )
@@ -47,7 +59,14 @@ def from_torch(run: run_lib.Run, file: pathlib.Path, workdir: pathlib.Path) -> s
     with checkpoint.Checkpoints(workdir) as checkpoints:
         checkpoints.save(state, {"converted_from": file.name}, {})
         checkpoints.wait()
-    return report.text()
+    notes = [*converted.notes, *_note(run.method, converted.table)]
+    return "\n".join([converted.report.text(), *notes])
+
+
+def _note(method: method_lib.Method, table: str) -> list[str]:
+    """A line about what files of a table lack for the published class, if anything."""
+    note = method.torch_notes().get(table)
+    return [f"note: {note}"] if note else []
 
 
 def to_torch(
@@ -65,7 +84,7 @@ def to_torch(
       table: One of the method's tables; None: the first, which is the whole network.
 
     Returns:
-      A line about what was written.
+      Lines about what was written.
     """
     tables = method.torch_tables()
     if not tables:
@@ -86,4 +105,5 @@ def to_torch(
         {"/".join(p.split("/")[:2]) for p in set(tree.flatten(variables)) - set(part)}
     )
     text = f"{file}: {len(tensors)} tensors, table {table!r}"
-    return text + (f"; not in that file: {', '.join(left)}" if left else "")
+    text += f"; not in that file: {', '.join(left)}" if left else ""
+    return "\n".join([text, *_note(method, table)])

@@ -1,13 +1,17 @@
-"""Variables of a new run taken from another run or from a published file."""
+"""Variables of a new run taken from another run or from published weights."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import ml_collections
 import numpy as np
 
 from mvjax.convert import files
+from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
+from mvjax.convert import torch_names
+from mvjax.convert import torch_report
 from mvjax.core import errors
 from mvjax.core import method as method_lib
 from mvjax.core import storage
@@ -16,6 +20,16 @@ from mvjax.train import checkpoint
 
 PREVIOUS = "previous"  # The stage before, filled in by `mvjax chain`.
 WHOLE = "*"  # In `take`: all components of the source, nested in one of ours.
+KEYS = ("source", "take", "table", "part")  # Of an entry of `config.warm_start`.
+
+
+class Converted(NamedTuple):
+    """What came out of published weights."""
+
+    variables: method_lib.Variables  # Of the components that they hold.
+    report: torch_report.Report
+    table: str
+    notes: list[str]  # What was taken off, left out and not read; whole lines.
 
 
 def apply(
@@ -28,8 +42,9 @@ def apply(
     """Replaces components by those that `config.warm_start` names.
 
     Args:
-      config: Mapping from a label to `source` (a workdir, or a file of PyTorch weights
-        that one of the method's tables describes, `table` where several do) and, for a
+      config: Mapping from a label to `source` (a workdir, a folder of Hugging Face, or a
+        file of PyTorch weights; one of the method's tables describes the latter two,
+        `table` where several do, `part` where a file holds several) and, for a
         workdir, `take`: our component to its component, or to `"*"` for all of its
         components.
       method: The method that `variables` are of.
@@ -40,31 +55,81 @@ def apply(
       UserError: A source is missing or does not fit.
     """
     for label, entry in dict(config).items():
+        entry = _entry(label, entry)
         source = entry["source"]
-        if source == PREVIOUS:
-            raise errors.UserError(
-                f"config.warm_start.{label}.source is the stage before: run both with "
-                "`mvjax chain`, or give its workdir or a file with "
-                f"--config.warm_start.{label}.source=..."
-            )
-        path = storage.path(source)
-        if path.is_dir():
-            new = _from_workdir(path, dict(entry["take"]), replica)
-        elif storage.is_remote(path):
-            raise errors.UserError(
-                f"config.warm_start.{label}: there is no workdir {source}; files of "
-                "weights are read from local folders only."
-            )
-        else:
-            new = from_torch(method, path, variables, entry.get("table"))[0]
+        try:
+            new = _read(method, variables, entry, replica)
+        except errors.UserError as error:
+            raise errors.UserError(f"config.warm_start.{label}: {error}") from None
         _check(label, source, variables, new)
         variables = tree.merge(variables, new)
     return variables
 
 
+def _entry(label: str, entry: Any) -> dict[str, Any]:
+    """One entry of `config.warm_start`, of known keys."""
+    where = f"config.warm_start.{label}"
+    if not isinstance(entry, dict | ml_collections.ConfigDict):
+        raise errors.UserError(f"{where} is {entry!r}; it must hold {', '.join(KEYS)}.")
+    entry = dict(entry)
+    for key in entry:
+        if key not in KEYS:
+            raise errors.unknown(f"key of {where}", str(key), KEYS)
+    if not entry.get("source"):
+        raise errors.UserError(
+            f"{where}.source names no workdir, folder of Hugging Face or file of weights."
+        )
+    if entry["source"] == PREVIOUS:
+        raise errors.UserError(
+            f"{where}.source is the stage before: run both with `mvjax chain`, or give "
+            f"its workdir or a file with --{where}.source=..."
+        )
+    return entry
+
+
+def _read(
+    method: method_lib.Method,
+    variables: method_lib.Variables,
+    entry: dict[str, Any],
+    replica: int,
+) -> method_lib.Variables:
+    """The components that one entry names."""
+    path = storage.path(entry["source"])
+    published = not path.is_dir()
+    if published and storage.is_remote(path):
+        raise errors.UserError(
+            f"there is no workdir {path}; files of weights are read from local folders "
+            "only."
+        )
+    if not published and not _is_workdir(path):
+        published = hugging_face.is_folder(path)
+        if not published:
+            raise errors.UserError(
+                f"{path} is neither a workdir of mvjax (it has no {checkpoint.FOLDER}) "
+                f"nor a folder of Hugging Face (it has no {hugging_face.CONFIG} with a "
+                f"{hugging_face.MODEL_TYPE} and no {hugging_face.FILES[0]})."
+            )
+    if not published:
+        return _from_workdir(path, dict(entry.get("take") or {}), replica)
+    options = {key: entry.get(key) for key in ("table", "part")}
+    return from_torch(method, path, variables, **options).variables
+
+
+def _is_workdir(path: pathlib.Path) -> bool:
+    """Whether a folder is of a run, perhaps of one that has no checkpoint yet."""
+    if storage.is_remote(path) or (path / checkpoint.FOLDER).is_dir():
+        return True
+    return (path / hugging_face.CONFIG).exists() and not hugging_face.is_folder(path)
+
+
 def _from_workdir(
     workdir: pathlib.Path, take: dict[str, str], replica: int
 ) -> method_lib.Variables:
+    if not take:
+        raise errors.UserError(
+            f"{workdir} is a workdir, so `take` must say which of our components start "
+            "as which of its own."
+        )
     with checkpoint.Checkpoints(workdir, read_only=True) as checkpoints:
         theirs, _ = checkpoints.variables(replica=replica)
     new: dict[str, dict] = {}
@@ -86,20 +151,20 @@ def _from_workdir(
 
 def from_torch(
     method: method_lib.Method,
-    file: pathlib.Path,
+    path: pathlib.Path,
     variables: method_lib.Variables,
+    *,
     table: str | None = None,
-) -> tuple[method_lib.Variables, torch_map.Report, str]:
-    """Reads a published file by the method's table that fits it.
+    part: str | None = None,
+) -> Converted:
+    """Reads published weights by the method's table that fits them.
 
     Args:
       method: Method with `torch_tables`.
-      file: `.pth`, `.safetensors` or `.npz`.
+      path: A file that `convert/files.py` reads, or a folder of Hugging Face.
       variables: Arrays or shapes that the result must fit.
       table: One of the method's tables; None: the first of the nearest ones.
-
-    Returns:
-      Variables of the components that the file holds, the report, the table's name.
+      part: Which weights of a file that holds several.
 
     Raises:
       UserError: No table fits; the message is that of the nearest one.
@@ -109,20 +174,41 @@ def from_torch(
         raise errors.UserError("This method knows no PyTorch files.")
     if table is not None and table not in tables:
         raise errors.unknown("table", table, tables)
-    tensors = method.standard_names(files.read(file))
-
-    def distance(name: str) -> int:
-        names = {n for leaf in tables[name] for n in leaf.torch_names}
-        return len(names ^ set(tensors))
-
-    name = table or min(tables, key=distance)
-    flat = tree.flatten(variables)
-    template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in tables[name]})
+    chosen = tables if table is None else {table: tables[table]}
+    weights = hugging_face.load(path, part=part)
+    fit = torch_names.fit(chosen, weights.tensors, method.standard_names)
+    config = hugging_face.config_beside(path)
+    if config is not None:
+        try:
+            method.check_published(fit.table, config)
+        except errors.UserError as error:
+            raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
+    leaves, flat = tables[fit.table], tree.flatten(variables)
+    template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in leaves})
     try:
-        new, report = torch_map.to_flax(tables[name], tensors, template=template)
+        new, report = torch_map.to_flax(leaves, fit.tensors, template=template)
     except errors.UserError as error:
-        raise errors.UserError(f"{file} is no {name!r} file here: {error}") from None
-    return new, report, name
+        held = f" Left unread: {errors.listed(weights.unread)}."
+        note = method.torch_notes().get(fit.table, "")
+        raise errors.UserError(
+            f"{path} is no {fit.table!r} file here: {error}"
+            f"{held if weights.unread else ''}{note and f' Note: {note}'}"
+        ) from None
+    return Converted(new, report, fit.table, _notes(weights, fit))
+
+
+def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
+    """Lines about what of the file is not in the variables."""
+    notes = []
+    if fit.prefixes:
+        notes.append(f"taken off all keys: {', '.join(fit.prefixes)}")
+    if fit.dropped:
+        notes.append(
+            f"{len(fit.dropped)} keys not needed: {errors.listed(fit.dropped)}"
+        )
+    if weights.unread:
+        notes.append(f"left unread: {errors.listed(weights.unread)}")
+    return notes
 
 
 def _check(label: str, source: str, variables: Any, new: Any) -> None:

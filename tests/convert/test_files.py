@@ -108,53 +108,123 @@ def test_missing_file_and_unknown_suffix(tmp_path):
             act(tmp_path / "a.pht")
 
 
-@pytest.mark.parametrize("name", ["state_dict", "model", "module", "net"])
-def test_wrapper_is_taken_off(monkeypatch, tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["state_dict", "model_state_dict", "model", "module", "net"]
+)
+def test_the_usual_name_of_the_weights_is_known(monkeypatch, tmp_path, name):
     w = np.ones(2)
     optimizer = {"state": {0: {"step": 1, "m": w}}, "param_groups": []}
     content = {name: {"w": w}, "epoch": 3, "optimizer": optimizer}
-    assert files.read(serve(monkeypatch, tmp_path, content)) == {"w": w}
+    found = files.load(serve(monkeypatch, tmp_path, content))
+    assert found == ({"w": w}, ["epoch (int)", "optimizer (dict)"])
 
 
-def test_prefix_is_taken_off_only_from_all_keys(monkeypatch, tmp_path):
-    w = np.ones(2)
-    content = {"state_dict": {"module.a": w, "module.b.module.c": w}}
+def test_tensors_that_are_no_weights_do_not_confuse(monkeypatch, tmp_path):
+    w, one = np.ones(2), np.array(0.5)
+    content = {
+        "epoch": 3,
+        "model_state_dict": {"w": w, "odd": []},
+        "optimizer_state_dict": {"state": {0: {"m": w}}, "param_groups": [{"lr": 1}]},
+        "loss": one,
+        "losses": np.ones(9),
+        "scheduler": {"best": one, "factor": 0.1},
+        "rng": {"torch": np.zeros(99, np.uint8)},
+    }
+    found = files.load(serve(monkeypatch, tmp_path, content))
+    assert found.tensors == {"w": w}
+    assert found.unread == [
+        "odd (list)",
+        "epoch (int)",
+        "optimizer_state_dict (dict)",
+        "loss (tensor)",
+        "losses (tensor)",
+        "scheduler (dict)",
+        "rng (dict)",
+    ]
+
+
+def test_bookkeeping_among_the_weights_is_left_unread(monkeypatch, tmp_path):
+    w = np.ones(1)
+    content = {"w": w, "epoch": 3, "metrics": {"loss": np.array(0.5)}, 7: w}
+    found = files.load(serve(monkeypatch, tmp_path, content))
+    assert found.tensors == {"w": w}
+    assert found.unread == ["epoch (int)", "metrics (dict)"]
+
+
+def test_prefixes_stay_for_the_tables_to_judge(monkeypatch, tmp_path):
+    content = {"state_dict": {"module.a": np.ones(2), "module.b.module.c": np.ones(2)}}
     got = files.read(serve(monkeypatch, tmp_path, content))
-    assert list(got) == ["a", "b.module.c"]
-    content = {"module.a": w, "b": w}
-    assert files.read(serve(monkeypatch, tmp_path, content)) == content
+    assert list(got) == ["module.a", "module.b.module.c"]
 
 
 def test_choice_among_state_dicts_is_left_to_the_user(monkeypatch, tmp_path):
     content = {"model": {"w": np.ones(1)}, "ema": {"w": np.zeros(1)}}
     path = serve(monkeypatch, tmp_path, content)
-    with pytest.raises(errors.UserError, match="under model, ema; .* wrapper=NAME"):
+    with pytest.raises(errors.UserError, match="under model, ema; .* --part=NAME"):
         files.read(path)
-    assert files.read(path, wrapper="ema")["w"] == 0
+    assert files.load(path, part="ema") == ({"w": 0}, ["model (dict)"])
     with pytest.raises(errors.UserError, match="mean 'model'.*ema, model"):
-        files.read(path, wrapper="modle")
+        files.read(path, part="modle")
 
 
-def test_unknown_wrapper_is_not_guessed(monkeypatch, tmp_path):
+def test_unknown_names_of_weights_are_not_guessed(monkeypatch, tmp_path):
     path = serve(monkeypatch, tmp_path, {"backbone": {"w": np.ones(1)}})
     with pytest.raises(errors.UserError, match="under backbone; say which"):
         files.read(path)
-    assert files.read(path, wrapper="backbone")["w"] == 1
+    assert files.read(path, part="backbone")["w"] == 1
+
+
+def test_a_part_may_lie_deeper_or_be_what_keys_begin_with(monkeypatch, tmp_path):
+    inner = {"encoder.w": np.ones(1), "encoder.b": np.ones(2), "online.w": np.zeros(1)}
+    path = serve(monkeypatch, tmp_path, {"model": {"state_dict": inner}, "epoch": 1})
+    assert files.load(path) == (inner, ["epoch (int)"])
+    assert files.read(path, part="model/state_dict") == inner
+    found = files.load(path, part="encoder")
+    assert list(found.tensors) == ["w", "b"]
+    assert found.unread == ["online.w (tensor)", "epoch (int)"]
+    with pytest.raises(errors.UserError, match="encoder, model/state_dict, online"):
+        files.read(path, part="decoder")
+
+
+def test_a_list_is_a_checkpoint_whose_names_are_numbers(monkeypatch, tmp_path):
+    path = serve(monkeypatch, tmp_path, [{"w": np.ones(1)}, {"state": {}}])
+    with pytest.raises(errors.UserError, match="under 0; say which with --part=NAME"):
+        files.read(path)
+    assert files.load(path, part="0") == ({"w": 1}, ["1 (dict)"])
 
 
 @pytest.mark.parametrize(
     "content, match",
     [
-        ({"w": np.ones(1), "epoch": 3}, "1 entries that are no arrays.*: epoch"),
-        ({"state_dict": {"w": np.ones(1), "_extra": {}}}, "no arrays.*: _extra"),
-        ({"w": np.ones(1), "model": {"w": np.ones(1)}}, "model.*wrapper=NAME"),
-        ({"epoch": 3, "lr": 0.1}, "holds no state dict, only: epoch, lr"),
-        ({0: np.ones(1)}, "holds no state dict, only: 0"),
-        ({}, "holds no state dict"),
-        ([np.ones(1)], "holds no state dict but one list"),
+        ({"epoch": 3, "lr": 0.1}, r"no state dict, only: epoch \(int\), lr \(float\)"),
+        ({"metrics": {"loss": np.array(1.0)}}, r"only: metrics \(dict\)"),
+        ({}, "holds no state dict, only: nothing"),
+        ([np.array("text")], "holds no"),
         (np.ones(1), "holds no state dict but one ndarray"),
+        ({"a\nb": 3}, r"only: 'a\\nb \(int\)'"),
+        ({"a" * 1000: 3}, r"only: a{200}\.\.\.\."),
     ],
 )
 def test_what_is_no_state_dict_is_refused(monkeypatch, tmp_path, content, match):
-    with pytest.raises(errors.UserError, match=match):
+    with pytest.raises(errors.UserError, match=match) as caught:
         files.read(serve(monkeypatch, tmp_path, content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "a.pth").mkdir()
+    with pytest.raises(errors.UserError, match="a.pth is a folder, not a file"):
+        files.read(tmp_path / "a.pth")
+    with pytest.raises(errors.UserError, match="Cannot read .*: File name too long"):
+        files.read(tmp_path / f"{'a' * 300}.pth")
+
+
+def test_an_archive_of_numpy_under_another_name_is_told(tmp_path):
+    files.write(tmp_path / "a.npz", {"w": np.ones(2)})
+    os.rename(tmp_path / "a.npz", tmp_path / "a.pth")
+    with pytest.raises(errors.UserError, match="Is it an .npz file"):
+        files.read(tmp_path / "a.pth")
+    files.write(tmp_path / "b.pth", {"w": np.ones(2)})
+    os.rename(tmp_path / "b.pth", tmp_path / "b.safetensors")
+    with pytest.raises(errors.UserError, match="; it is a zip archive, as .npz and Py"):
+        files.read(tmp_path / "b.safetensors")

@@ -2,12 +2,17 @@
 
 import argparse
 import collections
+import datetime
+import enum
+import fractions
 import io
 import os
+import pathlib
 import pickle
 import struct
 import subprocess
 import sys
+import threading
 import types
 import zipfile
 
@@ -15,6 +20,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from mvjax.convert import files
 from mvjax.convert import torch_file
 from mvjax.core import errors
 
@@ -50,6 +56,32 @@ class Parameter(Tensor):
         return rebuild, (inner, True, collections.OrderedDict())
 
 
+class Call:
+    """Pickled as a call of a function of `torch`, by its name."""
+
+    def __init__(self, module, name, *args):
+        self.call = (module, name, args)
+
+    def __reduce__(self):
+        module, name, args = self.call
+        return getattr(sys.modules[module], name), args
+
+
+def with_state(tensor):
+    """A parameter that somebody gave attributes."""
+    state = [{"note": "mine"}, {}]
+    args = (tensor, True, collections.OrderedDict(), state)
+    return Call("torch._utils", "_rebuild_parameter_with_state", *args)
+
+
+def of_type(tensor):
+    """A tensor with attributes."""
+    function = sys.modules["torch._utils"]._rebuild_tensor_v2
+    kind = sys.modules["torch"].Tensor
+    args = (function, kind, tensor.args, {"note": "mine"})
+    return Call("torch._tensor", "_rebuild_from_type_v2", *args)
+
+
 class Pickler(pickle.Pickler):
     """Writes storages as persistent ids."""
 
@@ -64,8 +96,22 @@ class Pickler(pickle.Pickler):
 def fake_torch(monkeypatch):
     """Just enough of the names of PyTorch to let `pickle` write them."""
     names = {
-        "torch": ("FloatStorage", "LongStorage", "HalfStorage", "Size", "device"),
-        "torch._utils": ("_rebuild_tensor_v2", "_rebuild_parameter"),
+        "torch": (
+            "FloatStorage",
+            "LongStorage",
+            "HalfStorage",
+            "ComplexFloatStorage",
+            "Size",
+            "Tensor",
+            "device",
+        ),
+        "torch._tensor": ("_rebuild_from_type_v2",),
+        "torch._utils": (
+            "_rebuild_tensor_v2",
+            "_rebuild_parameter",
+            "_rebuild_parameter_with_state",
+            "_rebuild_qtensor",
+        ),
     }
     for module, attributes in names.items():
         fake = types.ModuleType(module)
@@ -243,12 +289,23 @@ def assert_refused(path, match):
         (open, "open"),
     ],
 )
-def test_a_payload_is_refused_by_name(tmp_path, save, protocol, function, name):
+def test_a_payload_is_a_name_and_never_runs(tmp_path, save, protocol, function, name):
     marker = tmp_path / "ran"
     args = {eval: (f"open({str(marker)!r}, 'w')",), open: (str(marker), "w")}
     payload = Payload(function, *args.get(function, (f"touch {marker}",)))
-    path = save(tmp_path / "a.pth", dumps({"w": [payload]}, protocol))
-    assert_refused(path, f"wants to run '.*{name}'; refused")
+    storage = Storage("0", np.ones(2, np.float32))
+    content = {"w": Tensor(storage, 0, (2,), (1,)), "extra": payload}
+    path = save(tmp_path / "a.pth", dumps(content, protocol), [storage])
+    weights = files.load(path)
+    assert weights.tensors["w"].tolist() == [1.0, 1.0] and len(weights.tensors) == 1
+    (unread,) = weights.unread
+    assert unread.startswith("extra (") and unread.endswith(f".{name})")
+    path = save(tmp_path / "b.pth", dumps({"w": payload}, protocol))
+    with pytest.raises(errors.UserError, match=rf"no state dict, only: w \(.*{name}\)"):
+        files.load(path)
+    path = save(tmp_path / "c.pth", dumps(payload, protocol))
+    with pytest.raises(errors.UserError, match=f"no state dict but one .*{name}"):
+        files.load(path)
     assert not marker.exists()
 
 
@@ -256,9 +313,7 @@ def test_nested_payload_in_the_arguments_of_a_tensor_is_refused(tmp_path):
     marker = tmp_path / "ran"
     storage = Storage("0", np.zeros(4, np.float32))
     bad = Tensor(storage, Payload(os.system, f"touch {marker}"), (2,), (1,))
-    assert_refused(
-        zip_file(tmp_path / "a.pth", dumps(bad), [storage]), "wants to run '.*system'"
-    )
+    assert_refused(zip_file(tmp_path / "a.pth", dumps(bad), [storage]), "proper sizes")
     assert not marker.exists()
 
 
@@ -274,9 +329,10 @@ ORDERED = b"ccollections\nOrderedDict\n"
         (b"(" + ORDERED + b"S'touch ran'\no.", "opcode OBJ"),
         (ORDERED + b")\x81.", "opcode NEWOBJ"),
         (b"\x82\x01.", "opcode EXT1"),
-        (b"\x8c\x05torch\x8c\x10_utils.os.system\x93.", "'torch._utils.os.system'"),
-        (b"\x8c\x05torch\x8c\x12nn.Module.__init__\x93.", "wants to run"),
-        (b"ccollections\nOrderedDict.__init__.__globals__\n.", "wants to run"),
+        (b"\x8c\x05torch\x8c\x10_utils.os.system\x93.", "one torch._utils.os.system"),
+        (b"\x8c\x05torch\x8c\x12nn.Module.__init__\x93.", "one torch.nn.Module.__in"),
+        (b"ccollections\nOrderedDict.__init__.__globals__\n.", "one collections.Ord"),
+        (b"ccollections\nOrderedDict.__init__.__globals__\n}b.", "set attributes"),
         (REBUILD + b"}X\x0c\x00\x00\x00__defaults__)sb.", "set attributes"),
         (ORDERED + b"N}X\x08\x00\x00\x00__dict__)s\x86b.", "set attributes"),
         (b"ctorch\nFloatStorage\n)R.", "wants to call"),
@@ -284,14 +340,18 @@ ORDERED = b"ccollections\nOrderedDict\n"
         (ORDERED + b"K\x01R.", "wants to call"),
         (ORDERED + b")RK\x01a.", "no list"),
         (b"]K\x01K\x02s.", "no dict"),
-        (b"}" + b")" + b"\x85" * 100_000 + b"Ns.", "dictionary key"),
-        (b"}\x8a\x0a" + b"\x7f" * 10 + b"Ns.", "dictionary key"),
+        (b"}" + b")" + b"\x85" * 100_000 + b"Ns.", r"only: <tuple> \(NoneType\)"),
+        (b"}\x8a\x0a" + b"\x7f" * 10 + b"Ns.", r"only: <int> \(NoneType\)"),
         (b"Psome-id\n.", "opcode PERSID"),
         (b"X\x06\x00\x00\x00moduleK\x01\x86Q.", "unknown persistent id"),
-        (b"cos\nsystem\n.", "wants to run 'os.system'"),
-        (b"cos\nsystem\n)\x81.", "an object of 'os.system'"),
-        (b"cos\nsystem\nK\x01\x85\x81.", "opcode NEWOBJ"),
-        (b"]cos\nsystem\n)\x81a.", "an object of 'os.system'"),
+        (b"cos\nsystem\n.", "one os.system"),
+        (b"cos\nsystem\n)\x81.", "one os.system"),
+        (b"cos\nsystem\nK\x01\x85\x81.", "one os.system"),
+        (b"cos\nsystem\nK\x01\x81.", "opcode NEWOBJ"),
+        (b"cos\nsystem\n)R)R.", "one os.system"),
+        (b"cos\nsystem\n)RK\x01a.", "one os.system"),
+        (b"cos\nsystem\n)RNNs.", "one os.system"),
+        (b"]cos\nsystem\n)\x81a.", r"only: 0 \(os.system\)"),
         (REBUILD + b"(K\x01K\x00))t" + b"R.", "unknown kind"),
         (b"r\xff\xff\xff\xff.", "no complete PyTorch file"),
         (b"X\xff\xff\xff\x7fabc.", "no complete PyTorch file"),
@@ -300,7 +360,10 @@ ORDERED = b"ccollections\nOrderedDict\n"
 )
 def test_hand_made_pickles_are_refused(tmp_path, monkeypatch, pickled, match):
     monkeypatch.chdir(tmp_path)
-    assert_refused(zip_file(tmp_path / "a.pth", b"\x80\x02" + pickled), match)
+    path = zip_file(tmp_path / "a.pth", b"\x80\x02" + pickled)
+    with pytest.raises(errors.UserError, match=match) as caught:
+        files.load(path)
+    assert str(path) in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
 
@@ -370,22 +433,132 @@ def test_a_whole_module_is_its_state_dict(tmp_path, save, pickler, key):
     assert {k: v.tolist() for k, v in content.items()} == WHOLE
 
 
+class Odd:
+    """What lies beside weights in files of all kinds."""
+
+    colour = enum.Enum("colour", "RED")
+    pair = collections.namedtuple("pair", "a b")
+
+
+Odd.colour.__qualname__, Odd.pair.__qualname__ = "Odd.colour", "Odd.pair"
+RECURSIVE = ([],)
+RECURSIVE[0].append(RECURSIVE)
+BESIDE = {
+    "epoch": 3,
+    "best": np.float64(0.91),
+    "history": np.zeros((3, 2), np.float32),
+    "names": np.array(["a", "b"], object),
+    "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("runs/x")),
+    "losses": collections.defaultdict(list, loss=[0.1]),
+    "counts": collections.Counter("aab"),
+    "queue": collections.deque([1, 2], maxlen=3),
+    "date": datetime.datetime(2020, 1, 2),
+    "colour": Odd.colour.RED,
+    "pair": Odd.pair(1, 2),
+    "set": {1, 2},
+    "frozen": frozenset({"a"}),
+    "complex": 1 + 2j,
+    "slice": slice(1, 2),
+    "keys": {("a", 1): 2, Odd.colour.RED: 3},
+    "function": os.system,
+    "recursive": RECURSIVE,
+    "object": threading.Barrier,
+    "bytes": bytearray(b"abc"),
+    "fraction": fractions.Fraction(1, 3),
+    "none": None,
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_lies_beside_weights_is_told_and_not_read(tmp_path, save, protocol):
+    storage = Storage("0", np.arange(4, dtype=np.float32))
+    weights = {"w": Tensor(storage, 0, (4,), (1,))}
+    path = tmp_path / "a.pth"
+    save(path, dumps({"model": weights} | BESIDE, protocol), [storage])
+    found = files.load(path)
+    assert list(found.tensors) == ["w"]
+    assert found.tensors["w"].tolist() == [0, 1, 2, 3]
+    assert [text.split(" ")[0] for text in found.unread] == list(BESIDE)
+    assert "epoch (int)" in found.unread
+    assert "args (argparse.Namespace)" in found.unread
+
+
+@FORMATS
+@pytest.mark.parametrize("wrap", [with_state, of_type])
+def test_tensors_with_attributes_are_tensors(tmp_path, save, wrap):
+    storage = Storage("0", np.arange(4, dtype=np.float32))
+    tensor = wrap(Tensor(storage, 1, (2,), (1,)))
+    module = Module({"w": tensor}, modules={"inner": Module({"w": tensor})})
+    path = save(tmp_path / "a.pt", dumps(module), [storage])
+    found = {key: x.tolist() for key, x in files.read(path).items()}
+    assert found == {"w": [1.0, 2.0], "inner.w": [1.0, 2.0]}
+
+
+def test_tensors_of_unknown_kinds_are_no_weights(tmp_path):
+    good = Storage("0", np.ones(2, np.float32))
+    other = Storage("1", np.ones(2, np.complex64), kind="ComplexFloatStorage")
+    strange = {
+        "window": Tensor(other, 0, (2,), (1,)),
+        "quantised": Call("torch._utils", "_rebuild_qtensor", good, 0, (2,), (1,)),
+        "odd": Call("torch._tensor", "_rebuild_from_type_v2", print, Odd, (), {}),
+    }
+    content = dumps({"w": Tensor(good, 0, (2,), (1,))} | strange)
+    found = files.load(zip_file(tmp_path / "a.pth", content, [good, other]))
+    assert list(found.tensors) == ["w"]
+    assert found.unread[:2] == [
+        "window (torch.ComplexFloatStorage)",
+        "quantised (torch._utils._rebuild_qtensor)",
+    ]
+    assert_refused(
+        stream_file(tmp_path / "b.pth", content, [good, other]),
+        "numbers of 'torch.ComplexFloatStorage'",
+    )
+    module = dumps(Module({"w": strange["quantised"]}))
+    assert_refused(
+        zip_file(tmp_path / "c.pth", module, [good]),
+        "no tensor in 'w' but one torch._utils._rebuild_qtensor",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"", "an empty file"),
+        (b"\x1f\x8b\x08\x00", "a gzip file"),
+    ],
+)
+def test_files_of_another_kind_are_told(tmp_path, content, message):
+    for suffix in (".pth", ".safetensors"):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(errors.UserError, match=rf"no complete .*; it is {message}"):
+            files.load(path)
+
+
 @pytest.mark.parametrize(
     "module, match",
     [
         (lambda: Module({"w": 3}), "no tensor in 'w'"),
-        (lambda: Module(modules={"a": {}}), "holds an object of"),
-        (lambda: argparse.Namespace(w=1), "holds an object of .*Namespace"),
-        (lambda: (whole_module()[0],), "module in a tuple"),
+        (lambda: Module({"w": argparse.Namespace()}), "no tensor in 'w' but one argp"),
+        (lambda: Module(modules={"a": {}}), "object of 'dict' where a module belongs"),
+        (lambda: Module({"w" * 2000: None}, modules={"a": Module()}), "one dict|only"),
+        (lambda: argparse.Namespace(w=1), "one argparse.Namespace"),
+        (lambda: (whole_module()[0],), r"only: 0 \(.*Module\)"),
         (lambda: _endless(), "without end"),
         (lambda: _doubled(40), "without end"),
-        (lambda: Module(note=Payload(os.system, "touch ran")), "wants to run"),
+        (lambda: _wide(), "without end"),
+        (lambda: Module(note=Payload(os.system, "touch ran")), "only: nothing"),
     ],
 )
 def test_what_is_no_whole_module_is_refused(tmp_path, monkeypatch, module, match):
     monkeypatch.chdir(tmp_path)
-    storages = whole_module()[1]
-    assert_refused(zip_file(tmp_path / "a.pt", dumps(module()), storages), match)
+    path = zip_file(tmp_path / "a.pt", dumps(module()), whole_module()[1])
+    with pytest.raises(errors.UserError, match=match) as caught:
+        files.load(path)
+    assert str(path) in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
 
@@ -402,12 +575,18 @@ def _doubled(depth):
     return module
 
 
+def _wide():
+    module = Module()
+    module._modules |= {str(i): module for i in range(1000)}
+    return module
+
+
 def test_bare_pickle_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(pickle.dumps({"w": 1}))
     assert_refused(path, "not written by torch.save")
     path.write_bytes(pickle.dumps(Payload(os.system, f"touch {tmp_path / 'ran'}")))
-    assert_refused(path, "wants to run '.*system'")
+    assert_refused(path, "not written by torch.save")
     assert os.listdir(tmp_path) == ["a.pth"]
 
 
@@ -535,7 +714,7 @@ def test_garbled_files_only_raise_user_errors(tmp_path, save):
 
 
 def test_missing_file_is_named(tmp_path):
-    assert_refused(tmp_path / "none.pth", "does not exist")
+    assert_refused(tmp_path / "none.pth", "Cannot read .*: No such file")
 
 
 def test_nothing_heavy_is_imported():

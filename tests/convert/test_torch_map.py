@@ -1,7 +1,5 @@
 """Tables between PyTorch and Flax: bit for bit, strict, one error for everything."""
 
-import types
-
 from flax import linen as nn
 import jax
 import ml_dtypes
@@ -55,7 +53,7 @@ def template():
 
 def test_table_fills_a_flax_model_and_returns_every_bit():
     tensors = state_dict()
-    tensors["fc.weight"][0, 0] = np.nan
+    tensors["fc.weight"][0] = [-0.0, 1e-45, np.finfo(np.float32).max, 1 / 3]
     variables, report = torch_map.to_flax(table(), tensors, template=template())
     back = torch_map.to_torch(table(), variables)
     assert jax.tree.structure(variables) == jax.tree.structure(dict(template()))
@@ -100,9 +98,60 @@ def test_counter_changes_its_width_and_nothing_else():
     count = torch_map.COUNT.to_flax(np.array(7, np.int64))
     assert (count.dtype, count.shape, int(count)) == (np.int32, (), 7)
     assert torch_map.COUNT.to_torch(count).dtype == np.int64
-    for wrong in (np.array(2**40), np.array(1.0), np.array([1])):
+    for wrong in (np.array(2**40), np.array(-1), np.array(1.0), np.array([1])):
         with pytest.raises(ValueError):
             torch_map.COUNT.to_flax(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.astype(np.int64), r"1 keys without floats: fc.weight \(int64\)"),
+        (lambda w: w > 0, r"without floats: fc.weight \(bool\)"),
+        (lambda w: w.astype(np.complex64), r"without floats: fc.weight \(complex64"),
+        (lambda w: w * np.float32(np.nan), "1 keys with NaN or infinite .*: fc.weight"),
+        (lambda w: w / np.float32(0), "1 keys with NaN or infinite .*: fc.weight"),
+        (lambda w: w.astype(np.float64) * 1e39, "too large for float32: fc.weight"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_what_no_weight_can_be_is_refused_by_key(change, message):
+    tensors = state_dict()
+    tensors["fc.weight"] = change(np.abs(tensors["fc.weight"]) + np.float32(1))
+    for wanted in (None, template()):
+        with pytest.raises(errors.UserError, match=message):
+            torch_map.to_flax(table(), tensors, template=wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_floats_of_every_width_get_the_type_of_the_model(dtype):
+    tensors = state_dict()
+    tensors["fc.weight"] = tensors["fc.weight"].astype(dtype)
+    variables, _ = torch_map.to_flax(table(), tensors, template=template())
+    kernel = variables["params"]["fc"]["kernel"]
+    expected = tensors["fc.weight"].astype(np.float32).T
+    np.testing.assert_array_equal(kernel, expected, strict=True)
+
+
+def test_counters_that_no_old_file_has_start_at_0():
+    tensors = state_dict()
+    del tensors["body.1.num_batches_tracked"]
+    variables, report = torch_map.to_flax(table(), tensors, template=template())
+    count = variables["batch_stats"]["bn"]["count"]
+    assert (count.dtype, count.shape, int(count)) == (np.int32, (), 0)
+    assert report.absent == ["body.1.num_batches_tracked"]
+    assert "1 counters num_batches_tracked start at 0" in report.text()
+    assert len(report.matched) == len(tensors)
+
+
+def test_a_file_that_lacks_one_of_its_counters_is_damaged():
+    leaves = torch_map.batch_norm("a", "a") + torch_map.batch_norm("b", "b")
+    norms = {k: np.ones(2) for k in ("weight", "bias", "running_mean", "running_var")}
+    tensors = {f"{n}.{k}": x for n in "ab" for k, x in norms.items()}
+    torch_map.to_flax(leaves, tensors)
+    tensors["a.num_batches_tracked"] = np.array(3)
+    with pytest.raises(errors.UserError, match="1 missing keys: b.num_batches_tracked"):
+        torch_map.to_flax(leaves, tensors)
 
 
 def test_builders_allow_the_root():
@@ -153,10 +202,7 @@ def test_long_lists_are_cut():
 def test_template_and_table_must_agree():
     leaves = torch_map.linear("fc", "fc", bias=False)
     tensors = {"fc.weight": np.zeros((2, 3))}
-    leaf = types.SimpleNamespace(shape=(3, 2))
-    wanted = {
-        "params": {"fc": {"kernel": leaf, "bias": types.SimpleNamespace(shape=(2,))}}
-    }
+    wanted = {"params": {"fc": {"kernel": np.zeros((3, 2)), "bias": np.zeros(2)}}}
     with pytest.raises(errors.UserError, match="does not fill: params/fc/bias"):
         torch_map.to_flax(leaves, tensors, template=wanted)
     with pytest.raises(errors.UserError, match="not have: params/fc/kernel"):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mvjax.convert import files
+from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.core import errors
 from mvjax.data import fetch
@@ -204,7 +205,7 @@ def test_masked_mean_leaves_padding_out():
     np.testing.assert_allclose(bert.masked_mean(h, MASK), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*bert.FILES, "weights.npz"])
+@pytest.mark.parametrize("name", [*hugging_face.FILES, "weights.npz"])
 def test_every_kind_of_file_gives_the_same_variables(tmp_path, name):
     saved = {f"bert.{key}": x for key, x in tensors().items()}
     saved = {
@@ -216,7 +217,9 @@ def test_every_kind_of_file_gives_the_same_variables(tmp_path, name):
     saved["bert.embeddings.position_ids"] = np.arange(8)[None]
     saved["cls.predictions.bias"] = np.zeros(20, np.float32)
     files.write(tmp_path / name, saved)
-    loaded = bert.load(tmp_path if name in bert.FILES else tmp_path / name, CONFIG)
+    loaded = bert.load(
+        tmp_path if name in hugging_face.FILES else tmp_path / name, CONFIG
+    )
     assert_same(loaded, draw())
 
 
@@ -291,7 +294,10 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, spoil, message):
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
-    with pytest.raises(errors.UserError, match="no model.safetensors and no pytorch_"):
+    with pytest.raises(
+        errors.UserError,
+        match="has no model.safetensors and no model.safetensors.index",
+    ):
         bert.load(tmp_path, CONFIG)
 
 
