@@ -50,11 +50,11 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
     """
     path = pathlib.Path(path)
     suffix = _suffix(path)
-    if path.is_dir():
-        raise errors.UserError(f"{path} is a folder, not a file of weights.")
-    if not path.exists():
-        raise errors.UserError(f"There is no file {path}.")
     try:
+        if path.is_dir():
+            raise errors.UserError(f"{path} is a folder, not a file of weights.")
+        if not path.exists():
+            raise errors.UserError(f"There is no file {path}.")
         if suffix in _TORCH and not _is_safetensors(path):
             content = torch_file.read(path)
         elif suffix == ".npz":
@@ -120,7 +120,7 @@ def _state_dict(path: pathlib.Path, content: Any, part: str | None) -> Weights:
     tensors = {
         key: value
         for key, value in levels[-1].items()
-        if isinstance(key, str) and isinstance(value, np.ndarray)
+        if isinstance(key, str) and _is_tensor(value)
     }
     return Weights(tensors, _unread(levels, tensors))
 
@@ -139,7 +139,11 @@ def _sets(content: dict) -> dict[str, tuple[dict, ...]]:
 
 
 def _has_arrays(value: dict) -> bool:
-    return any(isinstance(x, np.ndarray) for x in value.values())
+    return any(map(_is_tensor, value.values()))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind not in "USO"
 
 
 def _has_weights(value: dict) -> bool:

@@ -133,7 +133,7 @@ class Base(method.Method):
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
         fields = "config.method.image_shapes"
         if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            self._check_digits(spec)
+            colouring.check_digits(spec, self.image_shapes)
         else:
             for name, shape in wanted.items():
                 if name not in spec.views:
@@ -158,31 +158,6 @@ class Base(method.Method):
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
         return self.views  # Nobody knows which colours a digit of the user's has.
-
-    def _check_digits(self, spec: Any) -> None:
-        """Refuses what cannot be coloured: two views are made from `digit`."""
-        if "digit" not in spec.views or len(self.views) != 2:
-            raise errors.UserError(
-                "config.method.colours=mnist makes two views from the data's view "
-                f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
-                "config.method.colours=none."
-            )
-        if len({shape[:2] for shape in map(tuple, self.image_shapes)}) > 1 or any(
-            tuple(shape[2:]) != (3,) for shape in self.image_shapes
-        ):
-            raise errors.UserError(
-                "config.method.image_shapes: coloured views are (height, width, 3), both "
-                f"of one size; got {self.image_shapes}."
-            )
-        wanted = (*self.image_shapes[0][:2], 1)
-        for name in {"digit", "partner"} & set(spec.views):
-            method.check_image(
-                name,
-                spec.views[name],
-                wanted,
-                fields="config.method.image_shapes, with one channel before colouring",
-                floats=False,
-            )
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""

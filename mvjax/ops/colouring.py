@@ -4,9 +4,14 @@ Sanchez et al., ECCV 2020, as released: view x has a coloured background and a g
 stroke, view y a coloured stroke on black; they share nothing but the shape.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from mvjax.core import errors
+from mvjax.core import method
 
 PALETTE = np.array(  # RGB, 0..255.
     [
@@ -26,6 +31,35 @@ PALETTE = np.array(  # RGB, 0..255.
     np.uint8,
 )
 COLOURS = len(PALETTE)
+
+
+def check_digits(spec: Any, image_shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raises `UserError` for a data set whose view `digit` cannot be coloured.
+
+    Args:
+      spec: `mvjax.data.batch.Spec` of the data set.
+      image_shapes: Of the two coloured views, `(H, W, 3)` each.
+    """
+    if "digit" not in spec.views or len(image_shapes) != 2:
+        raise errors.UserError(
+            "config.method.colours=mnist makes two views from the data's view 'digit'; "
+            f"the data set has {tuple(spec.views)}. For ready views set "
+            "config.method.colours=none."
+        )
+    sizes = {tuple(shape[:2]) for shape in image_shapes}
+    if len(sizes) > 1 or any(tuple(shape[2:]) != (3,) for shape in image_shapes):
+        raise errors.UserError(
+            "config.method.image_shapes: coloured views are (height, width, 3), both of "
+            f"one size; got {image_shapes}."
+        )
+    for name in {"digit", "partner"} & set(spec.views):
+        method.check_image(
+            name,
+            spec.views[name],
+            (*image_shapes[0][:2], 1),
+            fields="config.method.image_shapes, with one channel before colouring",
+            floats=False,
+        )
 
 
 def colour_background(image: jax.Array, colour: jax.Array) -> jax.Array:
