@@ -16,6 +16,8 @@ import ml_collections
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
+from mvjax.core import json_value
 from mvjax.core import settings
 
 # Settings of every run that a config file need not repeat.
@@ -288,29 +290,70 @@ def save(config: ml_collections.ConfigDict, file: pathlib.Path) -> None:
 def read(
     file: pathlib.Path, overrides: Sequence[str] = ()
 ) -> ml_collections.ConfigDict:
-    """Reads what `save` wrote; lists come back as tuples."""
-    values = read_json(file)
-    config = complete(ml_collections.ConfigDict(_tuples(values)))
+    """Reads what `save` wrote; lists come back as tuples.
+
+    Raises:
+      UserError: The file is missing or damaged, or holds what no config can.
+    """
+    values = read_json(file, _form())
+    try:
+        config = check(complete(ml_collections.ConfigDict(_tuples(values))))
+    except errors.UserError as error:
+        raise errors.UserError(f"{file}: {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:  # Of `ConfigDict`.
+        text = " ".join(str(error).split()).rstrip(".")
+        raise errors.UserError(f"{file}: {text}.") from None
     for override in overrides:
         set_value(config, override)
     return check(config)
 
 
-def read_json(file: pathlib.Path) -> Any:
+def _form() -> dict[str, Any]:
+    """What `config.json` has at least, for `json_value.find_fault`."""
+    form = _form_of(DEFAULTS) | {f"{key}?": (int, None) for key in OPTIONAL}
+    form["data"] = form.pop("data?") | {"name": str, "batch_size": int}
+    return form | {
+        "method": {"name": str},
+        "optim": dict,
+        "evals": {str: {"name": str}},
+    }
+
+
+def _form_of(default: Any) -> Any:
+    """The form of values that may stand in place of a default."""
+    if isinstance(default, dict):
+        return {f"{key}?": _form_of(value) for key, value in default.items()}
+    return list if isinstance(default, tuple) else type(default)
+
+
+def read_json(file: pathlib.Path, form: Any = dict) -> Any:
     """Reads a JSON file of a workdir.
 
+    Args:
+      file: The file.
+      form: What it holds, see `json_value.find_fault`.
+
     Raises:
-      UserError: It is missing or damaged.
+      UserError: It is missing or damaged, or holds something else.
     """
     try:
-        return json.loads(file.read_text())
+        value = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise errors.UserError(
             f"{file.parent} is no workdir of mvjax, or its run has not got so far: "
             f"{file.name} is missing."
         ) from None
-    except json.JSONDecodeError as error:
-        raise errors.UserError(f"{file} is damaged: {error}.") from None
+    except NotADirectoryError:
+        raise errors.UserError(f"{file.parent} is a file, not a workdir.") from None
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise errors.UserError(
+            f"{file} is damaged: {error}{file_kind.clause(file)}."
+        ) from None
+    if fault := json_value.find_fault(value, form):
+        raise errors.UserError(f"{file} is damaged: {fault}.")
+    return value
 
 
 def _tuples(value: Any) -> Any:
