@@ -110,5 +110,5 @@ def open_run(args: argparse.Namespace, *, replica: int | None = 0):
         replica = replica if args.replica is None else args.replica
         if step is None:
             step = run.evaluated_step(checkpoints)
-        variables, step = checkpoints.variables(step, replica=replica)
+        variables, step = checkpoints.variables(step, replica=replica, run=run)
     return run, variables, step

@@ -82,15 +82,14 @@ def train_quietly(config, workdir: pathlib.Path, args: argparse.Namespace) -> in
 
 
 def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
-    from mvjax.core import config as config_lib
     from mvjax.core import dist
     from mvjax.report import text
-    from mvjax.train import run as run_lib
+    from mvjax.train import workdir as workdir_lib
 
     code = train_quietly(config, workdir, args)
     if code or not dist.is_main():
         return code
-    evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
+    evaluation = workdir_lib.read_evaluation(workdir)
     print(f"\n{workdir}, step {evaluation['step']}\n")
     print(text.evaluation(evaluation))
     return 0

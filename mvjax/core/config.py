@@ -20,6 +20,7 @@ import ml_collections
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import schema
@@ -318,30 +319,52 @@ def read(
       allow_code: Modules outside mvjax that the file may have imported.
 
     Raises:
-      UserError: The file is damaged, names code that is not allowed, or holds what no
-        config holds.
+      UserError: The file is missing or damaged, names code that is not allowed, or holds
+        what no config holds.
     """
     values = read_json(file)
-    for where, name in settings.names_of_code(values):
-        lookup.check_trusted(f"{file}: {where}", str(name), allow_code)
-    return _finish(ml_collections.ConfigDict(_tuples(values)), overrides)
+    try:
+        for where, name in settings.names_of_code(values):
+            lookup.check_trusted(where, str(name), allow_code)
+        config = _finish(ml_collections.ConfigDict(_tuples(values)), ())
+    except errors.UserError as error:
+        raise errors.UserError(f"{file}: {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:  # Of `ConfigDict`.
+        text = " ".join(str(error).split()).rstrip(".")
+        raise errors.UserError(f"{file}: {text}.") from None
+    for override in overrides:
+        set_value(config, override)
+    return check(config)
 
 
-def read_json(file: pathlib.Path) -> Any:
+def read_json(file: pathlib.Path, form: Any = dict) -> Any:
     """Reads a JSON file of a workdir.
 
+    Args:
+      file: The file.
+      form: What it holds, see `json_value.find_fault`.
+
     Raises:
-      UserError: It is missing or damaged.
+      UserError: It is missing or damaged, or holds something else.
     """
     try:
-        return json.loads(file.read_text())
+        value = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise errors.UserError(
             f"{file.parent} is no workdir of mvjax, or its run has not got so far: "
             f"{file.name} is missing."
         ) from None
-    except json.JSONDecodeError as error:
-        raise errors.UserError(f"{file} is damaged: {error}.") from None
+    except NotADirectoryError:
+        raise errors.UserError(f"{file.parent} is a file, not a workdir.") from None
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise errors.UserError(
+            f"{file} is damaged: {error}{file_kind.clause(file)}."
+        ) from None
+    if fault := json_value.find_fault(value, form):
+        raise errors.UserError(f"{file} is damaged: {fault}.")
+    return value
 
 
 def _tuples(value: Any) -> Any:

@@ -36,7 +36,18 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
                 f"{folder} is in use by {stream.read().strip() or 'another program'}; "
                 "wait for it, or choose another --workdir."
             ) from None
+        if os.fstat(stream.fileno()).st_nlink == 0:
+            raise errors.UserError(
+                f"Another program has just removed {folder}, which it had made for "
+                "itself; start again."
+            )
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()}\n")
         stream.flush()
         yield
+
+
+def clear(folder: pathlib.Path) -> None:
+    """Removes the lock's file from a folder that holds nothing else; for its owner."""
+    if [path.name for path in folder.iterdir()] == [FILE]:
+        (folder / FILE).unlink()

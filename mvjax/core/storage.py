@@ -106,19 +106,26 @@ def make(folder: pathlib.Path) -> None:
     """Makes a folder and those above it; object stores have none, but a bucket.
 
     Raises:
-      UserError: There is no such bucket, or it cannot be reached.
+      UserError: There is no such bucket, it cannot be reached, or a file is in the way.
     """
     if is_remote(folder):
         reach(folder)  # `mkdir` would make a bucket of a mistyped name.
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
+        return
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise errors.UserError(
+                f"Cannot write {folder}: {part} is a file, not a folder."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
     """Makes a folder and keeps it for this program while the block runs.
 
-    Object stores have no locks: that no other program works there is up to the user.
+    If the block raises before there is anything in a folder that was made for it, that
+    folder goes again. Object stores have no locks: that no other program works there is
+    up to the user.
 
     Args:
       folder: Of a run.
@@ -128,11 +135,28 @@ def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
       UserError: Another program works there, or the folder cannot be written any more.
     """
     with _one_line(folder), contextlib.ExitStack() as stack:
-        if main:
-            make(folder)
-            if not is_remote(folder):
-                stack.enter_context(lock.hold(folder))
+        if main and is_remote(folder):
+            reach(folder)
+        elif main:
+            stack.enter_context(_hold(folder))
         yield
+
+
+@contextlib.contextmanager
+def _hold(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder and locks it; removes it after an error that left it empty."""
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    make(folder)
+    with lock.hold(folder):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # Something is in it.
+                if made:
+                    lock.clear(folder)
+                for part in made:
+                    part.rmdir()
+            raise
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 def evaluation(found: Mapping[str, Any]) -> str:
     """Renders the content of `evaluation.json`: tables, and intervals over seeds."""
-    if "seeds" not in found:
+    if "seeds" not in found or "intervals" not in found:
         return table(found["results"])
     rows = [
         [f"{name}/{score}", f"{low:.4g} to {high:.4g}"]

@@ -1,5 +1,7 @@
 """Checkpoints: orbax, asynchronous, the latest ones and the best one."""
 
+from collections.abc import Sequence
+import math
 import pathlib
 from typing import Any
 
@@ -10,6 +12,7 @@ import orbax.checkpoint as ocp
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import storage
+from mvjax.core import tree
 from mvjax.train import integrity
 from mvjax.train import seeds
 from mvjax.train import state as state_lib
@@ -19,6 +22,9 @@ FOLDER = "checkpoints"
 
 class Checkpoints:
     """The checkpoints of one workdir; a context manager.
+
+    Nothing is written before the first `save`, but that the owner of a workdir tidies up
+    after kills.
 
     Args:
       workdir: Folder of the run.
@@ -40,55 +46,65 @@ class Checkpoints:
         if best_mode not in ("min", "max"):
             raise errors.unknown("checkpoint.best_mode", best_mode, ("min", "max"))
         self.folder = storage.absolute(workdir / FOLDER)
-        self._best = best
+        self._keep, self._best, self._mode = keep, best, best_mode
         if read_only and not self.folder.is_dir():
             raise errors.UserError(f"{workdir} holds no checkpoints yet.")
         self.notes: list[str] = []  # About damaged checkpoints.
         if not read_only:
-            self._move_damaged(workdir)
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=_options(keep, best, best_mode, read_only)
-        )
+            self._tidy(workdir)
+        self._opened: ocp.CheckpointManager | None = None
+        self._unsigned: int | None = None  # Step that this process has saved last.
 
-    def _move_damaged(self, workdir: pathlib.Path) -> None:
+    def _tidy(self, workdir: pathlib.Path) -> None:
         if dist.is_main():
-            self.notes = integrity.move_damaged(self.folder, workdir)
+            self.notes = integrity.tidy(self.folder, workdir)
         dist.barrier("checkpoints")
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._manager.close()
+        if self._opened:
+            self._opened.close()
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Orbax's view of the folder, which it makes."""
+        if not self._opened:
+            self._opened = ocp.CheckpointManager(self.folder, options=self._options())
+        return self._opened
+
+    def _options(self) -> ocp.CheckpointManagerOptions:
+        return ocp.CheckpointManagerOptions(
+            preservation_policy=_Kept(self._keep, self._best, self._mode),
+            # Orbax stores the metrics only of managers that have such a function.
+            best_fn=(lambda metrics: score(metrics, self._best))
+            if self._best
+            else None,
+            best_mode=self._mode,
+            # A kill in the middle of deleting leaves no half of a checkpoint here.
+            todelete_subdir=integrity.DELETED,
+            enable_async_checkpointing=True,
+        )
 
     def steps(self) -> list[int]:
         """Steps that can be restored, in rising order."""
-        return sorted(self._manager.all_steps())
+        return find_steps(self.folder.parent)
 
     def save(
         self,
         state: state_lib.TrainState,
         meta: dict,
         metrics: dict[str, float],
-        *,
-        interrupted: bool = False,
     ) -> None:
         """Starts to write a checkpoint; the state may be donated right afterwards.
 
         Args:
           state: State to write; its step names the checkpoint.
           meta: Plain values written beside it.
-          metrics: Metrics so far, among which the best one is looked up.
-          interrupted: The run had to stop, perhaps before its first evaluation: a
-            checkpoint without the metric is the worst one then.
-
-        Raises:
-          UserError: The metric of the best checkpoint does not exist.
+          metrics: Metrics of this very step, among which the best one is looked up; a
+            checkpoint without it, as of a run that had to stop, is never the best.
         """
-        if self._best and self._best not in metrics and not interrupted:
-            raise errors.unknown(
-                "metric in config.checkpoint.best", self._best, metrics
-            )
         step = state.steps_done
         if step in self._manager.all_steps():
             return
@@ -102,16 +118,16 @@ class Checkpoints:
         )
         if not saved:
             raise RuntimeError(f"orbax did not save step {step}")
+        self._unsigned = step
 
     def wait(self) -> None:
-        """Waits until everything is on disk, and signs it."""
-        self._manager.wait_until_finished()
-        self._sign()
-
-    def _sign(self) -> None:
-        if dist.is_main():
-            for step in self._manager.all_steps():
-                integrity.sign(self.folder / str(step))
+        """Waits until everything is on disk, and signs what this process has saved."""
+        if self._opened:
+            self._opened.wait_until_finished()
+        if self._unsigned is not None and dist.is_main():
+            integrity.sign(self.folder / str(self._unsigned))
+            integrity.empty_deleted(self.folder)
+        self._unsigned = None
 
     def restore(self, target: Any, step: int) -> tuple[state_lib.TrainState, dict]:
         """Restores a whole state.
@@ -123,27 +139,38 @@ class Checkpoints:
         Raises:
           UserError: The checkpoint is of another model or damaged.
         """
+        folder = self.folder / str(step)
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
-                ),
-            )
-        except (ValueError, KeyError, FileNotFoundError, OSError) as error:
-            folder = self.folder / str(step)
+            misfit = find_misfit(_stored_shapes(folder), _shapes(target))
+            if not misfit:
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(target),
+                        meta=ocp.args.JsonRestore(),
+                    ),
+                )
+        except _BROKEN as error:
             older = [s for s in self.steps() if s < step]
             advice = (
                 f" Remove {folder} to go on from step {older[-1]}." if older else ""
             )
             raise errors.UserError(
-                f"Checkpoint {folder} does not fit the config or is damaged: "
-                f"{_first_line(error)}{advice}"
+                f"Checkpoint {folder} is damaged: {_first_line(error)}{advice}"
             ) from error
+        if misfit:
+            raise errors.UserError(
+                f"Checkpoint {folder} does not fit the config: {misfit}. Choose another "
+                "--workdir, or the settings that it was trained with."
+            )
         return restored.state, restored.meta
 
     def variables(
-        self, step: int | None = None, *, replica: int | None = 0
+        self,
+        step: int | None = None,
+        *,
+        replica: int | None = 0,
+        run: Any = None,
     ) -> tuple[dict[str, Any], int]:
         """Restores what `predict` needs, as NumPy arrays, on any topology.
 
@@ -151,12 +178,14 @@ class Checkpoints:
           step: One of `steps()`; None: the latest.
           replica: Number of the seed, where the run has several; None: all of them,
             along a leading axis.
+          run: A `Run` whose method and number of seeds they must fit; None: anything.
 
         Returns:
           Variables with averaged parameters where the run keeps them, and the step.
 
         Raises:
-          UserError: No checkpoint, no such step or seed, or a damaged one.
+          UserError: No checkpoint, no such step or seed, a damaged one, or one of
+            another model.
         """
         steps = self.steps()
         if not steps:
@@ -167,30 +196,134 @@ class Checkpoints:
                 f"No checkpoint of step {step}. Choices: {', '.join(map(str, steps))}."
             )
         folder = self.folder / str(step)
-        damage = integrity.find_damage(folder)
-        try:
-            restored = {} if damage else _read_arrays(folder / "state")
-        except (ValueError, KeyError, FileNotFoundError, OSError) as error:
-            damage = _first_line(error)
-        if damage:
-            raise errors.UserError(
-                f"Checkpoint {folder} is damaged: {damage}. Others: --step="
-                + (", ".join(str(s) for s in steps if s != step) or "none")
-            )
-        number = seeds.count(restored)
+        variables, number = self._read(step)
         if replica is not None and not 0 <= replica < (number or 1):
             raise errors.UserError(
                 f"No replica {replica}: {folder} holds {number or 1} of them, from 0."
             )
-        if number and replica is not None:
-            restored = seeds.pick(restored, replica)
-        params = restored["ema"] if "ema" in restored else restored["params"]
-        state = restored.get("model_state") or {}
-        return {"params": params, **state}, step
+        one = seeds.pick(variables, replica or 0) if number else variables
+        misfit = ""
+        if run and replica is None and (number or 1) != run.config.seeds:
+            misfit = f"config.seeds: {number or 1} there, {run.config.seeds} here"
+        elif run:
+            misfit = find_misfit(_flat_shapes(one), _flat_shapes(run.shapes))
+        if misfit:
+            raise errors.UserError(
+                f"Checkpoint {folder} does not fit the config: {misfit}."
+            )
+        return variables if replica is None else one, step
+
+    def _read(self, step: int) -> tuple[dict[str, Any], int | None]:
+        """The variables of a checkpoint, and its number of seeds if they have an axis."""
+        folder = self.folder / str(step)
+        if damage := integrity.find_damage(folder):
+            raise self._damaged(step, damage)
+        try:
+            restored = _read_arrays(folder / integrity.ARRAYS)
+            params = restored["ema"] if "ema" in restored else restored["params"]
+            state = restored.get("model_state") or {}
+            return {"params": params, **state}, seeds.count(restored)
+        except _BROKEN as error:
+            raise self._damaged(step, _first_line(error)) from error
+
+    def _damaged(self, step: int, damage: str) -> errors.UserError:
+        others = ", ".join(str(other) for other in self.steps() if other != step)
+        return errors.UserError(
+            f"Checkpoint {self.folder / str(step)} is damaged: {damage}. Others: "
+            f"--step={others or 'none'}"
+        )
 
     def best_step(self) -> int | None:
-        """Step of the best checkpoint, if the run keeps one."""
-        return self._manager.best_step() if self._best else None
+        """Step of the best checkpoint; None if none has the metric of the best.
+
+        Raises:
+          UserError: Some checkpoint is damaged, so that its metrics cannot be trusted.
+        """
+        if not self._best:
+            return None
+        found = {}
+        for step in self.steps():
+            folder = self.folder / str(step)
+            if damage := integrity.find_damage(folder, arrays=False):
+                raise self._damaged(step, damage)
+            found[step] = integrity.read(folder / integrity.METRICS) or {}
+        return choose_best(found, self._best, self._mode)
+
+
+class _Kept(ocp.checkpoint_managers.preservation_policy.PreservationPolicy):
+    """Tells orbax which checkpoints to keep: the latest ones and the best one."""
+
+    def __init__(self, keep: int, best: str, mode: str):
+        self._keep, self._best, self._mode = keep, best, mode
+
+    def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
+        del context
+        found = {info.step: info.metrics or {} for info in checkpoints}
+        kept = {*sorted(found, reverse=True)[: self._keep]}
+        if self._best:
+            kept.add(choose_best(found, self._best, self._mode))
+        return [info.step in kept for info in checkpoints]
+
+
+def score(metrics: dict[str, Any], name: str) -> float:
+    """The metric by which checkpoints are compared; NaN where there is none."""
+    value = metrics.get(name)
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def choose_best(metrics: dict[int, dict], name: str, mode: str) -> int | None:
+    """The step with the best value of a metric, the earliest of equal ones.
+
+    Args:
+      metrics: By step.
+      name: Of the metric; steps that have none, or NaN, are out of the question.
+      mode: "min" or "max".
+    """
+    sign = 1 if mode == "min" else -1
+    scores = {step: sign * score(found, name) for step, found in metrics.items()}
+    ranked = [(value, step) for step, value in scores.items() if not math.isnan(value)]
+    return min(ranked)[1] if ranked else None
+
+
+def find_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps of the complete checkpoints of a workdir, in rising order."""
+    names = ocp.path.step.standard_name_format()
+    return sorted(found.step for found in names.find_all(workdir / FOLDER))
+
+
+def find_misfit(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first leaf that is not as the config has it, parameters first; "" if none.
+
+    Args:
+      stored: Shapes by path, of a checkpoint.
+      wanted: Those that the config makes.
+    """
+    for path in sorted({*stored, *wanted}, key=lambda p: (p[:7] != "params/", p)):
+        if path not in stored:
+            return f"it lacks {path}"
+        if path not in wanted:
+            return f"it has {path}, which this config does not make"
+        if stored[path] != wanted[path]:
+            return f"{path} has shape {stored[path]} there, {wanted[path]} here"
+    return ""
+
+
+def _flat_shapes(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(x.shape) for path, x in tree.flatten(variables).items()}
+
+
+def _stored_shapes(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a stored state by path."""
+    return _shapes(
+        ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata.tree
+    )
+
+
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of a state by the paths that orbax gives its leaves."""
+    named = ocp.tree.serialize_tree(state, keep_empty_nodes=True)
+    flat = ocp.tree.to_flat_dict(named, sep="/", keep_empty_nodes=True)
+    return {path: tuple(x.shape) for path, x in flat.items() if hasattr(x, "shape")}
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
@@ -211,37 +344,18 @@ def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
     )
 
 
+# What orbax raises for a checkpoint whose files are not what it wrote.
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _options(
-    keep: int, best: str, best_mode: str, read_only: bool
-) -> ocp.CheckpointManagerOptions:
-    policies = ocp.checkpoint_managers.preservation_policy
-    # A checkpoint that was converted, or interrupted early, lacks it: it is the worst.
-    worst = float("inf") if best_mode == "min" else -float("inf")
-
-    def measure(metrics: dict[str, float]) -> float:
-        return metrics.get(best, worst)
-
-    best_fn = measure if best else None
-    if read_only:
-        return ocp.CheckpointManagerOptions(
-            read_only=True, best_fn=best_fn, best_mode=best_mode
-        )
-    kept = [policies.LatestN(keep)]
-    if best:
-        kept.append(
-            policies.BestN(
-                get_metric_fn=measure,
-                reverse=best_mode == "min",
-                n=1,
-            )
-        )
-    return ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(kept),
-        best_fn=best_fn,
-        best_mode=best_mode,
-        enable_async_checkpointing=True,
-    )

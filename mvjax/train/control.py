@@ -75,6 +75,8 @@ class Control:
             self.waiting_to_lower = 0
 
     def _is_better(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
         if math.isnan(self.best):
             return True
         share = self.settings["threshold"]

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import page
@@ -16,10 +15,10 @@ from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
 from mvjax.train import chain
-from mvjax.train import loop
 from mvjax.train import neighbours
 from mvjax.train import run as run_lib
 from mvjax.train import summary
+from mvjax.train import workdir as workdir_lib
 from mvjax.train import writers
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
@@ -57,11 +56,10 @@ def _stage(
 ) -> page.Stage:
     run = run_lib.Run.open(workdir, cache=cache, allow_code=allow_code)
     with run.checkpoints(workdir, read_only=True) as checkpoints:
-        variables, step = checkpoints.variables(run.evaluated_step(checkpoints))
-    evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
-    about: dict[str, Any] = {}
-    if (workdir / loop.RUN_FILE).exists():
-        about = config_lib.read_json(workdir / loop.RUN_FILE)
+        step = run.evaluated_step(checkpoints)
+        variables, step = checkpoints.variables(step, run=run)
+    evaluation = workdir_lib.read_evaluation(workdir)
+    about = workdir_lib.read_about(workdir)
     data = about.get("data") or summary.describe_data(run)
     facts = {
         "method": run.config.method.name,

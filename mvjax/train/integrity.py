@@ -1,94 +1,178 @@
-"""Digests of finished checkpoints, and what to do with one that no longer fits its own.
+"""Digests of checkpoints, and what to do with one that is not what was written.
 
-Not in object stores: they check what they keep themselves, and every digest would cost
-reading a whole checkpoint back. A file that is cut short there raises when it is read.
+A checkpoint is signed by the process that wrote it, when all of it is on disk. One
+without digests is of a run that was killed right after writing it, and may be as sound
+as the others; or it is what a kill left of one that was being deleted.
+
+Object stores check what they keep themselves, and every digest would cost reading a
+whole checkpoint back: nothing here is done there. A file that is cut short there raises
+when it is read.
 """
 
 import hashlib
 import json
 import pathlib
+import re
+import shutil
+from typing import Any
+
+import tensorstore as ts
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import json_value
 from mvjax.core import storage
 
 FILE = "digest.json"  # In the folder of each checkpoint.
 DAMAGED = "damaged"  # Folder of a workdir for what was moved aside.
+DELETED = "deleted"  # Folder beside the checkpoints for those that are being deleted.
+UNFINISHED = "*.orbax-checkpoint-tmp*"  # What orbax calls those it is writing.
+ARRAYS = "state"  # Part of a checkpoint that is nearly all of it.
+METRICS = "metrics/metrics"
+_STEP = re.compile("0|[1-9][0-9]*")
+_ABOUT = "_CHECKPOINT_METADATA"
+# What orbax reads as JSON, by the part of a checkpoint.
+_JSON = {ARRAYS: f"{ARRAYS}/_METADATA", "meta": "meta/metadata", "metrics": METRICS}
 
 
-def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder but the list itself, by relative path."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        name = str(file.relative_to(folder))
-        if file.is_file() and name != FILE:
-            with file.open("rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+def _digest(file: pathlib.Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sign(folder: pathlib.Path) -> None:
-    """Writes the digests of a complete checkpoint, unless they are there."""
-    if not storage.is_remote(folder) and not (folder / FILE).exists():
-        text = json.dumps(_digests(folder), indent=1)  # Before there is a file more.
-        with atomic.replace(folder / FILE) as stream:
-            stream.write(text.encode())
+    """Writes the SHA-256 of each file of a checkpoint that is complete."""
+    if storage.is_remote(folder):
+        return
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    digests = {str(path.relative_to(folder)): _digest(path) for path in files}
+    atomic.write_json(folder / FILE, digests)
 
 
-def find_damage(folder: pathlib.Path) -> str:
+def find_damage(folder: pathlib.Path, *, arrays: bool = True) -> str:
     """Says what is wrong with a checkpoint; "" if it is as it was written.
 
-    One without digests is not judged: its run was killed right after writing it.
+    Of one without digests only its parts are looked for.
+
+    Args:
+      folder: Of the checkpoint.
+      arrays: Without it, the files of arrays need only be there.
     """
-    if storage.is_remote(folder) or not (folder / FILE).exists():
+    if storage.is_remote(folder):
         return ""
-    try:
-        wanted = json.loads((folder / FILE).read_bytes())
-        names = set(wanted)
-    except (ValueError, TypeError):
+    if not (folder / FILE).exists():
+        return _find_gap(folder)
+    wanted = read(folder / FILE)
+    if json_value.find_fault(wanted, {str: str}):
         return f"{FILE} is not readable"
-    found = _digests(folder)
-    if missing := sorted(names - set(found)):
-        return f"{missing[0]} is missing"
-    changed = sorted(name for name in names if wanted[name] != found[name])
-    return f"{changed[0]} is not what was written" if changed else ""
+    for name in sorted(wanted):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if not arrays and name.startswith(f"{ARRAYS}/"):
+            continue
+        if _digest(folder / name) != wanted[name]:
+            return f"{name} is not what was written"
+    return _find_gap(folder)
 
 
-def move_damaged(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
-    """Moves damaged checkpoints aside, newest first, until an intact one is found.
+def _find_gap(folder: pathlib.Path) -> str:
+    """Which of its parts a checkpoint lacks; "" if none."""
+    if not folder.is_dir():
+        return "it is no folder"
+    about = read(folder / _ABOUT)
+    if json_value.find_fault(about, {"item_handlers": dict}):
+        return _judge(folder, _ABOUT)
+    for part, name in _JSON.items():
+        needed = part != "metrics" or part in about["item_handlers"]
+        if needed and not isinstance(read(folder / name), dict):
+            return _judge(folder, name)
+    return ""
+
+
+def _judge(folder: pathlib.Path, name: str) -> str:
+    fault = "not readable" if (folder / name).exists() else "missing"
+    return f"{name} is {fault}"
+
+
+def read(file: pathlib.Path) -> Any:
+    """The content of a JSON file of a checkpoint; None if it cannot be read."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _lacks_arrays(folder: pathlib.Path) -> bool:
+    """Whether the arrays of a checkpoint cannot be read to their end."""
+    base = {"driver": "file", "path": f"{folder / ARRAYS}/"}
+    try:
+        store = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        keys = store.list().result()
+        for key in keys:
+            store.read(key).result()
+    except (OSError, ValueError):
+        return True
+    return not keys
+
+
+def tidy(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+    """Removes what kills have left, and moves damaged checkpoints aside.
+
+    The newest checkpoint that is intact, and those after it, are read to their end;
+    of signed ones before it the files of arrays need only be there.
 
     Args:
       folder: Holds checkpoints, each in a folder named after its step.
       workdir: Gets the folder `damaged`.
 
     Returns:
-      A sentence about each one that was moved.
+      A sentence about each checkpoint that was moved.
 
     Raises:
-      UserError: No intact one is left; then nothing is moved.
+      UserError: No intact one is left; then nothing is moved or removed.
     """
+    if storage.is_remote(folder):
+        return []
     damaged: dict[pathlib.Path, str] = {}
-    steps = [p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()]
-    for step in sorted(steps, key=lambda p: -int(p.name)):
-        damage = find_damage(step)
-        if not damage:
-            break
-        damaged[step] = damage
-    if damaged and len(damaged) == len(steps):
+    leftovers = [folder / DELETED, *folder.glob(UNFINISHED)]
+    steps = [path for path in folder.glob("*") if _STEP.fullmatch(path.name)]
+    newest = None  # Of the intact ones.
+    for step in sorted(steps, key=lambda path: -int(path.name)):
+        damage = find_damage(step, arrays=newest is None)
+        signed = (step / FILE).exists()
+        if newest and not damage and not signed and _lacks_arrays(step):
+            damage = "its arrays cannot be read"
+        if damage and newest and not signed and step.is_dir():
+            leftovers.append(step)
+        elif damage:
+            damaged[step] = damage
+        else:
+            newest = newest or step
+    if damaged and not newest:
         found = ", ".join(f"step {s.name} ({d})" for s, d in damaged.items())
         raise errors.UserError(
             f"All checkpoints in {folder} are damaged: {found}. To start again, choose "
             "another --workdir."
         )
-    notes = []
-    for step, damage in damaged.items():
-        target = workdir / DAMAGED / step.name
-        while target.exists():
-            target = target.with_name(target.name + "-again")
-        target.parent.mkdir(exist_ok=True)
-        step.rename(target)
-        notes.append(
-            f"The checkpoint of step {step.name} is damaged ({damage}); it was moved "
-            f"to {target}."
-        )
-    return notes
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return [_move(step, damage, workdir) for step, damage in damaged.items()]
+
+
+def _move(step: pathlib.Path, damage: str, workdir: pathlib.Path) -> str:
+    """Moves a damaged checkpoint aside and says so."""
+    target = workdir / DAMAGED / step.name
+    while target.exists():
+        target = target.with_name(target.name + "-again")
+    target.parent.mkdir(exist_ok=True)
+    step.rename(target)
+    return (
+        f"The checkpoint of step {step.name} is damaged ({damage}); it was moved to "
+        f"{target}."
+    )
+
+
+def empty_deleted(folder: pathlib.Path) -> None:
+    """Deletes the checkpoints that orbax has put aside for that."""
+    if not storage.is_remote(folder):
+        shutil.rmtree(folder / DELETED, ignore_errors=True)

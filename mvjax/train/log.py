@@ -29,6 +29,7 @@ class Log:
         progress: bool,
     ):
         self.latest = dict(latest)  # Newest value of every metric.
+        self._found: tuple[int, dict[str, float]] = (step, {})  # Those of one step.
         self.writers: list[writers_lib.Writer] = []
         if dist.is_main():
             self.writers = writers_lib.make_writers(workdir, step)
@@ -77,7 +78,7 @@ class Log:
         now = time.monotonic()
         rate = count * self._run.batch_size / (now - self._time)
         self._time = now
-        self.latest |= means
+        self._take(step, means)
         self._write(
             step,
             {
@@ -88,6 +89,14 @@ class Log:
             },
         )
         self._bar.show(means)
+
+    def found_at(self, step: int) -> dict[str, float]:
+        """What was flushed and evaluated at a step, if that is the newest one."""
+        return self._found[1] if self._found[0] == step else {}
+
+    def _take(self, step: int, metrics: dict[str, float]) -> None:
+        self._found = step, self.found_at(step) | metrics
+        self.latest |= metrics
 
     def _fetch(self) -> dict[str, np.ndarray]:
         """All metrics since the last time, `[steps, seeds]`."""
@@ -138,7 +147,7 @@ class Log:
     def evaluation(self, step: int, results: dict[str, dict[str, float]]) -> None:
         """Writes and shows what evaluators found."""
         flat = {f"{e}/{k}": v for e, m in results.items() for k, v in m.items()}
-        self.latest |= flat
+        self._take(step, flat)
         self._write(step, flat)
         for text in summary.evaluation_lines(step, results):
             self.say(text)

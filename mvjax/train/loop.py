@@ -1,5 +1,7 @@
 """The one training loop: step, log, evaluate, save."""
 
+from collections.abc import Iterator
+import contextlib
 import datetime
 from importlib import metadata
 import pathlib
@@ -14,6 +16,7 @@ from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import json_value
 from mvjax.core import storage
 from mvjax.train import checkpoint as checkpoint_lib
 from mvjax.train import control as control_lib
@@ -25,8 +28,8 @@ from mvjax.train import run as run_lib
 from mvjax.train import seeds
 from mvjax.train import state as state_lib
 from mvjax.train import summary
+from mvjax.train import workdir as workdir_lib
 
-RUN_FILE = "run.json"
 # What a resumed run must share with its checkpoints, beside the shapes.
 FIXED = ("seed", "seeds", "method", "accumulate")
 
@@ -88,17 +91,16 @@ def train(
     workdir = storage.absolute(workdir)
     with (
         dist.end_together(Interrupted),
-        storage.own(workdir, main=dist.is_main()),
-        _claim(run, workdir) as checkpoints,
         _Signals() as signals,
+        storage.own(workdir, main=dist.is_main()),
+        _begin(run, workdir) as (checkpoints, state, meta, started),
         dist.end_together(Interrupted),  # Before anything waits for other processes.
     ):
-        state, meta, started = _start(run, checkpoints)
         step, total = state.steps_done, run.total_steps
         if dist.is_main():
             table = summary.run_table(run, started) if progress else f"run {started}"
             print(table, file=sys.stderr)
-            atomic.write_json(workdir / RUN_FILE, _describe(run, step))
+            atomic.write_json(workdir / workdir_lib.RUN_FILE, _describe(run, step))
         log = log_lib.Log(run, workdir, step, meta.get("metrics", {}), progress)
         for note in checkpoints.notes:
             log.warn(note)
@@ -131,12 +133,8 @@ def train(
                     log.flush(step)
                     seen = {"control": control.seen, "health": watch.seen}
                     log.keep()
-                    checkpoints.save(
-                        state,
-                        _meta(run, log) | seen,
-                        log.latest,
-                        interrupted=bool(stop),
-                    )
+                    _check_best(run, log, step)
+                    checkpoints.save(state, _meta(run, log) | seen, log.found_at(step))
                 if stop:
                     checkpoints.wait()
                     log.close()
@@ -146,51 +144,90 @@ def train(
     return state
 
 
-def _claim(run: run_lib.Run, workdir: pathlib.Path) -> checkpoint_lib.Checkpoints:
-    """Writes the config, unless another run lives there, and opens the checkpoints."""
+def build(run: run_lib.Run) -> None:
+    """Makes all that a run consists of but its state, so that mistakes show at once.
+
+    Raises:
+      UserError: The config does not fit itself or the data.
+    """
+    for split in run.splits:
+        run.source(split)
+    control_lib.Control.make(run.config.control)
+    run.evaluators()
+    _ = run.state_target, run.constant_shapes, run.step
+
+
+@contextlib.contextmanager
+def _begin(run: run_lib.Run, workdir: pathlib.Path) -> Iterator[tuple]:
+    """Opens the checkpoints of a workdir; see `_start` for what comes with them.
+
+    Nothing is written before everything has been made.
+    """
+    build(run)
+    refuse_other_run(run.config, workdir)
+    with run.checkpoints(workdir) as checkpoints:
+        run.evaluated_step(checkpoints)  # Refuses what no run can evaluate.
+        yield checkpoints, *_start(run, workdir, checkpoints)
+
+
+def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
+    """Raises `UserError` if a workdir's checkpoints are of a run with another config.
+
+    A workdir without a complete checkpoint is nobody's.
+    """
     file = workdir / run_lib.CONFIG_FILE
-    if file.exists() and (workdir / checkpoint_lib.FOLDER).is_dir():
-        old, new = config_lib.read_json(file), run.config.to_dict()
-        for key in FIXED:
-            if _plain(old[key]) != _plain(new[key]):
-                raise errors.UserError(
-                    f"{workdir} holds a run with another config.{key}; choose another "
-                    "--workdir, or remove that one."
-                )
-    dist.barrier("config read")
-    if dist.is_main():
-        config_lib.save(run.config, file)
-    return run.checkpoints(workdir)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+    if not (file.exists() and checkpoint_lib.find_steps(workdir)):
+        return
+    old, new = config_lib.read_json(file), config.to_dict()
+    for key in FIXED:
+        found = json_value.find_difference(old.get(key), new[key], f"config.{key}")
+        if found:
+            raise errors.UserError(
+                f"{workdir} holds a run with another config: {found}. Choose another "
+                "--workdir, or remove that one."
+            )
 
 
 def _start(
-    run: run_lib.Run, checkpoints: checkpoint_lib.Checkpoints
+    run: run_lib.Run, workdir: pathlib.Path, checkpoints: checkpoint_lib.Checkpoints
 ) -> tuple[state_lib.TrainState, dict, str]:
-    """State to go on from: own checkpoint, else warm start, else scratch."""
+    """Makes the state to go on from, and the workdir the run's own.
+
+    Returns:
+      The state of the last checkpoint, else of the warm start, else from scratch; what
+      was written beside it; and where that starts, in words.
+    """
     steps = checkpoints.steps()
-    if not steps:
-        start = "starts from scratch"
-        if run.config.warm_start:
-            sources = [entry["source"] for entry in run.config.warm_start.values()]
-            start = f"starts, warm from {', '.join(sources)}"
-        return run.initial_state(), {}, start
-    state, meta = checkpoints.restore(run.state_target, steps[-1])
+    state, meta = (
+        _resume(run, checkpoints, steps[-1]) if steps else (run.initial_state(), {})
+    )
+    dist.barrier("config read")
+    if dist.is_main():
+        config_lib.save(run.config, workdir / run_lib.CONFIG_FILE)
+        old = workdir / run_lib.EVALUATION_FILE
+        if not steps and old.exists():  # Of checkpoints that somebody has removed.
+            old.unlink()
+    if steps:
+        done = steps[-1] >= run.total_steps
+        what = "is finished at" if done else "resumes from"
+        return state, meta, f"{what} step {steps[-1]}"
+    sources = [entry["source"] for entry in run.config.warm_start.values()]
+    started = f"starts, warm from {', '.join(sources)}" if sources else ""
+    return state, meta, started or "starts from scratch"
+
+
+def _resume(
+    run: run_lib.Run, checkpoints: checkpoint_lib.Checkpoints, step: int
+) -> tuple[state_lib.TrainState, dict]:
+    """The state of a checkpoint and what was written beside it."""
+    state, meta = checkpoints.restore(run.state_target, step)
     for key, value in _fixed_meta(run).items():
         if meta.get(key, value) != value:  # A converted workdir has none of them.
             raise errors.UserError(
-                f"The checkpoint of step {steps[-1]} was trained with {key} "
-                f"{meta.get(key)}, this run has {value}; the order of the data would "
-                "differ."
+                f"The checkpoint of step {step} was trained with {key} {meta.get(key)}, "
+                f"this run has {value}; the order of the data would differ."
             )
-    done = steps[-1] >= run.total_steps
-    what = "is finished at" if done else "resumes from"
-    return state, meta, f"{what} step {steps[-1]}"
+    return state, meta
 
 
 def _fixed_meta(run: run_lib.Run) -> dict[str, Any]:
@@ -205,6 +242,21 @@ def _fixed_meta(run: run_lib.Run) -> dict[str, Any]:
 
 def _meta(run: run_lib.Run, log: log_lib.Log) -> dict[str, Any]:
     return {**_fixed_meta(run), "metrics": dict(log.latest)}
+
+
+def _check_best(run: run_lib.Run, log: log_lib.Log, step: int) -> None:
+    """Raises `UserError` if the metric of the best checkpoint does not exist.
+
+    An evaluator that has found nothing at this step may find it at another.
+    """
+    best = run.config.checkpoint.best
+    label = best.partition("/")[0]
+    found = log.found_at(step)
+    silent = label in run.config.evals and not any(
+        name.startswith(f"{label}/") for name in found
+    )
+    if best and best not in log.latest and not silent:
+        raise errors.unknown("metric in config.checkpoint.best", best, found)
 
 
 def _next_stop(run: run_lib.Run, step: int) -> int:
@@ -253,7 +305,7 @@ def _finish(
     """Evaluates the final state, unless that was done before."""
     file = workdir / run_lib.EVALUATION_FILE
     step = state.steps_done
-    if not file.exists() or config_lib.read_json(file).get("step") != step:
+    if not file.exists() or workdir_lib.read_evaluation(workdir)["step"] != step:
         variables = _final_variables(run, checkpoints, state)
         results, spread = run.evaluate_seeds(variables)
         log.evaluation(step, results)

@@ -15,7 +15,7 @@ import numpy as np
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
-from mvjax.train import run as run_lib
+from mvjax.train import workdir as workdir_lib
 
 SEARCH_FILE = "search.json"
 _RANGE = re.compile(r"(?P<low>[^:]+?)\.\.(?P<high>[^:]+)(?P<log>:log)?")
@@ -97,7 +97,7 @@ def score(workdir: pathlib.Path, metric: str) -> float:
     Raises:
       UserError: The evaluation has no such score.
     """
-    results = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)["results"]
+    results = workdir_lib.read_evaluation(workdir)["results"]
     flat = {
         f"{k}/{name}": v for k, scores in results.items() for name, v in scores.items()
     }

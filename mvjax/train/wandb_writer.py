@@ -63,7 +63,7 @@ class _Session:
         self._file = workdir / RUN_FILE
         known: dict[str, Any] = {}
         if step and self._file.exists():
-            known = config_lib.read_json(self._file)
+            known = config_lib.read_json(self._file, {"run_id": str, "step": int})
         config = config_lib.read_json(workdir / run_lib.CONFIG_FILE)
         self._run = library.init(
             project=_project(workdir),
