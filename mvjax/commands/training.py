@@ -122,6 +122,8 @@ def _chain(args: argparse.Namespace) -> int:
     from mvjax.core import dist
     from mvjax.core import settings
     from mvjax.train import chain
+    from mvjax.train import loop
+    from mvjax.train import run as run_lib
 
     join(args)
     stages = chain.name_stages(args.configs)
@@ -135,6 +137,15 @@ def _chain(args: argparse.Namespace) -> int:
             spec, common.overrides_for(mine, "config", stage)
         )
     chain.link(configs, args.workdir)
+    for (
+        stage,
+        config,
+    ) in configs.items():  # Mistakes show before the first stage trains.
+        run = run_lib.Run(config, cache=args.cache)
+        loop.build(run)
+        loop.refuse_other_run(config, args.workdir / stage)
+    if dist.is_main():
+        chain.write(configs, args.workdir)
     for stage, config in configs.items():
         if dist.is_main():
             print(f"stage {stage}", file=sys.stderr)

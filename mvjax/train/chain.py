@@ -1,18 +1,19 @@
 """Stages that meet on disk: where each one finds the one before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import json
 import pathlib
 import re
 from typing import Any
 
 from mvjax.core import atomic
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.train import warm_start
 
 CHAIN_FILE = "chain.json"
-
+_NAME = re.compile(r"\w+")
 
 RESERVED = ("config", "report")  # A prefix of overrides, a folder beside the stages.
 
@@ -42,7 +43,7 @@ def link(configs: dict[str, Any], workdir: pathlib.Path) -> None:
 
     Args:
       configs: Config of each stage, in order; changed in place.
-      workdir: Folder of all stages; gets a file with their order.
+      workdir: Folder of all stages.
 
     Raises:
       UserError: The first stage needs a stage before it.
@@ -59,19 +60,28 @@ def link(configs: dict[str, Any], workdir: pathlib.Path) -> None:
                 )
             entry.source = str(storage.absolute(workdir) / previous)
         previous = stage
+
+
+def write(stages: Iterable[str], workdir: pathlib.Path) -> None:
+    """Writes the order of the stages, for the report."""
     storage.make(workdir)
     with atomic.replace(workdir / CHAIN_FILE) as stream:
-        stream.write((json.dumps(list(configs)) + "\n").encode())
+        stream.write((json.dumps(list(stages)) + "\n").encode())
 
 
 def stages(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
     """Workdirs of the stages below a folder, or the folder itself.
 
     Raises:
-      UserError: The folder is in an object store that cannot be reached.
+      UserError: The folder is in an object store that cannot be reached, or its list of
+        stages is damaged.
     """
     storage.reach(workdir)
     file = workdir / CHAIN_FILE
-    if file.exists():
-        return {name: workdir / name for name in json.loads(file.read_text())}
-    return {workdir.name: workdir}
+    if not file.exists():
+        return {workdir.name: workdir}
+    names = config_lib.read_json(file, [str])
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise errors.UserError(f"{file} is damaged: {name!r} names no stage.")
+    return {name: workdir / name for name in names}

@@ -18,6 +18,8 @@ from mvjax.core import errors
 from mvjax.train import workdir as workdir_lib
 
 SEARCH_FILE = "search.json"
+_TRIAL = {"name": str, "overrides": [str], "score": (float, None), "failure": str}
+_FORM = {"trials": [_TRIAL]}
 _RANGE = re.compile(r"(?P<low>[^:]+?)\.\.(?P<high>[^:]+)(?P<log>:log)?")
 
 
@@ -129,12 +131,12 @@ def find_trials(
     file = workdir / SEARCH_FILE
     if not file.exists():
         return {}
-    old = config_lib.read_json(file)
+    old = config_lib.read_json(file, _FORM)
     for key, value in settings.items():
         if old.get(key) != value:
             raise errors.UserError(
-                f"{workdir} holds a search with another {key}: {old.get(key)}; choose "
-                "another --workdir, or remove that one."
+                f"{workdir} holds a search with another {key}: {old.get(key)} there, "
+                f"{value} here; choose another --workdir, or remove that one."
             )
     return {trial["name"]: trial for trial in old["trials"]}
 

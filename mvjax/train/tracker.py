@@ -13,11 +13,11 @@ import time
 from typing import Any, NamedTuple, Protocol
 import weakref
 
+from mvjax.core import config as config_lib
 from mvjax.core import notice
 from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
-from mvjax.train import workdir as workdir_lib
 
 PERIOD = 5.0  # Seconds between two writes.
 PATIENCE = 60.0  # Seconds that the end of a run waits for its tracker.
@@ -105,7 +105,7 @@ class Tracker:
         file = self._workdir / run_lib.EVALUATION_FILE
         return (
             file.exists()
-            and workdir_lib.read_evaluation(self._workdir)["step"] == self._step
+            and config_lib.read_json(file, {"step": int})["step"] == self._step
         )
 
 

@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol
 
 from mvjax.core import atomic
+from mvjax.core import json_value
 from mvjax.core import storage
 from mvjax.train import board
 from mvjax.train import mlflow_writer
@@ -90,14 +91,17 @@ class TensorBoard(Writer):
 
 
 def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads `metrics.jsonl`; a last line that a crash cut short is left out."""
+    """Reads `metrics.jsonl` up to a line that a crash cut short, or that is none."""
     lines = []
     if file.exists():
-        for line in file.read_text().splitlines():
+        for text in file.read_bytes().splitlines():
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 break
+            if json_value.find_fault(line, {"step": int, str: (float, None)}):
+                break
+            lines.append(line)
     return lines
 
 

@@ -317,7 +317,9 @@ def keep_weights(library) -> dict[str, dict]:
 def make_run(tables, trains=None, freeze=()):
     """A run of a method with these tables and one update."""
     update = method_lib.Update("main", None, trains)
-    method = types.SimpleNamespace(torch_tables=lambda: tables, updates=(update,))
+    method = types.SimpleNamespace(
+        torch_tables=lambda: tables, torch_notes=dict, updates=(update,)
+    )
     return types.SimpleNamespace(
         method=method, config=types.SimpleNamespace(freeze=freeze)
     )

@@ -194,14 +194,16 @@ def test_checkpoints_get_no_digests(store, workdir):
     assert list((workdir / "3").iterdir()) == [workdir / "3" / "state"]
     (workdir / "3" / integrity.FILE).write_text("{")  # Of a copied local run.
     assert not integrity.find_damage(workdir / "3")
-    assert not integrity.move_damaged(workdir, workdir.parent)
+    assert not integrity.tidy(workdir, workdir.parent)
 
 
 def test_stages_are_linked_by_address(workdir):
     first, second = test_loop.make_run().config, test_loop.make_run().config
     with second.unlocked():
         second.warm_start.a = dict(source="previous", take={"left": "left"})
-    chain.link({"first": first, "second": second}, workdir)
+    stages = {"first": first, "second": second}
+    chain.link(stages, workdir)
+    chain.write(stages, workdir)
     assert second.warm_start.a.source == "gs://bucket/runs/c/first"
     assert chain.stages(workdir)["second"] == workdir / "second"
 

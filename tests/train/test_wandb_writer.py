@@ -241,9 +241,7 @@ def test_nothing_is_opened_before_there_are_metrics(workdir, library):
 def test_paths_say_where_results_will_lie(tmp_path):
     for name in ("one", "two", "alone"):
         make_workdir(tmp_path / name)
-    chain.link(
-        {k: types.SimpleNamespace(warm_start={}) for k in ("one", "two")}, tmp_path
-    )
+    chain.write(("one", "two"), tmp_path)
     alone, two = tracker.paths(tmp_path / "alone"), tracker.paths(tmp_path / "two")
     assert alone["report"] == str(tmp_path / "alone" / "report" / "index.html")
     assert two["report"] == str(tmp_path / "report" / "index.html")

@@ -1,0 +1,219 @@
+"""Workdirs: claimed last, nobody's without a checkpoint, told in one line when damaged."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from mvjax import cli
+from mvjax.core import errors
+from mvjax.core import json_value
+from mvjax.train import chain
+from mvjax.train import checkpoint
+from mvjax.train import integrity
+from mvjax.train import search
+from mvjax.train import workdir as workdir_lib
+from tests.train import test_loop
+
+CONFIG = "--config=tests/toy/config.py"
+ALLOW = "--allow-code=toy"
+
+
+def fails(capsys, *argv) -> str:
+    """The one line of a command that is refused."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in argv])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert stop.value.code == 2 and lines[-1].startswith("mvjax: error: "), lines
+    return lines[-1]
+
+
+def listing(folder: pathlib.Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "toy"
+    test_loop.train(workdir, "epochs=2")
+    return workdir
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "--config.evals.knn.features=('nothing',)",
+        "--config.data.batch_size=1000",
+        "--config.mesh.data=3",
+        "--config.freeze=('*',)",
+        "--config.data.options.noise=loud",
+    ],
+)
+def test_a_refused_attempt_leaves_nothing_behind(tmp_path, capsys, mistake):
+    fails(capsys, "train", CONFIG, f"--workdir={tmp_path}/a/b", mistake)
+    assert listing(tmp_path) == []
+
+
+def test_a_folder_without_a_checkpoint_is_nobodys(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 7, "method": {"name": "other"}}')
+    (tmp_path / "checkpoints").mkdir()
+    assert test_loop.train(tmp_path, "epochs=1").step == 3
+
+
+def test_a_mismatch_names_the_field_and_both_values(trained, capsys):
+    before = listing(trained)
+    line = fails(
+        capsys, "train", CONFIG, f"--workdir={trained}", "--config.method.width=5"
+    )
+    assert "config.method.width: 4 there, 5 here" in line
+    assert listing(trained) == before
+
+
+def test_a_chain_refuses_a_mistake_of_its_last_stage_before_the_first(tmp_path, capsys):
+    line = fails(
+        capsys,
+        *("chain", "one=tests/toy/config.py", "two=tests/toy/config.py"),
+        *(f"--workdir={tmp_path}/chain", "--two.freeze=('*',)"),
+    )
+    assert "config.freeze leaves nothing to train" in line
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "embed", "report", "convert"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\x00\x01", "config.json is damaged"),
+        (b"[1, 2]", "it holds a list [...], not an object"),
+        (b'{"method": 3}', "config lacks 'optim'"),
+        (b'{"a.b": 3}', "config.json: "),
+        (b"[" * 5000, "config.json is damaged"),
+    ],
+)
+def test_a_damaged_config_is_one_line(
+    trained, tmp_path, capsys, command, content, words
+):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_bytes(content)
+    workdir = f"--workdir={tmp_path}/run"
+    more = {
+        "evaluate": (workdir,),
+        "embed": (workdir, "--dataset=test", f"--output={tmp_path}/c.npz"),
+        "report": (f"{tmp_path}/run",),
+        "convert": ("--to=torch", workdir, f"--output={tmp_path}/c.npz"),
+    }[command]
+    assert words in fails(capsys, command, *more, ALLOW)
+
+
+def test_foreign_code_of_a_workdir_needs_leave(trained, capsys):
+    line = fails(capsys, "evaluate", f"--workdir={trained}")
+    assert "'toy.method', code outside mvjax" in line and "--allow-code=toy" in line
+
+
+def test_a_workdir_whose_shapes_differ_names_the_leaf(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    values = json.loads(file.read_text())
+    values["method"]["width"] = 5
+    file.write_text(json.dumps(values))
+    for command in (("evaluate",), ("convert", "--to=torch", "--output=x.npz")):
+        line = fails(capsys, *command, f"--workdir={tmp_path}/run", ALLOW)
+        assert "params/left/bias has shape (4,) there, (5,) here" in line
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_file_in_place_of_a_workdir_is_told(tmp_path, capsys, command):
+    (tmp_path / "f").write_text("text")
+    config = (CONFIG,) if command == "train" else ()
+    for place in ("f", "f/run"):
+        line = fails(capsys, command, *config, f"--workdir={tmp_path}/{place}")
+        assert "is a file" in line
+    assert (tmp_path / "f").read_text() == "text"
+
+
+@pytest.mark.parametrize("broken", ["empty", "garbage", "metadata"])
+def test_a_broken_step_names_the_others(trained, tmp_path, capsys, broken):
+    shutil.copytree(trained, tmp_path / "run")
+    step = tmp_path / "run" / "checkpoints" / "6"
+    if broken == "metadata":
+        (step / "state" / "_METADATA").write_bytes(b"{")
+    else:
+        shutil.rmtree(step)
+        step.mkdir()
+    if broken == "garbage":
+        (step / "state").write_bytes(b"garbage")
+    line = fails(capsys, "evaluate", f"--workdir={tmp_path}/run", ALLOW)
+    assert "is damaged" in line and "--step=3" in line
+
+
+def test_what_a_kill_left_of_a_deleted_checkpoint_is_collected(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    half = folder / "3"
+    (half / integrity.FILE).unlink()
+    for file in (half / "state").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    (folder / "9.orbax-checkpoint-tmp-0").mkdir()
+    test_loop.train(tmp_path / "run", "epochs=3")
+    assert sorted(p.name for p in folder.iterdir()) == ["6", "9"]
+    assert not (tmp_path / "run" / integrity.DAMAGED).exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [
+        ([0.5, float("nan"), 0.4], "max", 1),
+        ([float("nan"), 0.5, 0.4], "max", 2),
+        ([0.5, 0.5, 0.4], "max", 1),  # The earlier one of equals.
+        ([0.5, None, 0.4], "min", 3),
+        ([None, float("nan")], "min", None),
+    ],
+)
+def test_the_best_is_never_nan_and_the_first_of_equals(values, mode, best):
+    found = {i + 1: {} if v is None else {"m": v} for i, v in enumerate(values)}
+    assert checkpoint.choose_best(found, "m", mode) == best
+
+
+def test_the_best_checkpoint_survives_a_nan(tmp_path):
+    run = test_loop.make_run("checkpoint.keep=1", "checkpoint.best=m")
+    run.config.checkpoint.best_mode = "max"
+    state = run.initial_state()
+    with run.checkpoints(tmp_path) as checkpoints:
+        for step, value in enumerate([0.5, float("nan"), 0.4], start=1):
+            checkpoints.save(state.replace(step=state.step + step), {}, {"m": value})
+        checkpoints.wait()
+        assert checkpoints.steps() == [1, 3] and checkpoints.best_step() == 1
+
+
+def test_lists_of_stages_and_trials_are_checked(tmp_path):
+    (tmp_path / "chain.json").write_text('["../elsewhere"]')
+    with pytest.raises(errors.UserError, match="names no stage"):
+        chain.stages(tmp_path)
+    (tmp_path / "chain.json").write_text('{"a": 1}')
+    with pytest.raises(errors.UserError, match=r"an object \{...\}, not a list"):
+        chain.stages(tmp_path)
+    (tmp_path / "search.json").write_text('{"trials": [{"name": 3}]}')
+    with pytest.raises(errors.UserError, match=r"trials\[0\].name is 3, not a text"):
+        search.find_trials(tmp_path, {})
+    (tmp_path / "evaluation.json").write_text('{"step": "x", "results": {}}')
+    with pytest.raises(errors.UserError, match="step is 'x', not a whole number"):
+        workdir_lib.read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "fault"),
+    [
+        ({"a": 1}, {"a": int}, ""),
+        ({}, {"a": int}, "a is missing"),
+        ({}, {"a?": int}, ""),
+        ({"a": True}, {"a": int}, "a is True, not a whole number"),
+        ([1, "x"], [int], "[1] is 'x', not a whole number"),
+        ([1], [int, int], "it has 1 items, not 2"),
+        ({"k": {"m": None}}, {str: {str: float}}, "k.m is null, not a number"),
+        (None, (int, None), ""),
+    ],
+)
+def test_forms_of_json(value, form, fault):
+    assert json_value.find_fault(value, form) == fault
