@@ -11,6 +11,7 @@ import numpy as np
 from mvjax.convert import torch_file
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import npz_file
 
 _TORCH = (".pth", ".pt", ".bin", ".ckpt")
 _SUFFIXES = (*_TORCH, ".safetensors", ".npz")
@@ -140,11 +141,9 @@ def _without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            tensors = {name: archive[name] for name in archive.files}
-    except Exception as error:  # Garbage may raise anything; none of it was run.
-        raise errors.UserError(f"{path} is no complete .npz file ({error}).") from error
+    tensors, problems = npz_file.read(path)
+    if problems:
+        raise errors.UserError(problems[0])
     for name, array in tensors.items():
         if array.dtype.kind not in "biufc":
             raise errors.UserError(f"{path} has no numbers in {name!r}: {array.dtype}.")

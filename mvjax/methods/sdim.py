@@ -137,21 +137,10 @@ class Base(method.Method):
             if kind not in dim.ENCODERS:
                 raise errors.unknown("config.method.encoders", kind, dim.ENCODERS)
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
-        fields = "config.method.image_shapes"
         if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            self._check_digits(spec)
+            self._check_digits(spec, wanted)
         else:
-            for name, shape in wanted.items():
-                if name not in spec.views:
-                    raise errors.unknown("config.method.views", name, spec.views)
-                view = spec.views[name]
-                if len(shape) == 3:
-                    method.check_image(name, view, shape, fields=fields)
-                elif tuple(view.shape) != shape:
-                    raise errors.UserError(
-                        f"View {name!r} has shape {tuple(view.shape)} in the data, "
-                        f"{shape} in {fields}."
-                    )
+            method.check_views(spec, wanted, fields="config.method.image_shapes")
         for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
             if kind == "conv" and (
                 len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
@@ -162,7 +151,7 @@ class Base(method.Method):
                     f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
                 )
 
-    def _check_digits(self, spec: Any) -> None:
+    def _check_digits(self, spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
         """Refuses what cannot be coloured: two views are made from `digit`."""
         if "digit" not in spec.views or len(self.views) != 2:
             raise errors.UserError(
@@ -170,22 +159,17 @@ class Base(method.Method):
                 f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
                 "config.method.colours=none."
             )
-        if len({shape[:2] for shape in map(tuple, self.image_shapes)}) > 1 or any(
-            tuple(shape[2:]) != (3,) for shape in self.image_shapes
-        ):
-            raise errors.UserError(
-                "config.method.image_shapes: coloured views are (height, width, 3), both "
-                f"of one size; got {self.image_shapes}."
-            )
-        wanted = (*self.image_shapes[0][:2], 1)
+        sides = tuple(spec.views["digit"].shape[:2])
+        grey, fields = (*sides, 1), "config.method.colours=mnist"
         for name in {"digit", "partner"} & set(spec.views):
-            method.check_image(
-                name,
-                spec.views[name],
-                wanted,
-                fields="config.method.image_shapes, with one channel before colouring",
-                floats=False,
-            )
+            view = spec.views[name]
+            method.check_image(name, view, grey, fields=fields, floats=False)
+        for name, shape in wanted.items():
+            if shape != (*sides, 3):
+                raise errors.UserError(
+                    f"View {name!r} of shape {(*sides, 3)} is made from the data; "
+                    f"config.method.image_shapes has {shape}."
+                )
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
@@ -193,6 +177,11 @@ class Base(method.Method):
         if self.colours == "none" or all(name in held for name in self.views):
             return {name: image_ops.to_float(held[name]) for name in self.views}
         factors = self.factors(batch)
+        if not {"color_bg", "color_fg"} <= set(factors):
+            raise errors.UserError(
+                f"Coloured digits need the factors color_bg and color_fg; the data have "
+                f"{tuple(factors)}. Give the views {self.views} instead."
+            )
         first = colouring.colour_background(held["digit"], factors["color_bg"])
         partner = held.get("partner", held["digit"])
         second = colouring.colour_foreground(partner, factors["color_fg"])

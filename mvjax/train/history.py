@@ -152,18 +152,18 @@ def _scatters(
         for pair in fields.get("wanted", ()):
             code, _, factor = pair.partition(":")
             wanted.setdefault(code, factor)
-    labels, names = _labels(features)
+    labels, label_names = _labels(run, features)
     pictures = {}
     for name, rows in codes.items():
-        shown, caption, title = labels, f"{name} of test samples", name
-        if wanted.get(name) in features.factor_names("test"):
-            shown = features.factor("test", wanted[name])
-            caption, title = f"{caption} by {wanted[name]}", f"{name} by {wanted[name]}"
+        shown, names = labels, label_names
+        caption, title = f"{name} of test samples", name
+        factor = wanted.get(name, "")
+        if factor in features.factor_names("test"):
+            shown = features.factor("test", factor)
+            names = run.spec.names(factor)
+            caption, title = f"{caption} by {factor}", f"{name} by {factor}"
         pictures[caption] = plots.scatter(
-            rows[:SHOWN_CODES],
-            shown[:SHOWN_CODES],
-            title,
-            names=names if shown is labels else None,
+            rows[:SHOWN_CODES], shown[:SHOWN_CODES], title, names=names
         )
     return pictures
 
@@ -195,13 +195,15 @@ def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str,
     return pictures
 
 
-def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
+def _labels(
+    run: run_lib.Run, features: features_lib.Features
+) -> tuple[np.ndarray, Any]:
     """Labels of the test split and names of the classes, if they have any.
 
     Without labels the signs of the first target take their place, and without that 0.
     """
     try:
-        return features.labels("test"), None
+        return features.labels("test"), run.spec.names()
     except errors.UserError:
         targets = features.target_names("test")
     if targets:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mvjax.core import errors
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import check
@@ -113,3 +114,47 @@ def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
     assert problems(0.5, 3) == []
     assert len(problems(0.5, 6)) == 1 and "length of view 'a': 6" in problems(0.5, 6)[0]
     assert len(problems(2.0, 3)) == 1 and "target 'score': 2" in problems(2.0, 3)[0]
+
+
+def test_classes_are_counted_by_their_names(tmp_path):
+    path = tmp_path / "mine.npz"
+    label = np.array(["cat", "dog", "cat", ""] * 3)
+    camera = np.array([3, 3_000_000_000, -1] * 4)
+    np.savez(path, **{"a": np.ones((12, 2)), "label": label, "factor/camera": camera})
+    config = {"name": "npz", "options": {"file": str(path), "train_fraction": 1.0}}
+    rows, problems = check.check(config, ("train",))
+    assert not problems
+    assert [(row.item, row.records) for row in rows[1:]] == [
+        ("class cat", 6),
+        ("class dog", 3),
+        ("no label", 3),
+        ("factor camera 3", 4),
+        ("factor camera 3000000000", 4),
+        ("factor camera: unknown", 4),
+    ]
+
+
+def test_many_and_long_names_of_classes_leave_a_table(tmp_path):
+    path = tmp_path / "mine.npz"
+    label = np.array([f"{'long' * 30}{i // 2:04d}" for i in range(400)])
+    np.savez(path, a=np.ones((400, 2)), label=label)
+    config = {"name": "npz", "options": {"file": str(path), "train_fraction": 1.0}}
+    rows, _ = check.check(config, ("train",))
+    assert (rows[-1].item, rows[-1].records) == ("class: 150 more", 300)
+    assert len(rows) == 52 and max(map(len, check.table(rows).splitlines())) < 120
+
+
+def test_the_method_is_asked_where_the_files_are_sound(tmp_path):
+    asked = []
+
+    def ask():
+        asked.append(True)
+        raise errors.UserError("The method wants more.")
+
+    lines = []
+    config = {"name": "digits", "options": {}}
+    assert check.run(config, ask=ask, say=lines.append) == 1
+    assert "problem: The method wants more." in lines
+    config = {"name": "npz", "options": {"file": str(tmp_path / "none.npz")}}
+    assert check.run(config, ask=ask, say=lines.append) == 1
+    assert asked == [True]

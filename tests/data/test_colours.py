@@ -65,16 +65,17 @@ def test_factors_of_an_npz_file(tmp_path):
     a = np.zeros((6, 4), np.float32)
     np.savez(file, **{"a": a, "factor/hue": np.array([0, 4, 1, -1, 2, 2])})
     source = npz.Source(file=str(file), split="all")
-    assert source.spec.factors == {"hue": 5}
-    assert source[1]["factors"]["hue"] == 4
+    assert source.spec.factors == {"hue": 4}
+    assert source.spec.factor_names == {"hue": ("0", "1", "2", "4")}
+    assert source[1]["factors"]["hue"] == 3
     np.testing.assert_array_equal(
         source.gather([3, 0])["factors"]["hue"], np.array([-1, 0])
     )
     np.savez(file, **{"a": a, "factor/hue": np.arange(5)})
     with pytest.raises(errors.UserError, match="factor/hue"):
         npz.Source(file=str(file))
-    np.savez(file, **{"a": a, "factor/hue": np.zeros(6)})
-    with pytest.raises(errors.UserError, match="integers"):
+    np.savez(file, **{"a": a, "factor/hue": np.full(6, 0.5)})
+    with pytest.raises(errors.UserError, match="no whole numbers"):
         npz.Source(file=str(file))
 
 

@@ -275,7 +275,7 @@ def test_training_redraws_what_evaluation_keeps():
     [
         (dict(bound="jds"), "jsd"),
         (dict(negatives="none"), "all_pairs"),
-        (dict(colours="mnist"), "digit"),
+        (dict(colours="mnist", views=("a", "b")), "digit"),
         (dict(encoders=("conv",)), "one entry"),
         (dict(encoders=("conv", "vgg")), "mlp"),
         (dict(image_shapes=((18, 18, 3), (17, 17, 3))), "'y' has shape"),

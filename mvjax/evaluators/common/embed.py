@@ -7,48 +7,48 @@ import numpy as np
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 from mvjax.data.sources import npz
 from mvjax.evaluators.common import features as features_lib
 
 
-def open_views(file: pathlib.Path, spec: batch_lib.Spec) -> Any:
+def open_views(
+    file: pathlib.Path, spec: batch_lib.Spec, method: method_lib.Method
+) -> Any:
     """Opens a file of paired views that a trained model is to see.
 
     Args:
       file: `.npz` with one array for each view, `[N, ...]`, paired by row; images
         uint8, or float in [0, 1].
       spec: What the model was trained on.
+      method: The model's; says whether it takes the views.
 
     Raises:
-      UserError: A missing, left-over or unpaired view, another shape, NaN, or values
-        outside [0, 1].
+      UserError: A missing, left-over or unpaired view, another shape or type, NaN, or
+        values that the method does not take.
     """
     source = npz.Source(split="all", file=str(file))
-    found, wanted = source.spec.views, spec.views
-    if sorted(found) != sorted(wanted):
+    found = source.spec.views
+    # The data set's, or those that the method makes of it.
+    sets = {tuple(sorted(spec.views)), tuple(sorted(getattr(method, "views", ())))}
+    if tuple(sorted(found)) not in sets:
+        wanted = " or ".join(", ".join(names) for names in sorted(sets) if names)
         raise errors.UserError(
-            f"{file} has the views {', '.join(found)}; the model wants "
-            f"{', '.join(wanted)}."
+            f"{file} has the views {', '.join(found)}; the model wants {wanted}."
         )
-    for name, view in found.items():
-        if tuple(view.shape) != tuple(wanted[name].shape):
+    try:
+        # Labels, targets and the like are not needed for codes.
+        method.check(spec._replace(views=found))
+    except errors.UserError as error:
+        raise errors.UserError(f"{file}: {error}") from None
+    for name in set(found) & set(spec.views):
+        shape, wanted = tuple(found[name].shape), tuple(spec.views[name].shape)
+        if shape != wanted:
             raise errors.UserError(
-                f"{file}: view {name!r} has shape {tuple(view.shape)} for each sample; "
-                f"the model wants {tuple(wanted[name].shape)} (height, width, channels)."
-            )
-        floats = np.dtype(view.dtype).kind == "f"
-        was_image = wanted[name].dtype == "uint8"
-        if was_image and floats and not 0 <= view.low <= view.high <= 1:
-            raise errors.UserError(
-                f"{file}: view {name!r} holds values from {view.low:g} to "
-                f"{view.high:g}; float images are in [0, 1], others uint8."
-            )
-        if was_image and not floats and view.dtype != "uint8":
-            raise errors.UserError(
-                f"{file}: view {name!r} has dtype {view.dtype}; images are uint8, or "
-                "float in [0, 1]."
+                f"{file}: view {name!r} has shape {shape} for each sample; the model "
+                f"wants {wanted}.{method_lib.axes_hint(shape, wanted)}"
             )
     return source
 
@@ -65,7 +65,8 @@ def codes(
       images: Whether to keep outputs of more than two axes.
 
     Returns:
-      Arrays `[N, ...]` by name, with `index` and, where known, `label`.
+      Arrays `[N, ...]` by name, with `index` and, where known, `label`, the number of a
+      class, and `label_names` `[K]`, what the data set calls the classes.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for batch in pipeline.eval_batches(source, batch_size=batch_size):
@@ -76,8 +77,11 @@ def codes(
             if images or np.ndim(value) <= 2:
                 parts.setdefault(name, []).append(np.asarray(value)[mask])
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    names = source.spec.class_names
     if (arrays["label"] < 0).all():
         del arrays["label"]
+    elif names:
+        arrays["label_names"] = np.array(names)
     return arrays
 
 
