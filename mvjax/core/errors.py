@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 import difflib
 
+_LONGEST = 200  # Characters of what a library says.
+
 
 class UserError(Exception):
     """A mistake that the user can mend; the command line prints it as one line.
@@ -28,3 +30,9 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
     return UserError(
         f"Unknown {what} {name!r}.{hint} Choices: {', '.join(choices) or 'none'}."
     )
+
+
+def one_line(error: Exception) -> str:
+    """What a library says, in one line and cut where it is long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

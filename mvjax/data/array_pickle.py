@@ -87,7 +87,8 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
         ValueError,
     ) as error:
         raise errors.UserError(
-            f"{path} is no complete pickle, or not one that Python 3 wrote ({error})."
+            f"{path} is no complete pickle, or not one that Python 3 wrote "
+            f"({errors.one_line(error)})."
             f"{_kind(path)}"
         ) from None
 

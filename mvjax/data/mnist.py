@@ -273,7 +273,7 @@ def read_tfds(
         builder = tfds.builder_from_directory(str(place))
     except Exception as error:  # Damaged metadata makes the library raise anything.
         raise errors.UserError(
-            f"{place} is no sound data set of tensorflow-datasets ({error!r:.200})."
+            f"{place} is no sound data set of tensorflow-datasets ({errors.one_line(error)})."
         ) from None
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         raise errors.UserError(
@@ -286,7 +286,9 @@ def read_tfds(
         records = builder.as_data_source(split=name)
         found = [(np.asarray(record["image"]), record["label"]) for record in records]
     except Exception as error:  # As above, of damaged records.
-        raise errors.UserError(f"Cannot read {place} ({error!r:.200}).") from None
+        raise errors.UserError(
+            f"Cannot read {place} ({errors.one_line(error)})."
+        ) from None
     images, labels = [image for image, _ in found], np.array([y for _, y in found])
     kinds = {(image.shape, str(image.dtype)) for image in images}
     shape, dtype = next(iter(kinds), ((), ""))

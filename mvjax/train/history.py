@@ -152,15 +152,14 @@ def _scatters(
         for pair in fields.get("wanted", ()):
             code, _, factor = pair.partition(":")
             wanted.setdefault(code, factor)
-    labels, label_names = _labels(run, features)
+    labels, label_names = _labels(features)
     pictures = {}
     for name, rows in codes.items():
         shown, names = labels, label_names
-        caption, title = f"{name} of test samples", name
-        factor = wanted.get(name, "")
+        caption, title, factor = f"{name} of test samples", name, wanted.get(name)
         if factor in features.factor_names("test"):
             shown = features.factor("test", factor)
-            names = run.spec.names(factor)
+            names = features.class_names("test", factor)
             caption, title = f"{caption} by {factor}", f"{name} by {factor}"
         pictures[caption] = plots.scatter(
             rows[:SHOWN_CODES], shown[:SHOWN_CODES], title, names=names
@@ -195,15 +194,14 @@ def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str,
     return pictures
 
 
-def _labels(
-    run: run_lib.Run, features: features_lib.Features
-) -> tuple[np.ndarray, Any]:
+def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
     """Labels of the test split and names of the classes, if they have any.
 
     Without labels the signs of the first target take their place, and without that 0.
     """
     try:
-        return features.labels("test"), run.spec.names()
+        labels = features.labels("test")
+        return labels, features.class_names("test", features_lib.LABEL)
     except errors.UserError:
         targets = features.target_names("test")
     if targets:

@@ -180,7 +180,9 @@ def read(archive: pathlib.Path, part: str) -> Rated:
         raise
     except Exception as error:  # A damaged archive makes its readers raise anything.
         kind = file_kind.clause(archive)
-        raise errors.UserError(f"Cannot read {archive} ({error}){kind}.") from None
+        raise errors.UserError(
+            f"Cannot read {archive} ({errors.one_line(error)}){kind}."
+        ) from None
     # Not all of it is UTF-8. Only line feeds end lines; a text may hold other breaks.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
     rows = [line.strip("\r\n").split("\t", 2) for line in text if line.strip()]

@@ -293,7 +293,8 @@ def _rows(found: Any, rows: slice) -> np.ndarray:
         return found[rows]
     except Exception as error:  # HDF5 raises anything about damage.
         raise errors.UserError(
-            f"{found.file.filename}: {found.name.strip('/')!r} is damaged ({error})."
+            f"{found.file.filename}: {found.name.strip('/')!r} is damaged ("
+            f"{errors.one_line(error)})."
         ) from None
 
 

@@ -146,6 +146,11 @@ class Features:
         """Names of the factors in the order of the data; `["label"]` without any."""
         return list(self._named(split, _FACTOR)) or [LABEL]
 
+    def class_names(self, split: str, factor: str) -> tuple[str, ...] | None:
+        """What the data set calls the classes of a factor or `"label"`; None: nothing."""
+        spec = getattr(self._sources[split], "spec", None)
+        return (spec.names(factor) if spec is not None else ()) or None
+
     def target(self, split: str, name: str) -> np.ndarray:
         """Truths on a scale in index order, `[N]` float32.
 
