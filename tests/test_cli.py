@@ -224,6 +224,30 @@ def test_data_check_of_the_bundled_digits(capsys):
 
 
 @pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda x: x, 0, "class cat"),
+        (lambda x: x * np.float32(1), 1, "problem: View 'image' holds values from"),
+        (
+            lambda x: x.transpose(0, 3, 1, 2),
+            1,
+            "problem: View 'image' .*channels first",
+        ),
+        (lambda x: (x / 255).astype(">f8"), 0, "float32 "),
+        (lambda x: x[:, :16], 1, "problem: View 'image' has shape"),
+    ],
+)
+def test_data_check_asks_the_method(capsys, tmp_path, change, code, words):
+    rng = np.random.default_rng(0)
+    images = change(rng.integers(0, 256, (9, 32, 32, 1), np.uint8))
+    label = np.array(["cat", "dog", ""] * 3)
+    np.savez(tmp_path / "x.npz", image=images, edge=images, label=label)
+    config = f"--config=configs/mrdd/consistency.py:dataset=npz,file={tmp_path}/x.npz"
+    assert run("data", "check", config) == code
+    assert re.search(words, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
     ("argv", "message"),
     [
         (("train", "--config=nowhere.py", "--workdir=w"), "No config file"),

@@ -24,7 +24,8 @@ def add(commands) -> None:
         parts,
         "check",
         _data_check,
-        "validate every record of a config's data set; exit code 1 if any is bad",
+        "validate every record of a config's data set, and whether its method takes "
+        "them; exit code 1 if anything is bad",
         f"mvjax data check --config={common.STAGE_1}",
     )
     check.add_argument("--config", required=True, help=common.CONFIG_HELP)
@@ -54,23 +55,15 @@ def _data_fetch(args: argparse.Namespace) -> int:
 
 def _data_check(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
-    from mvjax.core import errors
     from mvjax.data import check
     from mvjax.train import run as run_lib
 
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
-    if check.run(config.data, cache=args.cache):
-        return 1
-    run = run_lib.Run(config, cache=args.cache, data_needed=False)
-    try:
-        _ = run.method  # It checks the data's spec.
-    except errors.UserError as error:
-        print(f"problem: {error}")
-        return 1
-    print(f"config.method {config.method.name!r} takes these views.")
-    return 0
+    run = run_lib.Run(config, cache=args.cache)
+    # Building the method asks it.
+    return int(check.run(config.data, cache=args.cache, ask=lambda: run.method) > 0)
 
 
 def _data_convert(args: argparse.Namespace) -> int:

@@ -76,7 +76,7 @@ def _embed(args: argparse.Namespace) -> int:
 
     run, variables, step = common.open_run(args)
     if args.input:
-        source = embed.open_views(args.input, run.method, run.spec)
+        source = embed.open_views(args.input, run.spec, run.method)
     else:
         source = run.source(args.dataset)
     codes = embed.codes(

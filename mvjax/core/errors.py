@@ -4,7 +4,7 @@ from collections.abc import Iterable
 import difflib
 
 SHOWN = 5  # Culprits that a message names.
-_LONGEST = 200  # Characters of one that came out of a file.
+_LONGEST = 200  # Characters of what a file or a library says.
 
 
 class UserError(Exception):
@@ -37,6 +37,14 @@ def listed(names: Iterable[str]) -> str:
     """The first few names, on one line and whatever a file may have put into them."""
     names = list(names)
     shown = (name if name.isprintable() else repr(name) for name in names[:SHOWN])
-    cut = [s if len(s) <= _LONGEST else s[:_LONGEST] + "..." for s in shown]
     more = len(names) - SHOWN
-    return ", ".join(cut) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(_cut, shown)) + (f" and {more} more" if more > 0 else "")
+
+
+def one_line(error: Exception) -> str:
+    """What a library says, in one line and cut where it is long."""
+    return _cut(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -44,6 +44,6 @@ def clause(path: pathlib.Path) -> str:
     """`; it is a web page ...` to end a message about a file with; "" if nothing tells."""
     try:
         kind = describe(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have the name.
         return ""
     return f"; it is {kind}" if kind else ""

@@ -175,6 +175,27 @@ def check_image(
         )
 
 
+def check_views(spec: Any, wanted: dict[str, tuple[int, ...]], *, fields: str) -> None:
+    """Raises `UserError` where a data set lacks views of these shapes.
+
+    Args:
+      spec: `mvjax.data.batch.Spec` of the data set.
+      wanted: Shapes by view; those of three axes are images.
+      fields: Where the config says so.
+    """
+    for name, shape in wanted.items():
+        if name not in spec.views:
+            raise errors.unknown("config.method.views", name, spec.views)
+        view = spec.views[name]
+        if len(shape) == 3:
+            check_image(name, view, shape, fields=fields)
+        elif tuple(view.shape) != shape:
+            raise errors.UserError(
+                f"View {name!r} has shape {tuple(view.shape)}; the method wants {shape} "
+                f"({fields})."
+            )
+
+
 def axes_hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """A sentence where the shape of an image `[H, W, C]` tells what went wrong, or ""."""
     if len(wanted) != 3:

@@ -162,7 +162,7 @@ def _read_member(
     except errors.UserError as error:
         raise _Bad(f"holds damage ({error}).") from None
     except Exception as error:  # A damaged archive makes `zipfile` raise anything.
-        raise _Bad(f"holds damage ({error}).") from None
+        raise _Bad(f"holds damage ({errors.one_line(error)}).") from None
     problem = array_bytes.problem(flat)
     if problem:
         raise _Bad(f"{problem}.")

@@ -27,6 +27,7 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import memory
 from mvjax.core import safe_pickle
+from mvjax.data import paths
 
 _ADVICE = "Only NumPy arrays in plain containers are read."
 _LARGE = 1 << 16  # Bytes from which on a read hands out a view instead of a copy.
@@ -57,7 +58,7 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
       UserError: There is no such file, it is damaged or cut off, or it asks for
         anything else than arrays in plain containers; nothing of it was run.
     """
-    path = pathlib.Path(path).expanduser()
+    path = paths.find(path)
     try:
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size <= offset:
@@ -86,7 +87,8 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
         ValueError,
     ) as error:
         raise errors.UserError(
-            f"{path} is no complete pickle, or not one that Python 3 wrote ({error})."
+            f"{path} is no complete pickle, or not one that Python 3 wrote "
+            f"({errors.one_line(error)})."
             f"{_kind(path)}"
         ) from None
 

@@ -37,6 +37,12 @@ class Spec(NamedTuple):
     class_names: tuple[str, ...] = ()  # Of the classes 0, 1, ...; (): their numbers.
     factor_names: dict[str, tuple[str, ...]] = {}  # The same by factor, where known.
 
+    def names(self, factor: str = "label") -> tuple[str, ...]:
+        """Names of the classes of a factor, or of the labels; () where none are known."""
+        if factor == "label":
+            return self.class_names
+        return self.factor_names.get(factor, ())
+
 
 def example(spec: Spec, batch_size: int) -> Record:
     """Returns a batch of zeros, for model initialisation and shape work.

@@ -1,6 +1,7 @@
 """Validates a data set from the first record to the last and counts what is in it."""
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -12,14 +13,17 @@ from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 
 _CHUNK = 512  # Records that are looked at together.
-_SHOWN = 50  # Problems that `run` prints.
+_SHOWN = 50  # Problems that `run` prints, and classes of a split in the table.
+_LONGEST = 40  # Characters of a class's name in the table.
 
 
 class Row(NamedTuple):
     """One line of the table: a view or a class of one split."""
 
     split: str
-    item: str  # "view NAME", "target NAME", "class K" or "no label".
+    item: (
+        str  # "view NAME", "target NAME", "class NAME", "factor F NAME" or "no label".
+    )
     records: int
     shape: str = ""
     dtype: str = ""
@@ -33,6 +37,7 @@ def check(
     splits: Sequence[str] | None = None,
     *,
     cache: str | pathlib.Path | None = None,
+    ask: Callable[[], object] | None = None,
 ) -> tuple[list[Row], list[str]]:
     """Looks at every record and collects all that is wrong.
 
@@ -40,6 +45,8 @@ def check(
       source_or_config: A data config (see `pipeline.make_source`) or an open source.
       splits: The splits to look at, None: all; an open source is its own only split.
       cache: Cache of mvjax.
+      ask: Raises `UserError` where the method does not take the data set's views; called
+        where the files are sound.
 
     Returns:
       Rows of the table, and one line for each problem; a data set is sound if there is
@@ -66,6 +73,11 @@ def check(
             except errors.UserError as error:
                 found = [str(error)]
         problems += [problem for problem in found if problem not in problems]
+    if rows and ask is not None:
+        try:
+            ask()
+        except errors.UserError as error:
+            problems.append(str(error))
     return rows, problems
 
 
@@ -74,6 +86,7 @@ def run(
     splits: Sequence[str] | None = None,
     *,
     cache: str | pathlib.Path | None = None,
+    ask: Callable[[], object] | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
     """Checks a data set, prints table and problems.
@@ -82,16 +95,18 @@ def run(
       data_config: See `pipeline.make_source`.
       splits: The splits to look at; None: all.
       cache: Cache of mvjax.
+      ask: See `check`.
       say: Prints.
 
     Returns:
       The number of problems.
     """
-    rows, problems = check(data_config, splits, cache=cache)
+    rows, problems = check(data_config, splits, cache=cache, ask=ask)
     module = lookup.find("data.sources", data_config["name"])
     if hasattr(module, "describe") and not data_config.get("synthetic"):
-        for fact in module.describe(**pipeline.find_options(data_config, cache)):
-            say(fact)
+        with contextlib.suppress(errors.UserError):  # Among the problems already.
+            for fact in module.describe(**pipeline.find_options(data_config, cache)):
+                say(fact)
     if rows:
         say(table(rows))
     for problem in problems[:_SHOWN]:
@@ -165,18 +180,23 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
     spec, problems = source.spec, []
     tallies = {name: _Tally() for name in spec.views}
     truths = {name: _Tally() for name in spec.targets}
-    labels: dict[int, int] = {}
+    classes = {"class": np.zeros((spec.classes or 0) + 1, np.int64)}
+    for name, count in spec.factors.items():
+        if name in spec.factor_names:
+            classes[f"factor {name}"] = np.zeros(count + 1, np.int64)
     where = f"split {split!r}"
     for start in range(0, len(source), _CHUNK):
         indices = range(start, min(start + _CHUNK, len(source)))
         records, found = _sound_records(source, indices, where)
         problems += found
         for record in records:
-            count = np.atleast_1d(record["label"])
-            for label in count:
-                labels[int(label)] = labels.get(int(label), 0) + 1
+            named = {f"factor {k}": v for k, v in record.get("factors", {}).items()}
+            for name, values in ({"class": record["label"]} | named).items():
+                if name in classes:  # The last place counts -1, unknown.
+                    np.add.at(classes[name], np.atleast_1d(values), 1)
+            rows = np.size(record["label"])
             for name, tally in tallies.items():
-                tally.add(_present_rows(record, name, rows=len(count)))
+                tally.add(_present_rows(record, name, rows=rows))
             for name, tally in truths.items():
                 tally.add(np.atleast_1d(record["targets"][name]))
     rows = [
@@ -194,19 +214,30 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
         Row(split, f"target {name}", tally.records, "", "float32", *tally.summary())
         for name, tally in truths.items()
     ]
-    rows += [
-        Row(split, _class_item(spec, k), labels.get(k, 0))
-        for k in range(spec.classes or 0)
-    ]
-    if -1 in labels:
-        rows.append(Row(split, "no label", labels[-1]))
+    for what, counts in classes.items():
+        factor = what.removeprefix("factor ")
+        names = spec.class_names if what == "class" else spec.factor_names[factor]
+        rows += _class_rows(split, what, names, counts)
     return rows, problems
 
 
-def _class_item(spec: batch_lib.Spec, k: int) -> str:
-    """A class by number, and by name where that is another."""
-    name = spec.class_names[k] if spec.class_names else str(k)
-    return f"class {k}" if name == str(k) else f"class {k} {name!r}"
+def _class_rows(
+    split: str, what: str, names: Sequence[str], counts: np.ndarray
+) -> list[Row]:
+    """Lines of the classes, `[K + 1]` records each, the last of them unlabelled."""
+    known, unknown = counts[:-1], int(counts[-1])
+    rows = []
+    for k, count in enumerate(known[:_SHOWN].tolist()):
+        name = names[k] if k < len(names) else str(k)
+        shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+        rows.append(Row(split, f"{what} {shown}", count))
+    if len(known) > _SHOWN:
+        text = f"{what}: {len(known) - _SHOWN} more"
+        rows.append(Row(split, text, int(known[_SHOWN:].sum())))
+    if unknown:
+        text = "no label" if what == "class" else f"{what}: unknown"
+        rows.append(Row(split, text, unknown))
+    return rows
 
 
 def _sound_records(

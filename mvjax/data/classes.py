@@ -3,7 +3,8 @@
 The sorted distinct values become 0, 1, ... K-1, so that numbers which are 0..K-1 already
 keep their meaning, and the values stay as names. Unlabelled are -1, NaN, empty text and,
 in unsigned integers, the greatest value, which is -1 read without a sign (unless it only
-completes 0..K-1, as 255 does where all 256 values of uint8 occur).
+completes 0..K-1, as 255 does where all 256 values of uint8 occur). Where more than half
+of the samples are alone in their class, the values are identities and refused.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from mvjax.core import errors
 
 _KINDS = "biufUS"
-_FEW = 100  # So many classes may be of single samples; more are identities.
+_FEW = 20  # So many classes may be of single samples; more are identities.
 
 
 class Classes(NamedTuple):
@@ -43,16 +44,18 @@ def number(
             f"{list(values.shape)} of {values.dtype}."
         )
     known = ~_unknown(values)
-    distinct, places = np.unique(values[known], return_inverse=True)
+    distinct, places, counts = np.unique(
+        values[known], return_inverse=True, return_counts=True
+    )
     _check(values, distinct, what)
     if names is not None:
         _check_places(values, distinct, what, len(names))
         places = values[known]
-    elif len(distinct) > max(_FEW, known.sum() // 2):
+    elif len(distinct) > _FEW and 2 * (counts == 1).sum() > known.sum():
         raise errors.UserError(
-            f"{what} holds {len(distinct)} distinct values in {known.sum()} samples: "
-            "identities, not classes. Keep them as text under 'info/<name>' or leave "
-            "them out."
+            f"{what} holds {len(distinct)} distinct values in {known.sum()} samples, most "
+            "of them once: identities, not classes. Keep them as text under "
+            "'info/<name>' or leave them out."
         )
     numbers = np.full(len(values), -1, np.int32)
     numbers[known] = places

@@ -16,6 +16,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import memory
+from mvjax.data import paths
 
 _CHUNK = 1 << 22  # Bytes that are read at a time.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -24,7 +25,7 @@ _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     """Returns `folder/name` or `folder/name.gz`, whichever exists first, else None."""
     for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
+        if paths.is_file(path):
             return path
     return None
 

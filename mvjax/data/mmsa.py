@@ -24,6 +24,7 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.data import array_pickle
 from mvjax.data import mmsa_values
+from mvjax.data import paths
 from mvjax.data import sequences
 from mvjax.data import splits as splits_lib
 
@@ -128,8 +129,8 @@ def find_file(
       UserError: There is none; the message says where it was looked for.
     """
     if file:
-        path = pathlib.Path(file).expanduser()
-        if not path.is_file():
+        path = paths.find(file)
+        if not paths.is_file(path):
             kind = file_kind.clause(path)
             raise errors.UserError(f"There is no file {path} of {what}{kind}.")
         return path
@@ -139,11 +140,11 @@ def find_file(
             "somewhere and name it, `--config.data.options.folder=FOLDER` or "
             "`--config.data.options.file=FILE`."
         )
-    root = pathlib.Path(folder).expanduser()
+    root = paths.find(folder)
     places = (root, root / "Processed", root / below, root / below / "Processed")
     for place in places:
         for name in names:
-            if (place / name).is_file():
+            if paths.is_file(place / name):
                 return place / name
     looked = ", ".join(str(place) for place in places)
     raise errors.UserError(f"No {' or '.join(names)} of {what} in {looked}.")
@@ -316,7 +317,7 @@ def convert_to_npz(
     Raises:
       UserError: The pickle is unusable or the file cannot be written.
     """
-    path = pathlib.Path(file).expanduser()
+    path = paths.find(file)
     parts, split, labelled = [], [], False
     opened = read_file(path)
     for name, content in opened.splits.items():
@@ -401,11 +402,10 @@ def _labels(
     mmsa_values.check_count(len(labels), total, f"{where}: {name}", "the score")
     if not odd.size:
         return labels, []
-    distinct = np.unique(odd)
-    shown = ", ".join(f"{value!s:.40}" for value in distinct[:_SHOWN])
+    shown = mmsa_values.listed(np.unique(odd).tolist(), most=_SHOWN)
     return labels, [
         f"{odd.size} of {name} are none of the classes {', '.join(sequences.CLASSES)} "
-        f"({shown}{' ...' if len(distinct) > _SHOWN else ''}): unlabelled."
+        f"({shown}): unlabelled."
     ]
 
 

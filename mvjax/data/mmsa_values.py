@@ -1,12 +1,11 @@
 """Values of a split of an MMSA or MulT pickle as arrays and texts, or refused by name."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from mvjax.core import errors
-
-_SHOWN = 20  # Names that a message lists.
 
 
 def array_of(content: dict[str, Any], name: str, where: str) -> np.ndarray:
@@ -70,9 +69,9 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def listed(names: Any) -> str:
-    """Names a dict's keys in words, in one line."""
-    texts = [str(name) for name in names]
-    shown = [text if text.isprintable() else repr(text) for text in texts[:_SHOWN]]
-    more = " ..." if len(texts) > _SHOWN else ""
+def listed(names: Iterable[Any], *, most: int = 20) -> str:
+    """Names a dict's keys, or values, in words and in one line."""
+    texts = [text_of(name) for name in names]
+    shown = [text if text.isprintable() else repr(text) for text in texts[:most]]
+    more = " ..." if len(texts) > most else ""
     return ", ".join(f"{text:.60}" for text in shown) + more or "nothing"

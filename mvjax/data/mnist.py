@@ -4,7 +4,6 @@ Files are looked for in a folder that the user names, in a directory prepared by
 tensorflow-datasets, and in the cache that `mvjax data fetch` fills, in this order.
 """
 
-import logging
 import pathlib
 from typing import NamedTuple
 
@@ -12,17 +11,18 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import notice
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import edges
 from mvjax.data import fetch
 from mvjax.data import idx
 from mvjax.data import images as images_lib
+from mvjax.data import paths
 from mvjax.data import splits as splits_lib
 
 CLASSES = 10
 PREFIXES = {"train": "train", "test": "t10k"}
-_log = logging.getLogger(__name__)
 _KINDS = {"images-idx3": 3, "labels-idx1": 1}  # Number of axes by kind of file.
 
 
@@ -129,7 +129,7 @@ def find_folder(
       UserError: No file of the data set is there; the message says how to get it.
     """
     if folder is not None:
-        root = pathlib.Path(folder).expanduser()
+        root = paths.find(folder)
         places = [root, *(root / name for name in family.folders)]
     else:
         root = pathlib.Path(cache) if cache else fetch.default_cache({})
@@ -154,10 +154,9 @@ def _tell_others(folder: pathlib.Path) -> None:
     ours = {prefix + ending for prefix in PREFIXES.values() for ending in endings}
     others = [p.name for p in folder.iterdir() if p.name.endswith(endings)]
     for name in sorted(set(others) - ours):
-        _log.warning(
-            "%s is not read: the splits are the files of %s.",
-            folder / name,
-            " and ".join(PREFIXES.values()),
+        notice.warn(
+            f"{folder / name} is not read: the splits are the files of "
+            f"{' and '.join(PREFIXES.values())}."
         )
 
 
@@ -274,7 +273,7 @@ def read_tfds(
         builder = tfds.builder_from_directory(str(place))
     except Exception as error:  # Damaged metadata makes the library raise anything.
         raise errors.UserError(
-            f"{place} is no sound data set of tensorflow-datasets ({error!r:.200})."
+            f"{place} is no sound data set of tensorflow-datasets ({errors.one_line(error)})."
         ) from None
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         raise errors.UserError(
@@ -287,7 +286,9 @@ def read_tfds(
         records = builder.as_data_source(split=name)
         found = [(np.asarray(record["image"]), record["label"]) for record in records]
     except Exception as error:  # As above, of damaged records.
-        raise errors.UserError(f"Cannot read {place} ({error!r:.200}).") from None
+        raise errors.UserError(
+            f"Cannot read {place} ({errors.one_line(error)})."
+        ) from None
     images, labels = [image for image, _ in found], np.array([y for _, y in found])
     kinds = {(image.shape, str(image.dtype)) for image in images}
     shape, dtype = next(iter(kinds), ((), ""))
@@ -305,9 +306,9 @@ def _find_split(names: list[str], split: str, place: pathlib.Path) -> str:
     known = splits_lib.find(names, str(place))
     for name, ours in known.items():
         if ours not in PREFIXES and split == "train":
-            _log.warning("%s: the split %r is not read.", place, name)
+            notice.warn(f"{place}: the split {name!r} is not read.")
         elif ours == split != name:
-            _log.warning("%s: %s", place, splits_lib.note(name, ours))
+            notice.warn(f"{place}: {splits_lib.note(name, ours)}")
     found = [name for name, ours in known.items() if ours == split]
     if not found:
         raise errors.unknown("split of tfds_dir", split, names)
@@ -316,7 +317,7 @@ def _find_split(names: list[str], split: str, place: pathlib.Path) -> str:
 
 def _find_version(family: Family, directory: str) -> pathlib.Path:
     """Returns the folder with `dataset_info.json`; of several versions the newest."""
-    root = pathlib.Path(directory).expanduser()
+    root = paths.find(directory)
     for pattern in ("", "*", f"{family.fetched}/*"):
         found = list(
             root.glob(

@@ -61,7 +61,7 @@ def _float_problem(
         return f"holds NaN at index {bad[0]}{more}."
     if np.isinf(value):
         return f"holds an infinite value at index {bad[0]}{more}."
-    return f"holds {value:g} at index {bad[0]}{more}, beyond float32."
+    return f"holds {value!s} at index {bad[0]}{more}, beyond float32."
 
 
 def _without_absent(array: np.ndarray, present: np.ndarray | None) -> np.ndarray:

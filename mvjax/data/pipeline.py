@@ -7,6 +7,7 @@ they are the batch that a single host would make, row for row.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import inspect
 import pathlib
 import sys
@@ -36,7 +37,20 @@ def make_spec(
       UserError: There is no such data set or option.
     """
     options = find_options(data_config, cache)
-    return _module(data_config).spec(split=split, **options)
+    with _told(data_config["name"]):
+        return _module(data_config).spec(split=split, **options)
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Tells in a line what a data set that does not fit into memory raises."""
+    try:
+        yield
+    except MemoryError:
+        raise errors.UserError(
+            f"The data set {name!r} does not fit into memory. Set config.data.limit to "
+            "keep fewer records, or use a machine with more."
+        ) from None
 
 
 def find_splits(
@@ -76,6 +90,17 @@ def make_source(
       UserError: There is no such data set or option, or its files are unusable.
     """
     module, options = _module(data_config), find_options(data_config, cache)
+    with _told(data_config["name"]):
+        return _open(data_config, module, split, options)
+
+
+def _open(
+    data_config: Mapping[str, Any],
+    module: types.ModuleType,
+    split: str,
+    options: dict[str, Any],
+) -> Any:
+    """Opens the files of a split, or makes records up."""
     limit = data_config.get("limit")
     if data_config.get("synthetic"):
         length = limit or _SYNTHETIC_LENGTH

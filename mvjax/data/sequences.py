@@ -6,12 +6,12 @@ segments), `audio` and `vision` `[L, d]` float32; the target is `score`, and a l
 """
 
 from collections.abc import Mapping
-import logging
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import notice
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import splits
@@ -22,7 +22,6 @@ TARGET = "score"
 CLASSES = ("negative", "neutral", "positive")
 UNKNOWN_TOKEN = 100  # [UNK] of the English and the Chinese BERT.
 VOCABULARY = {"en": 30522, "zh": 21128}  # Of bert-base-uncased and bert-base-chinese.
-_log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -52,7 +51,7 @@ class SequenceSource(arrays.ArraySource):
     """
 
     def __init__(self, part: Part, spec: batch.Spec, *, where: str):
-        """Takes a split; `where` names its file in the log.
+        """Takes a split; `where` names its file where notes are told.
 
         Raises:
           UserError: The split has no utterances.
@@ -61,7 +60,7 @@ class SequenceSource(arrays.ArraySource):
             raise errors.UserError(f"{where} has no utterances.")
         self.info, self.notes = part.info, part.notes
         for note in part.notes:
-            _log.warning("%s: %s", where, note)
+            notice.warn(f"{where}: {note}")
         super().__init__(
             spec,
             part.views,

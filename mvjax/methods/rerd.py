@@ -153,21 +153,16 @@ class Method(method.Method):
 
     def _check_view(self, name: str, view: Any) -> None:
         integers = view.dtype.startswith(("int", "uint"))
-        if name == self.tokens and not (integers and view.shape[:-1] == (3,)):
+        kind = f"{view.dtype} {view.shape} in {view.low:g}..{view.high:g}"
+        known = integers and 0 <= view.low <= view.high < self.bert_sizes[0]
+        if name == self.tokens and not (known and view.shape[:-1] == (3,)):
             raise errors.UserError(
-                f"View {name!r} (config.method.tokens) must be integers [3, L]: tokens, "
-                f"mask, segments; it is {view.dtype} {view.shape}."
-            )
-        last = self.bert_sizes[0] - 1
-        if name == self.tokens and not 0 <= view.low <= view.high <= last:
-            raise errors.UserError(
-                f"View {name!r} holds tokens from {view.low:g} to {view.high:g}; the BERT "
-                f"has words 0..{last} (config.method.bert_sizes)."
+                f"View {name!r} (config.method.tokens) must be integers [3, L] below "
+                f"{self.bert_sizes[0]}: tokens, mask, segments; it is {kind}."
             )
         if name != self.tokens and (integers or len(view.shape) != 2):
             raise errors.UserError(
-                f"View {name!r} must be a sequence of floats [L, d]; it is {view.dtype} "
-                f"{view.shape}."
+                f"View {name!r} must be a sequence of floats [L, d]; it is {kind}."
             )
 
     def view_shapes(self, batch: method.Batch) -> dict[str, tuple[int, int]]:

@@ -131,21 +131,10 @@ class Base(method.Method):
                 f"{len(self.image_shapes)} and {len(self.encoders)}."
             )
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
-        fields = "config.method.image_shapes"
         if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            colouring.check_digits(spec, self.image_shapes)
+            colouring.check_digits(spec, wanted)
         else:
-            for name, shape in wanted.items():
-                if name not in spec.views:
-                    raise errors.unknown("config.method.views", name, spec.views)
-                view = spec.views[name]
-                if len(shape) == 3:
-                    method.check_image(name, view, shape, fields=fields)
-                elif tuple(view.shape) != shape:
-                    raise errors.UserError(
-                        f"View {name!r} has shape {tuple(view.shape)} in the data, "
-                        f"{shape} in {fields}."
-                    )
+            method.check_views(spec, wanted, fields="config.method.image_shapes")
         for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
             if kind == "conv" and (
                 len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
@@ -165,6 +154,11 @@ class Base(method.Method):
         if self.colours == "none" or all(name in held for name in self.views):
             return {name: image_ops.to_float(held[name]) for name in self.views}
         factors = self.factors(batch)
+        if not {"color_bg", "color_fg"} <= set(factors):
+            raise errors.UserError(
+                f"Coloured digits need the factors color_bg and color_fg; the data have "
+                f"{tuple(factors)}. Give the views {self.views} instead."
+            )
         first = colouring.colour_background(held["digit"], factors["color_bg"])
         partner = held.get("partner", held["digit"])
         second = colouring.colour_foreground(partner, factors["color_fg"])

@@ -33,33 +33,29 @@ PALETTE = np.array(  # RGB, 0..255.
 COLOURS = len(PALETTE)
 
 
-def check_digits(spec: Any, image_shapes: tuple[tuple[int, ...], ...]) -> None:
+def check_digits(spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
     """Raises `UserError` for a data set whose view `digit` cannot be coloured.
 
     Args:
       spec: `mvjax.data.batch.Spec` of the data set.
-      image_shapes: Of the two coloured views, `(H, W, 3)` each.
+      wanted: Shape `(H, W, 3)` of each of the two coloured views.
     """
-    if "digit" not in spec.views or len(image_shapes) != 2:
+    if "digit" not in spec.views or len(wanted) != 2:
         raise errors.UserError(
             "config.method.colours=mnist makes two views from the data's view 'digit'; "
             f"the data set has {tuple(spec.views)}. For ready views set "
             "config.method.colours=none."
         )
-    sizes = {tuple(shape[:2]) for shape in image_shapes}
-    if len(sizes) > 1 or any(tuple(shape[2:]) != (3,) for shape in image_shapes):
-        raise errors.UserError(
-            "config.method.image_shapes: coloured views are (height, width, 3), both of "
-            f"one size; got {image_shapes}."
-        )
+    sides = tuple(spec.views["digit"].shape[:2])
+    grey, fields = (*sides, 1), "config.method.colours=mnist"
     for name in {"digit", "partner"} & set(spec.views):
-        method.check_image(
-            name,
-            spec.views[name],
-            (*image_shapes[0][:2], 1),
-            fields="config.method.image_shapes, with one channel before colouring",
-            floats=False,
-        )
+        method.check_image(name, spec.views[name], grey, fields=fields, floats=False)
+    for name, shape in wanted.items():
+        if shape != (*sides, 3):
+            raise errors.UserError(
+                f"View {name!r} of shape {(*sides, 3)} is made from the data; "
+                f"config.method.image_shapes has {shape}."
+            )
 
 
 def colour_background(image: jax.Array, colour: jax.Array) -> jax.Array:

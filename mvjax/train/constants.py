@@ -9,7 +9,6 @@ import hashlib
 import pathlib
 from typing import Any
 import warnings
-import zipfile
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from mvjax.core import atomic
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import method as method_lib
+from mvjax.core import npz_file
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
@@ -131,17 +131,13 @@ def _read(
     """Constants that were kept; None where there are none, or none that can be used."""
     if not file.is_file():
         return None
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in shapes}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    fits = all(
+    arrays, problems = npz_file.read(file, only=shapes)
+    fits = set(arrays) == set(shapes) and all(
         array.shape == (records, *shapes[name].shape[1:])
         and array.dtype == shapes[name].dtype
         for name, array in arrays.items()
     )
-    return arrays if fits else None
+    return arrays if fits and not problems else None
 
 
 def _write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

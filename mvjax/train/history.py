@@ -158,18 +158,17 @@ def _scatters(
         for pair in fields.get("wanted", ()):
             code, _, factor = pair.partition(":")
             wanted.setdefault(code, factor)
-    labels, names = _labels(features)
+    labels, label_names = _labels(features)
     pictures = {}
     for name, rows in codes.items():
-        shown, caption, title = labels, f"{name} of test samples", name
-        if wanted.get(name) in features.factor_names("test"):
-            shown = features.factor("test", wanted[name])
-            caption, title = f"{caption} by {wanted[name]}", f"{name} by {wanted[name]}"
+        shown, names = labels, label_names
+        caption, title, factor = f"{name} of test samples", name, wanted.get(name)
+        if factor in features.factor_names("test"):
+            shown = features.factor("test", factor)
+            names = features.class_names("test", factor)
+            caption, title = f"{caption} by {factor}", f"{name} by {factor}"
         pictures[caption] = plots.scatter(
-            rows[:SHOWN_CODES],
-            shown[:SHOWN_CODES],
-            title,
-            names=names if shown is labels else None,
+            rows[:SHOWN_CODES], shown[:SHOWN_CODES], title, names=names
         )
     return pictures
 
@@ -207,7 +206,8 @@ def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
     Without labels the signs of the first target take their place, and without that 0.
     """
     try:
-        return features.labels("test"), features.class_names("test") or None
+        labels = features.labels("test")
+        return labels, features.class_names("test", features_lib.LABEL)
     except errors.UserError:
         targets = features.target_names("test")
     if targets:

@@ -131,12 +131,13 @@ def _grid(
     queries = _views(run, asked)[_shown_view(codes[0], images)]
     near = _views(run, found.ravel())[_shown_view(codes[-1], images)]
     classes = features.factor("test", factor)
+    known = features.class_names("test", factor) or range(classes.max() + 1)
     return report.neighbours(
         queries,
         near.reshape(*found.shape, *near.shape[1:]),
         classes[found] == classes[asked, None],
         title=f"{name}, blue: same {factor}",
-        names=[f"{factor} {classes[row]}" for row in asked],
+        names=[f"{factor} {known[classes[row]]}" for row in asked],
     )
 
 

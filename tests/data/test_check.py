@@ -1,9 +1,8 @@
 """The check counts everything and names every problem."""
 
 import numpy as np
-import pytest
 
-from mvjax import cli
+from mvjax.core import errors
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import check
@@ -117,26 +116,45 @@ def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
     assert len(problems(2.0, 3)) == 1 and "target 'score': 2" in problems(2.0, 3)[0]
 
 
-def check_config(tmp_path, capsys, **arrays_of_file):
-    file = tmp_path / "own.npz"
-    np.savez(file, **arrays_of_file)
-    config = f"--config=configs/mrdd/consistency.py:dataset=npz,file={file}"
-    with pytest.raises(SystemExit) as end:
-        cli.main(["data", "check", config, "--config.method.image_size=8"])
-    return end.value.code, capsys.readouterr().out
+def test_classes_are_counted_by_their_names(tmp_path):
+    path = tmp_path / "mine.npz"
+    label = np.array(["cat", "dog", "cat", ""] * 3)
+    camera = np.array([3, 3_000_000_000, -1] * 4)
+    np.savez(path, **{"a": np.ones((12, 2)), "label": label, "factor/camera": camera})
+    config = {"name": "npz", "options": {"file": str(path), "train_fraction": 1.0}}
+    rows, problems = check.check(config, ("train",))
+    assert not problems
+    assert [(row.item, row.records) for row in rows[1:]] == [
+        ("class cat", 6),
+        ("class dog", 3),
+        ("no label", 3),
+        ("factor camera 3", 4),
+        ("factor camera 3000000000", 4),
+        ("factor camera: unknown", 4),
+    ]
 
 
-def test_the_method_of_the_config_is_asked_too(tmp_path, capsys):
-    image = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1)).astype(np.uint8)
-    label = np.array(["cat", "dog"] * 4)
-    code, out = check_config(tmp_path, capsys, image=image, edge=image, label=label)
-    assert code == 0 and "'mrdd_consistency' takes these views" in out
-    assert "class 1 'dog'" in out
-    for changed, words in (
-        (image.astype(np.float32), "float images are in [0, 1], others uint8. Divide"),
-        (image.transpose(0, 3, 1, 2), "looks like channels first"),
-        (image[..., 0], "no channel axis"),
-        (image.astype(np.int32), "dtype int32; images are uint8"),
-    ):
-        code, out = check_config(tmp_path, capsys, image=changed, edge=image)
-        assert code == 1 and words in out, out
+def test_many_and_long_names_of_classes_leave_a_table(tmp_path):
+    path = tmp_path / "mine.npz"
+    label = np.array([f"{'long' * 30}{i // 2:04d}" for i in range(400)])
+    np.savez(path, a=np.ones((400, 2)), label=label)
+    config = {"name": "npz", "options": {"file": str(path), "train_fraction": 1.0}}
+    rows, _ = check.check(config, ("train",))
+    assert (rows[-1].item, rows[-1].records) == ("class: 150 more", 300)
+    assert len(rows) == 52 and max(map(len, check.table(rows).splitlines())) < 120
+
+
+def test_the_method_is_asked_where_the_files_are_sound(tmp_path):
+    asked = []
+
+    def ask():
+        asked.append(True)
+        raise errors.UserError("The method wants more.")
+
+    lines = []
+    config = {"name": "digits", "options": {}}
+    assert check.run(config, ask=ask, say=lines.append) == 1
+    assert "problem: The method wants more." in lines
+    config = {"name": "npz", "options": {"file": str(tmp_path / "none.npz")}}
+    assert check.run(config, ask=ask, say=lines.append) == 1
+    assert asked == [True]

@@ -76,5 +76,12 @@ def test_lexicons_are_read_or_refused(tmp_path):
     path.write_text("good 1.9\n")
     with pytest.raises(errors.UserError, match="lexicon.txt has lines"):
         derived_views.read_lexicon(path)
+    for number in ("nan", "1e300"):
+        path.write_text(f"good\t{number}\t0.9\n")
+        with pytest.raises(errors.UserError, match="of at most 100"):
+            derived_views.read_lexicon(path)
+    path.write_text("<!DOCTYPE html>\n")
+    with pytest.raises(errors.UserError, match="it is a web page"):
+        derived_views.read_lexicon(path)
     with pytest.raises(errors.UserError, match="none.txt"):
         derived_views.read_lexicon(tmp_path / "none.txt")

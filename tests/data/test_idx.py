@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -43,6 +44,58 @@ def test_wrong_sizes_are_named(tmp_path, suffix):
         with pytest.raises(errors.UserError, match=f"{state}.* 42 .*{found}") as caught:
             idx.read(path)
         assert str(path) in str(caught.value)
+
+
+def test_gzip_files_of_several_members_are_read(tmp_path):
+    array = np.arange(5000).reshape(50, 100).astype(np.int32)
+    data = idx_bytes(array)
+    path = tmp_path / "x.gz"
+    parts = (data[:3], data[3:10], data[10:7000], b"", data[7000:])
+    path.write_bytes(b"".join(map(gzip.compress, parts)))
+    np.testing.assert_array_equal(idx.read(path), array)
+    path.write_bytes(path.read_bytes() + gzip.compress(b"more"))
+    with pytest.raises(errors.UserError, match="too long: expected 20012.*20013 or"):
+        idx.read(path)
+
+
+def test_nothing_is_unpacked_beyond_the_header_and_the_bound(tmp_path):
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros(10, np.uint8)) + bytes(10**8)))
+    tracemalloc.start()
+    with pytest.raises(errors.UserError, match="too long: expected 18"):
+        idx.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    path.write_bytes(gzip.compress(b"\0\0\x08\x01" + b"\xff" * 4))
+    with pytest.raises(errors.UserError, match="4 GiB.*max_gib raises that"):
+        idx.read(path, max_gib=2)
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros((10, 10**5), np.uint8))))
+    assert idx.read(path, max_gib=0.001).shape == (10, 10**5)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"", "an empty file"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_of_other_kinds_are_named(tmp_path, content, words, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(errors.UserError, match=words if content or not suffix else "x"):
+        idx.read(path)
+
+
+def test_impossible_shapes_are_refused(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"a")
+    with pytest.raises(errors.UserError, match="impossible shape"):
+        idx.read(path)
+    path.write_bytes(b"\0\0\x08\x02" + bytes(4) + b"\0\0\0\x07")
+    assert idx.read(path).shape == (0, 7)
 
 
 def test_a_cut_gzip_stream_is_truncated(tmp_path):

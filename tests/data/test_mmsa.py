@@ -1,8 +1,8 @@
 """Pickles of MMSA and MulT: what is mended, what is refused, what a conversion keeps."""
 
-import logging
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -68,22 +68,22 @@ def test_every_record_of_every_kind_is_sound(tmp_path, kind, tokens):
         np.testing.assert_array_equal(train.lengths["text"], mask)
 
 
-def test_infinite_values_become_zero_and_are_logged(tmp_path, caplog):
+def test_infinite_values_become_zero_and_are_told(tmp_path, capsys):
     def spoil(array):
         array[3, 2, 1] = np.nan
         return array
 
     file = write(tmp_path, vision=spoil)
-    with caplog.at_level(logging.WARNING):
-        source = mmsa.Source(file=file)
+    source = mmsa.Source(file=file)
     part = contents(file)
     bad = np.isinf(part["audio"])
     assert bad.sum() == 2
     assert (source.views["audio"][bad] == 0).all()
     np.testing.assert_array_equal(source.views["audio"][~bad], part["audio"][~bad])
     assert source.views["vision"][3, 2, 1] == 0
-    assert "2 infinite values and 0 NaN in audio" in caplog.text
-    assert "0 infinite values and 1 NaN in vision" in caplog.text
+    told = capsys.readouterr().err
+    assert "2 infinite values and 0 NaN in audio" in told
+    assert "0 infinite values and 1 NaN in vision" in told
     assert len(source.notes) == 2
 
 
@@ -111,8 +111,11 @@ def test_classes_come_from_numbers_words_or_nowhere(tmp_path):
     words = mmsa.Source(file=write(tmp_path, classification_labels=None)).labels
     np.testing.assert_array_equal(numbers, words)
     odd = write(tmp_path, classification_labels=lambda found: [7, *found[1:].tolist()])
-    labels = mmsa.Source(file=odd).labels
+    source = mmsa.Source(file=odd)
+    labels = source.labels
     assert labels[0] == -1
+    assert "1 of classification_labels are none of the classes" in source.notes[-1]
+    assert source.spec.names() == ("negative", "neutral", "positive")
     np.testing.assert_array_equal(labels[1:], numbers[1:])
     none = write(tmp_path, classification_labels=None, annotations=None)
     source = mmsa.Source(file=none)
@@ -276,6 +279,135 @@ def test_files_of_something_else_are_refused(tmp_path):
         assert mmsa.find_problems(file=str(path))
 
 
+def rename(path, **names):
+    """Gives the splits of a file other names."""
+    content = pickle.loads(path.read_bytes())
+    content = {names.get(name, name): part for name, part in content.items()}
+    path.write_bytes(pickle.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("layout", ["mmsa", "mult"])
+def test_splits_of_other_names_are_read_and_told(tmp_path, capsys, layout):
+    path = tmp_path / "a.pkl"
+    write_file = getattr(mmsa_synthetic, f"write_{layout}_pickle")
+    write_file(path, counts=COUNTS)
+    file = rename(path, valid="Dev", test="test")
+    kind = {"mmsa": mmsa, "mult": mult}[layout]
+    options = dict(file=file, data_set="mosi")
+    for split, count in (COUNTS | {"all": 35}).items():
+        assert len(kind.Source(split=split, **options)) == count
+    told = capsys.readouterr().err
+    assert told.count("the split 'Dev' is read as 'valid'") == 2  # Of it and of "all".
+    assert kind.find_problems(split="valid", **options) == []
+    assert any("valid: the split 'Dev'" in x for x in kind.describe(**options))
+    notes = mmsa_lib.convert_to_npz(path, tmp_path / "a.npz")
+    assert "the split 'Dev' is read as 'valid'." in notes
+    assert len(npz.Source(split="valid", file=str(tmp_path / "a.npz"))) == 6
+
+
+def test_unknown_and_doubled_splits_are_refused(tmp_path):
+    path = tmp_path / "a.pkl"
+    mmsa_synthetic.write_mmsa_pickle(path, counts=COUNTS | {"rest": 4})
+    for names, words in (
+        ({}, "'rest' is unknown"),
+        ({"rest": "dev"}, "'valid' and 'dev' both stand for the split 'valid'"),
+    ):
+        file = rename(path, **names)
+        with pytest.raises(errors.UserError, match=words):
+            mmsa.Source(file=file)
+        with pytest.raises(errors.UserError, match=words):
+            mmsa_lib.convert_to_npz(path, tmp_path / "a.npz")
+        assert words in mmsa.find_problems(file=file)[0]
+    assert not (tmp_path / "a.npz").exists()
+
+
+def test_what_is_no_split_is_told(tmp_path):
+    path = tmp_path / "a.pkl"
+    mmsa_synthetic.write_mmsa_pickle(path, counts=COUNTS)
+    content = pickle.loads(path.read_bytes()) | {"version": "1.0"}
+    path.write_bytes(pickle.dumps(content))
+    assert mmsa.Source(file=str(path)).notes[0].startswith("version beside the splits")
+
+
+def spoiled(value):
+    def spoil(array):
+        array = array.astype(np.float64)
+        array.flat[0] = value
+        return array
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        (dict(audio=spoiled(1e300)), {}),
+        (dict(audio=lambda x: np.full_like(x, 3e38)), dict(average=True)),
+        (dict(audio=lambda x: x.astype(np.longdouble) * np.longdouble("1e4000")), {}),
+        (dict(audio=lambda x: x.astype(">f8")), {}),
+        (dict(audio=lambda x: x.tolist()), {}),
+        (dict(text_bert=lambda x: [[1], [1, 2]]), {}),
+        (dict(audio_lengths=lambda x: [1e30, *x[1:]]), {}),
+    ],
+)
+def test_odd_numbers_are_read_without_a_word_of_numpy(tmp_path, changes, options):
+    file = write(tmp_path, **changes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = mmsa.Source(file=file, **options)
+        mmsa.describe(file=file)
+        mmsa.find_problems(file=file, **options)
+    assert np.isfinite(source.views["audio"]).all()
+    if "average" in options:
+        assert (source.views["audio"] == np.float32(3e38)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "words"),
+    [
+        (dict(text_bert=spoiled(np.nan)), dict(tokens=True), "no token ids"),
+        (dict(text_bert=spoiled(2**40)), dict(tokens=True), "no token ids"),
+        (dict(text_bert=3), dict(tokens=True), "must be"),
+        (
+            dict(regression_labels=spoiled(1e300)),
+            {},
+            "infinity .in float32. at index 0",
+        ),
+        (dict(audio_lengths=lambda x: [np.nan, *x[1:]]), {}, "audio_lengths holds NaN"),
+        (dict(audio=lambda x: [[[0.0] * 999] * 999] * 999), {}, "unpack to more"),
+    ],
+)
+def test_impossible_numbers_are_refused_without_a_word_of_numpy(
+    tmp_path, changes, options, words
+):
+    file = write(tmp_path, **changes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(errors.UserError, match=words):
+            mmsa.Source(file=file, **options)
+        assert mmsa.find_problems(file=file, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"", "empty"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, content, words):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content)
+    with pytest.raises(errors.UserError, match=words):
+        mmsa.Source(file=str(path))
+    with pytest.raises(errors.UserError, match="it is a folder"):
+        mmsa.Source(file=str(tmp_path))
+
+
 def test_tokens_must_be_whole_numbers(tmp_path):
     file = write(tmp_path, text_bert=lambda x: x + 0.5)
     with pytest.raises(errors.UserError, match="no token ids"):
@@ -311,6 +443,7 @@ def test_a_conversion_keeps_everything(tmp_path, tokens):
     notes = mmsa_lib.convert_to_npz(file, out, tokens=tokens)
     assert len(notes) == 3  # Infinite values in each split.
     assert npz.find_splits(file=out) == mmsa.SPLITS
+    assert npz.spec(file=out).names() == mmsa.spec(file=file).names() != ()
     for split in (*mmsa.SPLITS, "all"):
         old = mmsa.Source(split=split, file=file, tokens=tokens)
         new = npz.Source(split=split, file=out)

@@ -11,6 +11,7 @@ from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import pipeline
 from mvjax.data import synthetic
+from mvjax.data.sources import digits
 
 SPEC = batch.Spec({"x": batch.ViewSpec((3,), "float32", -10, 1000)}, 5)
 
@@ -244,3 +245,26 @@ def test_the_cache_reaches_the_sources_that_have_one(tmp_path):
     options = pipeline.find_options({"name": "edge_mnist"}, tmp_path)
     assert options == {"cache": str(tmp_path)}
     assert pipeline.find_options({"name": "digits"}, tmp_path) == {}
+
+
+def test_data_that_do_not_fit_into_memory_are_told_in_a_line(monkeypatch):
+    def fail(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(digits, "Source", fail)
+    with pytest.raises(errors.UserError, match="'digits' does not fit into memory"):
+        pipeline.make_source({"name": "digits"}, "train")
+    monkeypatch.setattr(digits, "spec", fail)
+    with pytest.raises(errors.UserError, match="'digits' does not fit into memory"):
+        pipeline.make_spec({"name": "digits"})
+
+
+@pytest.mark.parametrize("value", [3_000_000_000, -(2**40), 0.5, np.nan])
+def test_labels_and_factors_never_wrap_round(value):
+    spec = batch.Spec({"x": batch.ViewSpec((), "float32", 0, 1)}, 2, {"f": 3})
+    views, good, bad = {"x": np.zeros(2, np.float32)}, np.zeros(2), np.array([0, value])
+    for labels, factor, what in ((bad, good, "labels"), (good, bad, "factor 'f'")):
+        with pytest.raises(
+            errors.UserError, match=f"{what}: .* at index 1 is no int32"
+        ):
+            arrays.ArraySource(spec, views, labels, factors={"f": factor})

@@ -292,6 +292,41 @@ def test_bad_configs_are_refused_by_name(fields, message):
         method.check(spec)
 
 
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (batch_lib.ViewSpec((18, 18, 3), "float32", 0, 255), "float images are in"),
+        (batch_lib.ViewSpec((3, 18, 18), "uint8", 0, 255), "channels first"),
+    ],
+)
+def test_views_that_are_no_images_are_refused(view, message):
+    spec = batch_lib.Spec({"x": view, "y": view}, 3)
+    with pytest.raises(errors.UserError, match=message):
+        sdim.Method(**SMALL).check(spec)
+
+
+def test_digits_to_be_coloured_are_bytes_and_ready_views_will_do_too():
+    grey = batch_lib.ViewSpec((18, 18, 1), "uint8", 0, 255)
+    method = sdim.Method(**(SMALL | {"colours": "mnist"}))
+    factors = {"color_bg": 12, "color_fg": 12}
+    method.check(batch_lib.Spec({"digit": grey}, 10, factors))
+    ready = batch_lib.ViewSpec((18, 18, 3), "float32", 0, 1)
+    method.check(batch_lib.Spec({"x": ready, "y": ready}, 3))
+    for view, words in (
+        (grey._replace(dtype="float32", high=1.0), "images are uint8"),
+        (grey._replace(shape=(1, 18, 18)), "channels first"),
+        (grey._replace(shape=(20, 20, 1)), "image_shapes has"),
+    ):
+        with pytest.raises(errors.UserError, match=words):
+            method.check(batch_lib.Spec({"digit": view}, 10, factors))
+    bare = {
+        "views": {"digit": np.zeros((2, 18, 18, 1), np.uint8)},
+        "label": np.zeros(2),
+    }
+    with pytest.raises(errors.UserError, match="need the factors color_bg"):
+        method.inputs(bare)
+
+
 def test_an_image_too_small_for_the_encoder_is_refused():
     view = batch_lib.ViewSpec((12, 12, 3), "float32", 0, 1)
     spec = batch_lib.Spec({"x": view, "y": view}, 3)

@@ -329,3 +329,11 @@ def test_attention_and_plans_of_the_report_are_distributions():
     plan, points = found["plan/text-audio"], found["features/text"]
     assert plan.shape == (4, points.shape[1], found["features/audio"].shape[1])
     np.testing.assert_allclose(plan.sum(axis=(1, 2)), 1, rtol=1e-3)
+
+
+def test_tokens_beyond_the_words_of_bert_are_refused():
+    fields = SMALL | {"tokens": "text", "bert_sizes": (20, 8, 1, 2, 8, 16)}
+    rerd.Method(**fields).check(make_spec(tokens=True))
+    few = fields | {"bert_sizes": (19, *fields["bert_sizes"][1:])}
+    with pytest.raises(errors.UserError, match=r"below 19: .* in 0\.\.19"):
+        rerd.Method(**few).check(make_spec(tokens=True))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mvjax.core import method as method_lib
-from mvjax.data import batch
+from mvjax.data import batch as batch_lib
 from mvjax.evaluators import missing_views
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
@@ -19,7 +19,7 @@ SIZE = 24
 class Source:
     """Records with two views, two truths on a scale and, if asked for, lengths."""
 
-    spec = batch.Spec({}, None)
+    spec = batch_lib.Spec({}, None)
 
     def __init__(self, *, lengths, targets=("arousal", "score"), labelled=False):
         rng = np.random.default_rng(0)
@@ -117,6 +117,18 @@ def test_codes_show_the_factor_that_they_should_hold():
     assert panel.get_title(loc="left").startswith("shared by label (")
     sizes = [len(dots.get_offsets()) for dots in panel.collections]
     assert sizes == [SIZE // 2, SIZE // 2]
+
+
+def test_classes_have_the_names_that_the_data_set_gives(monkeypatch):
+    run = make_run({}, lengths=False, targets=(), labelled=True)
+    spec = batch_lib.Spec({}, 2, class_names=("cat", "dog"))
+    monkeypatch.setattr(Source, "spec", spec, raising=False)
+    labels, names = history._labels(run.features(None))
+    assert names == ("cat", "dog") and set(labels) == {0, 1}
+    run.config.evals.other.wanted = ("shared:label",)
+    pictures = history._pictures(run, {}, run.features(None))
+    figure = pictures["shared of test samples by label"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog"]
 
 
 def test_scores_without_some_views_are_shown():

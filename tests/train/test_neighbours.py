@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from mvjax.data import batch as batch_lib
 from mvjax.evaluators import knn
 from mvjax.evaluators import retrieval
 from mvjax.evaluators.common import features as features_lib
@@ -172,3 +173,15 @@ def test_nothing_is_drawn_without_images_or_rankings(drawn):
     run.evaluators = lambda: {"knn": knn.Evaluator()}
     assert neighbours.figures(run, results, features) == {}
     assert not drawn
+
+
+def test_rows_have_the_names_of_classes(drawn, monkeypatch):
+    names = {"shape": ("round", "square")}
+    spec = batch_lib.Spec({}, None, {"shape": 2, "tint": 4}, factor_names=names)
+    monkeypatch.setattr(Source, "spec", spec, raising=False)
+    evaluator = retrieval.Evaluator(("shared",), factors=("shape",), ks=(1, 2), k=2)
+    neighbours.figures(*make_run({"search": evaluator}, Source()))
+    [(asked, _, _, names)] = drawn.values()
+    source = Source()
+    wanted = [("shape round", "shape square")[source.shape[row]] for row in asked]
+    assert names == wanted

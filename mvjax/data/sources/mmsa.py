@@ -18,6 +18,7 @@ from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import mmsa
 from mvjax.data import mmsa_doctor
+from mvjax.data import paths
 from mvjax.data import sequences
 
 SPLITS = sequences.SPLITS
@@ -202,7 +203,7 @@ def _read(
     for view in sequences.VIEWS:
         other = _other_file(options, view)
         if other:
-            place = pathlib.Path(other).expanduser()
+            place = paths.find(other)
             file = mmsa.read_file(place)
             overrides[view] = mmsa.get_split(file, split, place)
             notes += tuple(f"{place}: {note}" for note in file.notes[split])

@@ -22,26 +22,25 @@ beside them:
 Floats of all kinds and booleans become float32, int64 int32; what does not fit is named.
 """
 
-import logging
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.core import notice
 from mvjax.core import npz_file
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import classes
 from mvjax.data import narrow
+from mvjax.data import paths
 from mvjax.data import splits
 
 # Arrays beside the views, by what their names begin with, and those with a whole name.
 _PREFIXES = ("present/", "factor/", "target/", "length/", "info/")
 _LABEL, _NAMES, _SPLIT = "label", "label_names", "split"
 _MAX_GIB = "config.data.options.max_gib"
-_log = logging.getLogger(__name__)
 
 
 class _File(NamedTuple):
@@ -154,7 +153,7 @@ class Source(arrays.ArraySource):
             raise errors.UserError(f"{file}: the split {split!r} is empty.")
         for name, other in found.renamed.items():
             if split in (name, "all"):
-                _log.warning("%s: %s", file, splits.note(other, name))
+                notice.warn(f"{file}: {splits.note(other, name)}")
         label = found.arrays.get(_LABEL)
         present, factors, targets, lengths, self.info = (
             {name: array[chosen] for name, array in found.part(prefix).items()}
@@ -184,7 +183,10 @@ def _load(
             "named after the views."
         )
         return _File({}, {}, {}, [problem])
-    path = pathlib.Path(file).expanduser()
+    try:
+        path = paths.find(file)
+    except errors.UserError as error:
+        return _File({}, {}, {}, [str(error)])
     found, problems = npz_file.read(path, only=only, max_gib=max_gib, option=_MAX_GIB)
     result = _File(found, {}, {}, [])
     if only is None and not result.views and not problems:

@@ -28,6 +28,7 @@ from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import derived_views
 from mvjax.data import fetch
+from mvjax.data import paths
 from mvjax.data import wordpiece
 
 SPLITS = ("train", "valid", "test")
@@ -128,10 +129,10 @@ class Source(arrays.ArraySource):
             form_length=form_length,
         )
         root = pathlib.Path(cache) if cache else fetch.default_cache({})
-        place = pathlib.Path(folder).expanduser() if folder else root / "sentences"
+        place = paths.find(folder) if folder else root / "sentences"
         rated = read(_find(place, _ARCHIVE, "sentences"), part)
         lexicon = derived_views.read_lexicon(_find(place, _LEXICON, "sentences"))
-        pieces = pathlib.Path(vocabulary).expanduser() if vocabulary else None
+        pieces = paths.find(vocabulary) if vocabulary else None
         tokenizer = wordpiece.Tokenizer.from_file(
             pieces or _find(root / "minilm", "vocab.txt", "minilm")
         )
@@ -180,7 +181,9 @@ def read(archive: pathlib.Path, part: str) -> Rated:
         raise
     except Exception as error:  # A damaged archive makes its readers raise anything.
         kind = file_kind.clause(archive)
-        raise errors.UserError(f"Cannot read {archive} ({error}){kind}.") from None
+        raise errors.UserError(
+            f"Cannot read {archive} ({errors.one_line(error)}){kind}."
+        ) from None
     # Not all of it is UTF-8. Only line feeds end lines; a text may hold other breaks.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
     rows = [line.strip("\r\n").split("\t", 2) for line in text if line.strip()]
@@ -227,7 +230,7 @@ def choose(ids: list[str], split: str, *, by_document: bool) -> np.ndarray:
 
 def _find(place: pathlib.Path, name: str, data_set: str) -> pathlib.Path:
     """Returns a file at or below a folder."""
-    if (place / name).is_file():
+    if paths.is_file(place / name):
         return place / name
     below = sorted(place.glob(f"*/{name}"))
     if below:

@@ -13,7 +13,6 @@ partners come from the same split, so no image is in both.
 import hashlib
 import importlib.util
 import math
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from mvjax.core import memory
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import images as images_lib
+from mvjax.data import paths
 
 SIZE = 64
 # Smallest value, distance of two values and number of values, in the file's order.
@@ -248,8 +248,8 @@ def _open(file: str | None) -> Any:
             "No file given: set `--config.data.options.file=3dshapes.h5`, the file of "
             "the 3D Shapes data set."
         )
-    path = pathlib.Path(file).expanduser()
-    if not path.is_file():
+    path = paths.find(file)
+    if not paths.is_file(path):
         raise errors.UserError(f"There is no file {path}{file_kind.clause(path)}.")
     try:
         return h5py.File(path, "r")
@@ -294,7 +294,8 @@ def _rows(found: Any, rows: slice) -> np.ndarray:
         return found[rows]
     except Exception as error:  # HDF5 raises anything about damage.
         raise errors.UserError(
-            f"{found.file.filename}: {found.name.strip('/')!r} is damaged ({error})."
+            f"{found.file.filename}: {found.name.strip('/')!r} is damaged ("
+            f"{errors.one_line(error)})."
         ) from None
 
 

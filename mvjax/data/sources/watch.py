@@ -21,6 +21,7 @@ from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import fetch
 from mvjax.data import mmsa_values
+from mvjax.data import paths
 
 SPLITS = ("train", "valid", "test")
 VIEWS = {"accelerometer": ("ax", "ay", "az"), "gyroscope": ("wx", "wy", "wz")}
@@ -82,7 +83,7 @@ class Source(arrays.ArraySource):
                 f"window and stride must be at least 1, got {window} and {stride}."
             )
         root = pathlib.Path(cache) if cache else fetch.default_cache({})
-        place = pathlib.Path(folder).expanduser() if folder else root / "watch"
+        place = paths.find(folder) if folder else root / "watch"
         found = read(place / _FILE)
         cuts, labels, subjects = [], [], []
         people = np.unique(found["subject"])
@@ -121,7 +122,7 @@ def read(path: pathlib.Path) -> dict[str, object]:
     Raises:
       UserError: It is missing, damaged or something else.
     """
-    if not path.is_file():
+    if not paths.is_file(path):
         raise errors.UserError(
             f"No {path}{file_kind.clause(path)}. Run `mvjax data fetch watch`, or name the folder that holds "
             f"{_FILE}: `--config.data.options.folder=FOLDER`."

@@ -15,30 +15,38 @@ from mvjax.evaluators.common import features as features_lib
 
 
 def open_views(
-    file: pathlib.Path, method: method_lib.Method, spec: batch_lib.Spec
+    file: pathlib.Path, spec: batch_lib.Spec, method: method_lib.Method
 ) -> Any:
     """Opens a file of paired views that a trained model is to see.
 
     Args:
       file: `.npz` with one array for each view, `[N, ...]`, paired by row.
-      method: Says which views it takes, and checks them as it checks a data set's.
       spec: What the model was trained on.
+      method: Says which views it takes, and checks them as it checks a data set's.
 
     Raises:
-      UserError: A missing, left-over or unpaired view, NaN, or another shape, type or
-        range than the method takes.
+      UserError: A missing, left-over or unpaired view, another shape or type, NaN, or
+        values that the method does not take.
     """
     source = npz.Source(split="all", file=str(file))
     found, wanted = source.spec.views, method.ready_views(spec)
     if sorted(found) != sorted(wanted):
+        wanted = ", ".join(wanted)
         raise errors.UserError(
-            f"{file} has the views {', '.join(found)}; the model wants "
-            f"{', '.join(wanted)}."
+            f"{file} has the views {', '.join(found)}; the model wants {wanted}."
         )
     try:
+        # Labels, targets and the like are not needed for codes.
         method.check(spec._replace(views=found, lengths=source.spec.lengths))
     except errors.UserError as error:
         raise errors.UserError(f"{file}: {error}") from None
+    for name in set(found) & set(spec.views):
+        shape, wanted = tuple(found[name].shape), tuple(spec.views[name].shape)
+        if shape != wanted:
+            raise errors.UserError(
+                f"{file}: view {name!r} has shape {shape} for each sample; the model "
+                f"wants {wanted}.{method_lib.axes_hint(shape, wanted)}"
+            )
     return source
 
 
@@ -54,8 +62,8 @@ def codes(
       images: Whether to keep outputs of more than two axes.
 
     Returns:
-      Arrays `[N, ...]` by name, with `index` and, where known, `label` and, `[K]`,
-      `label_names`.
+      Arrays `[N, ...]` by name, with `index` and, where known, `label`, the number of a
+      class, and `label_names` `[K]`, what the data set calls the classes.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for batch in pipeline.eval_batches(source, batch_size=batch_size):
@@ -66,10 +74,11 @@ def codes(
             if images or np.ndim(value) <= 2:
                 parts.setdefault(name, []).append(np.asarray(value)[mask])
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    names = source.spec.class_names
     if (arrays["label"] < 0).all():
         del arrays["label"]
-    elif source.spec.class_names:
-        arrays["label_names"] = np.array(source.spec.class_names)
+    elif names:
+        arrays["label_names"] = np.array(names)
     return arrays
 
 

@@ -118,10 +118,6 @@ class Features:
         """
         return self.factor(split, LABEL)
 
-    def class_names(self, split: str) -> tuple[str, ...]:
-        """Names of the classes 0, 1, ...; () where they are but numbers."""
-        return self._sources[split].spec.class_names
-
     def factor(self, split: str, name: str) -> np.ndarray:
         """Classes of one factor in index order, `[N]`; `"label"` gives the labels.
 
@@ -149,6 +145,11 @@ class Features:
     def factor_names(self, split: str) -> list[str]:
         """Names of the factors in the order of the data; `["label"]` without any."""
         return list(self._named(split, _FACTOR)) or [LABEL]
+
+    def class_names(self, split: str, factor: str) -> tuple[str, ...] | None:
+        """What the data set calls the classes of a factor or `"label"`; None: nothing."""
+        spec = getattr(self._sources[split], "spec", None)
+        return (spec.names(factor) if spec is not None else ()) or None
 
     def target(self, split: str, name: str) -> np.ndarray:
         """Truths on a scale in index order, `[N]` float32.

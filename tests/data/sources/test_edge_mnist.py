@@ -16,6 +16,7 @@ from mvjax.data import batch
 from mvjax.data import edges
 from mvjax.data import fetch
 from mvjax.data import images
+from mvjax.data import mnist
 from mvjax.data.sources import edge_fashion_mnist
 from mvjax.data.sources import edge_mnist
 
@@ -176,6 +177,35 @@ def test_tensorflow_datasets_directories(tfds_dir):
     info.write_text(json.dumps(text))
     with pytest.raises(errors.UserError, match="array_record"):
         edge_mnist.Source(tfds_dir=str(root))
+
+
+def test_files_of_images_that_are_no_split_are_told(tmp_path, capsys):
+    write_set(tmp_path)
+    write_idx(tmp_path / "dev-images-idx3-ubyte", np.zeros((3, 28, 28), np.uint8))
+    for split in ("train", "test"):
+        edge_mnist.Source(split=split, folder=str(tmp_path))
+    told = capsys.readouterr().err
+    assert told.count("dev-images-idx3-ubyte is not read") == 1
+
+
+def test_splits_of_a_prepared_directory_have_usual_names(tmp_path, capsys):
+    assert (
+        mnist._find_split(["Training", "tst", "val"], "train", tmp_path) == "Training"
+    )
+    told = capsys.readouterr().err
+    assert "'Training' is read as 'train'" in told and "'val' is not read" in told
+    with pytest.raises(errors.UserError, match="'rest' is unknown"):
+        mnist._find_split(["train", "rest"], "train", tmp_path)
+    with pytest.raises(errors.UserError, match="Choices: train"):
+        mnist._find_split(["train"], "test", tmp_path)
+    with pytest.raises(errors.UserError, match="label 300 at index 1, expected 0..9"):
+        mnist._check_labels(np.array([3, 300]), tmp_path)
+
+
+def test_damaged_prepared_directories_are_named(tmp_path):
+    (tmp_path / "dataset_info.json").write_text("version https://git-lfs.github.com/")
+    with pytest.raises(errors.UserError, match="no sound data set of tensorflow-datas"):
+        edge_mnist.Source(tfds_dir=str(tmp_path))
 
 
 @pytest.mark.realdata

@@ -1,5 +1,7 @@
 """A user's own arrays are taken as they are or refused by name."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,7 @@ def test_without_such_samples_there_is_no_validation_split(tmp_path):
     [
         ({"target/score": np.arange(20)}, ["'target/score'", "floats"]),
         ({"target/score": np.full(20, np.nan)}, ["'target/score'", "NaN at index 0"]),
+        ({"target/score": np.full(20, 1e300)}, ["'target/score'", "beyond float32"]),
         ({"length/text": np.full(20, 7)}, ["'length/text'", "7 at index 0", "0..6"]),
         ({"length/text": np.ones(20)}, ["'length/text'", "integers"]),
         ({"length/smell": np.ones(20, int)}, ["'length/smell'", "no view"]),
@@ -144,13 +147,20 @@ def with_value(value, *, index=6):
         ({"sound": with_value(np.inf)}, ["'sound'", "infinite value at index 6"]),
         ({"sound": sound()["sound"][:18]}, ["'sound'", "18", "20", "index is 18"]),
         ({"label": np.arange(19)}, ["'label'", "19"]),
-        ({"label": np.full(20, 0.5)}, ["'label'", "no whole numbers, such as 0.5"]),
+        ({"label": np.arange(20) / 2}, ["'label'", "20 distinct", "whole numbers"]),
+        ({"label": np.zeros((20, 1))}, ["'label'", "[20, 1] of float64"]),
+        ({"label_names": np.array(["a", "b"])}, ["'label'", "2 at index"]),
+        ({"label": None, "label_names": np.array(["a"])}, ["no array 'label'"]),
+        ({"label_names": np.arange(3)}, ["'label_names'", "[K] of text"]),
         ({"label": np.full(20, -2)}, ["'label'", "-2 at index 0"]),
         ({"sound": np.array(["a"] * 20)}, ["'sound'", "numbers"]),
         ({"sound": np.array([{}] * 20)}, ["'sound'", "objects"]),
         ({"sound": np.float32(1)}, ["'sound'", "no sample axis"]),
         ({"sound": np.full((20, 1), 2**40)}, ["'sound'", "int32"]),
-        ({"split": np.array(["train"] * 3 + ["vap"] * 17)}, ["'vap' is unknown"]),
+        ({"sound": np.full((20, 1), 1e300)}, ["'sound'", "1e+300", "beyond float32"]),
+        ({"sound": np.zeros((20, 0))}, ["'sound'", "no values"]),
+        ({"split": np.array(["train"] * 3 + ["rest"] * 17)}, ["'rest' is unknown"]),
+        ({"split": np.array(["dev", "val"] * 10)}, ["'dev' and 'val' both stand"]),
         ({"present/smell": np.ones(20, bool)}, ["present/smell", "no view"]),
         ({"present/sound": np.ones(20)}, ["present/sound", "booleans"]),
         ({"photo": None, "sound": None}, ["no views"]),
@@ -165,7 +175,7 @@ def test_bad_arrays_are_named(tmp_path, changes, words):
 
 
 def test_all_problems_are_listed(tmp_path):
-    file = write(tmp_path, sound=with_value(np.nan), label=np.full(20, 0.5))
+    file = write(tmp_path, sound=with_value(np.nan), label=np.zeros((20, 2)))
     assert len(npz.find_problems(file=file)) == 2
     with pytest.raises(errors.UserError, match="1 more: run `mvjax data check`"):
         npz.Source(file=file)
@@ -200,3 +210,71 @@ def test_a_damaged_array_is_named(tmp_path):
 def test_a_stated_range_is_kept(tmp_path):
     spec = npz.spec(file=write(tmp_path), value_range=(-9, 300))
     assert spec.views["sound"][2:] == spec.views["photo"][2:] == (-9, 300)
+
+
+def test_classes_come_from_all_splits_and_keep_their_names(tmp_path):
+    label = np.array([7, 3_000_000_000] * 8 + [2**40, -1] * 2)
+    split = np.array(["train"] * 16 + ["test"] * 4)
+    camera = np.array(["left", "", "right", "left", "left"] * 4)
+    file = write(tmp_path, **{"label": label, "split": split, "factor/camera": camera})
+    test = npz.Source(split="test", file=file)
+    assert test.spec == npz.Source(file=file).spec == npz.spec(file=file)
+    assert test.spec.classes == 3
+    assert test.spec.names() == ("7", "3000000000", "1099511627776")
+    assert test.labels.tolist() == [2, -1, 2, -1]
+    assert test.spec.factors == {"camera": 2}
+    assert test.spec.names("camera") == ("left", "right")
+    assert test.factors["camera"].tolist() == [-1, 1, 0, 0]
+
+
+def test_names_in_the_file_keep_classes_without_a_sample(tmp_path):
+    names = np.array(["low", "mid", "high"])
+    file = write(tmp_path, label=np.array([0, 2] * 10), label_names=names)
+    source = npz.Source(split="all", file=file)
+    assert source.spec.classes == 3 and source.spec.names() == tuple(names)
+    assert source.labels[:2].tolist() == [0, 2]
+
+
+def test_splits_of_other_names_are_read_and_told(tmp_path, capsys):
+    split = np.array(["Train"] * 12 + ["dev"] * 5 + ["test"] * 3)
+    file = write(tmp_path, split=split)
+    assert npz.find_splits(file=file) == ("train", "valid", "test")
+    assert capsys.readouterr().err == ""
+    counts = {
+        name: len(npz.Source(split=name, file=file)) for name in ("train", "test")
+    }
+    assert counts == {"train": 12, "test": 3}
+    assert capsys.readouterr().err.count("'Train' is read as 'train'") == 1
+    assert len(npz.Source(split="valid", file=file)) == 5
+    assert "mine.npz: the split 'dev' is read as 'valid'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [">f4", "f8", "f2", np.longdouble, "?"])
+def test_floats_of_all_kinds_reach_the_device_as_float32(tmp_path, dtype):
+    photo = sound()["photo"] > 100
+    file = write(tmp_path, photo=np.asfortranarray(photo.astype(dtype)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = npz.Source(split="all", file=file)
+    assert source.spec.views["photo"] == batch.ViewSpec((4, 5, 3), "float32", 0.0, 1.0)
+    np.testing.assert_array_equal(source.views["photo"], photo)
+
+
+def test_the_memory_that_a_file_may_take_is_an_option(tmp_path):
+    file = write(tmp_path, sound=np.zeros((20, 10_000)))
+    with pytest.raises(errors.UserError, match="config.data.options.max_gib raises"):
+        npz.Source(file=file, max_gib=0.001)
+    assert npz.find_problems(file=file, max_gib=0.001)
+    assert len(npz.Source(file=file, max_gib=1)) == 16
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "~nobody-of-this-name/x.npz"])
+def test_impossible_names_are_refused(name):
+    assert len(npz.find_problems(file=name)) == 1
+    with pytest.raises(errors.UserError, match="Cannot read"):
+        npz.Source(file=name)
+
+
+def test_a_range_needs_both_ends(tmp_path):
+    with pytest.raises(errors.UserError, match="value_range.*greatest"):
+        npz.spec(file=write(tmp_path), value_range=(1.0,))

@@ -101,8 +101,26 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(errors.UserError, match="mvjax data fetch minilm"):
         sentences.Source(cache=cache)
     archive = tmp_path / "sentences/below/hutto_ICWSM_2014.tar.gz"
-    archive.write_bytes(archive.read_bytes()[:60])
+    content = archive.read_bytes()
+    archive.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(errors.UserError, match="Cannot read .*Git LFS pointer"):
+        sentences.Source(cache=cache)
+    archive.write_bytes(content[:60])
     with pytest.raises(errors.UserError, match="Cannot read .*hutto"):
+        sentences.Source(cache=cache)
+
+
+@pytest.mark.parametrize("score", ["nan", "1e300", "-4.1"])
+def test_scores_beyond_the_scale_are_refused(tmp_path, score):
+    cache = write(tmp_path, [*movie_rows(), (99, score, "good film")])
+    with pytest.raises(errors.UserError, match="no id, mean .of at most 4. and text"):
+        sentences.Source(cache=cache)
+
+
+def test_a_text_that_declares_too_much_is_refused(tmp_path, monkeypatch):
+    cache = write(tmp_path, movie_rows())
+    monkeypatch.setattr(sentences, "_MOST_TEXT", 100)
+    with pytest.raises(errors.UserError, match="declares .* bytes, expected 100 or"):
         sentences.Source(cache=cache)
 
 

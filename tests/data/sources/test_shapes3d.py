@@ -163,6 +163,43 @@ def test_no_file_is_told_from_a_damaged_one(tmp_path):
         shapes3d.Source(file=write(tmp_path / "good.h5"), split="valid")
 
 
+def test_nothing_is_read_beyond_the_bound(file, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with pytest.raises(
+        errors.UserError, match="'images' would take .*config.data.limit"
+    ):
+        shapes3d.Source(file=file, max_gib=0.001)
+    assert len(shapes3d.Source(file=file, max_gib=0.001, limit=5)) == 5
+    with h5py.File(tmp_path / "wide.h5", "w") as stream:  # Of a few kilobytes.
+        for name, shape, kind in (
+            ("images", (64, 64, 3), "u1"),
+            ("labels", (6,), "f8"),
+        ):
+            chunks = (1, *shape)
+            stream.create_dataset(name, (10**12, *shape), kind, chunks=chunks)
+    with pytest.raises(errors.UserError, match="'labels' would take .* GiB"):
+        shapes3d.Source(file=str(tmp_path / "wide.h5"))
+
+
+def test_files_of_other_kinds_are_named(tmp_path):
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    (tmp_path / "a.h5").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(errors.UserError, match="it is a Git LFS pointer"):
+        shapes3d.Source(file=str(tmp_path / "a.h5"))
+    with pytest.raises(errors.UserError, match="it is a folder"):
+        shapes3d.Source(file=str(tmp_path))
+
+
+def test_damage_inside_is_named(tmp_path):
+    file = write(tmp_path / "bad.h5")
+    with open(file, "r+b") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(size // 2)
+        stream.write(b"\xff" * (size // 4))
+    with pytest.raises(errors.UserError, match="bad.h5"):
+        shapes3d.Source(file=file)
+
+
 def test_without_h5py_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "h5py", None)

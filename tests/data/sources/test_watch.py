@@ -83,6 +83,28 @@ def test_unusable_files_and_options_are_named(tmp_path):
     (tmp_path / "watch/watch_dataset.npy").write_bytes(b"hello, this is no array")
     with pytest.raises(errors.UserError, match="no .npy file"):
         watch.Source(cache=cache)
+    (tmp_path / "watch/watch_dataset.npy").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(errors.UserError, match="it is a web page"):
+        watch.Source(cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(X=3), "X is no list"),
+        (dict(X_labels=["ax", "ay"]), "X_labels must name ax, ay, az, wx"),
+        (dict(y=np.arange(30) + 2**40), "y goes from 1099511627776"),
+        (dict(y=np.arange(29)), "y must be 30 numbers"),
+        (dict(y=np.arange(30) / 7), "y holds values that are no whole numbers"),
+        (dict(subject=["a"] * 30), "subject must be 30 numbers"),
+        (dict(X=[np.zeros((130, 5))] * 30), "recording 0 is no array"),
+        (dict(X=[np.full((130, 6), 1e300)] * 30), "recording 0 holds NaN or inf"),
+    ],
+)
+def test_recordings_of_another_form_are_named(tmp_path, changes, words):
+    cache = write(tmp_path, **changes)
+    with pytest.raises(errors.UserError, match=f"watch_dataset.npy: {words}"):
+        watch.Source(cache=cache)
 
 
 @pytest.mark.realdata

@@ -1,0 +1,73 @@
+"""One's own views are judged by the method; codes come with the names of classes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mvjax.core import errors
+from mvjax.core import method as method_lib
+from mvjax.data import arrays
+from mvjax.data import batch
+from mvjax.evaluators.common import embed
+
+IMAGE = batch.ViewSpec((4, 5, 3), "uint8", 0.0, 255.0)
+SPEC = batch.Spec({"photo": IMAGE}, 3, {"digit": 10})
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(method_lib.Method):
+    """Takes photos, or what it would make of them."""
+
+    views: tuple[str, ...] = ("left", "right")
+
+    def check(self, spec):
+        assert (
+            spec.factors == SPEC.factors
+        )  # Those of training, which codes do not need.
+        method_lib.check_views(
+            spec, dict.fromkeys(spec.views, (4, 5, 3)), fields="config.method.size"
+        )
+
+
+def open_views(tmp_path, **views):
+    np.savez(tmp_path / "mine.npz", **views)
+    return embed.open_views(tmp_path / "mine.npz", SPEC, Method())
+
+
+def test_views_of_the_data_or_of_the_method_are_taken(tmp_path):
+    images = np.zeros((6, 4, 5, 3), np.uint8)
+    assert len(open_views(tmp_path, photo=images)) == 6
+    assert len(open_views(tmp_path, left=images, right=images / 255)) == 6
+
+
+@pytest.mark.parametrize(
+    ("views", "words"),
+    [
+        (dict(photo=np.full((2, 4, 5, 3), 9.0)), "from 9 to 9; float images are in"),
+        (dict(photo=np.zeros((2, 4, 5, 3), int)), "dtype int32"),
+        (dict(photo=np.zeros((2, 3, 4, 5), np.uint8)), "channels first"),
+        (dict(photo=np.full((2, 4, 5, 3), 1e300)), "beyond float32"),
+        (dict(left=np.zeros((2, 4, 5, 3))), "views left; the model wants .*photo"),
+        (dict(photo=np.zeros((2, 4, 5, 3)), label=[0.5, 1]), "no whole numbers"),
+    ],
+)
+def test_others_are_refused_by_name(tmp_path, views, words):
+    with pytest.raises(errors.UserError, match=f"mine.npz.*{words}"):
+        open_views(tmp_path, **views)
+
+
+@pytest.mark.parametrize("names", [(), ("cat", "dog", "emu")])
+def test_codes_come_with_the_names_of_the_classes(tmp_path, names):
+    views = {"photo": np.zeros((5, 4, 5, 3), np.uint8)}
+    labels = np.array([0, 2, -1, 2, 0])
+    source = arrays.ArraySource(
+        SPEC._replace(class_names=names, factors={}), views, labels
+    )
+    codes = embed.codes(
+        lambda b: {"shared": np.ones((len(b["label"]), 2))}, source, 3, images=False
+    )
+    embed.write(tmp_path / "codes.npz", codes)
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as found:
+        np.testing.assert_array_equal(found["label"], labels)
+        assert tuple(found.get("label_names", ())) == names
