@@ -17,7 +17,7 @@ SPEC = batch.Spec({"photo": IMAGE}, 3, {"digit": 10})
 
 @dataclasses.dataclass(frozen=True)
 class Method(method_lib.Method):
-    """Takes photos, or what it would make of them."""
+    """Takes the views of the data set."""
 
     views: tuple[str, ...] = ("left", "right")
 
@@ -30,15 +30,24 @@ class Method(method_lib.Method):
         )
 
 
-def open_views(tmp_path, **views):
+class Making(Method):
+    """Makes its views of photos, and takes them ready-made only."""
+
+    def ready_views(self, spec):
+        return self.views
+
+
+def open_views(tmp_path, method=None, **views):
     np.savez(tmp_path / "mine.npz", **views)
-    return embed.open_views(tmp_path / "mine.npz", SPEC, Method())
+    return embed.open_views(tmp_path / "mine.npz", SPEC, method or Method())
 
 
 def test_views_of_the_data_or_of_the_method_are_taken(tmp_path):
     images = np.zeros((6, 4, 5, 3), np.uint8)
     assert len(open_views(tmp_path, photo=images)) == 6
-    assert len(open_views(tmp_path, left=images, right=images / 255)) == 6
+    assert len(open_views(tmp_path, Making(), left=images, right=images / 255)) == 6
+    with pytest.raises(errors.UserError, match="model wants left, right"):
+        open_views(tmp_path, Making(), photo=images)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(
     "mistake",
     [
-        "--config.evals.knn.features=('nothing',)",
+        "--config.evals.knn.name=knnn",
         "--config.data.batch_size=1000",
         "--config.mesh.data=3",
         "--config.freeze=('*',)",
