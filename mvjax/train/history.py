@@ -10,10 +10,12 @@ import numpy as np
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.evaluators.common import features as features_lib
+from mvjax.report import lettering
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
+from mvjax.train import artifacts
 from mvjax.train import chain
 from mvjax.train import loop
 from mvjax.train import neighbours
@@ -31,7 +33,7 @@ SIGNS = ("negative", "zero", "positive")
 def write_page(
     workdir: pathlib.Path, cache: pathlib.Path | None = None
 ) -> pathlib.Path:
-    """Writes `workdir/report/index.html` with its pictures.
+    """Writes `workdir/report/index.html` with its pictures; the run's trackers get both.
 
     Args:
       workdir: Of one run, or of the stages of `mvjax chain`.
@@ -40,10 +42,17 @@ def write_page(
     Raises:
       UserError: There is no run.
     """
-    stages = [
-        _stage(name, folder, cache) for name, folder in chain.stages(workdir).items()
-    ]
-    return page.write(workdir / "report", title=f"mvjax: {workdir.name}", stages=stages)
+    folders = chain.stages(workdir)
+    with lettering.style():
+        stages = [_stage(name, folder, cache) for name, folder in folders.items()]
+        title = f"mvjax: {workdir.name}"
+        written = page.write(workdir / "report", title=title, stages=stages)
+    names = (run_lib.CONFIG_FILE, loop.RUN_FILE, run_lib.EVALUATION_FILE)
+    for folder, pictures in zip(folders.values(), written.pictures, strict=True):
+        step = config_lib.read_json(folder / run_lib.EVALUATION_FILE)["step"]
+        files = [folder / name for name in names]
+        artifacts.keep_report(folder, step, files, [written.page, *pictures])
+    return written.page
 
 
 def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
@@ -175,7 +184,8 @@ def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str,
         return {}
     asked = [getattr(made, "target", "") for made in run.evaluators().values()]
     target = next((name for name in asked if name in targets), targets[0])
-    truth, score = features.target("test", target), score.reshape(-1)
+    truth = plots.drawable(features.target("test", target))
+    score = plots.drawable(score.reshape(-1))
     known = np.isfinite(truth) & np.isfinite(score)
     if not known.any():
         return {}
