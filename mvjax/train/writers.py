@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvjax.core import atomic
+from mvjax.core import notice
 from mvjax.core import storage
 from mvjax.train import board
 from mvjax.train import mlflow_writer
@@ -102,7 +103,8 @@ class Pictures(Writer):
 
         for file in files:
             if file.suffix == ".png":
-                pixels = np.asarray(PIL.Image.open(file).convert("RGB"))
+                with PIL.Image.open(file) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
                 self._writer.add_image(
                     f"{name}/{file.stem}", pixels, self._step, dataformats="HWC"
                 )
@@ -183,7 +185,10 @@ def reopen(workdir: pathlib.Path, step: int) -> list[Writer]:
     events, store = workdir / "tensorboard", workdir.parent / board.STORE_FILE
     if not storage.is_remote(workdir):
         if events.is_dir() and board.installed("tensorboardX"):
-            found.append(Pictures(events, step))
+            try:
+                found.append(Pictures(events, step))
+            except OSError as error:
+                notice.warn(f"TensorBoard gets no pictures: {error}")
         known = (workdir / board.RUN_FILE).is_file() and store.is_file()
         if known and board.installed("mlflow"):
             found.append(mlflow_writer.MLflow(workdir, step, ended=True))

@@ -64,6 +64,18 @@ def test_a_later_report_takes_the_place_of_the_one_before(workdir):
     assert len(others) == 1  # That of the training.
 
 
+def test_a_folder_that_cannot_be_written_costs_one_warning(
+    workdir, capsys, monkeypatch
+):
+    def fail(*unused, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tensorboardX.SummaryWriter", fail)
+    assert writers.reopen(workdir, 7) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "warning: TensorBoard gets no pictures" in line and "denied" in line
+
+
 def test_a_run_without_event_files_gets_none(tmp_path):
     assert writers.reopen(tmp_path, 7) == []
     assert not list(tmp_path.iterdir())
