@@ -11,6 +11,7 @@ import os
 import pathlib
 import sys
 from typing import NoReturn
+import warnings
 
 from mvjax import __version__
 from mvjax.commands import common
@@ -20,17 +21,19 @@ from mvjax.commands import results
 from mvjax.commands import searching
 from mvjax.commands import training
 from mvjax.core import cpu
+from mvjax.core import devices
 from mvjax.core import errors
+from mvjax.core import notice
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; exits with 2 after a mistake of use."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
-    _prepare(args)
     try:
+        _prepare(args)
         args.overrides = _overrides(parser, rest)
-        code = args.run(args)
+        code = _run(args)
     except errors.UserError as error:
         if args.debug:
             raise
@@ -55,14 +58,35 @@ def _is_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
+def _run(args: argparse.Namespace) -> int:
+    """Runs the command; says so where JAX itself could not start."""
+    try:
+        return args.run(args)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        devices.explain(error)
+        raise
+
+
 def _prepare(args: argparse.Namespace) -> None:
     """Settings of the libraries that must come before their import."""
     # Orbax and what reaches buckets think aloud, also about what they raise and we tell,
-    # and about threads that they leave behind.
-    for name in ("absl", "asyncio", "concurrent.futures", "gcsfs", "google.auth"):
+    # and about threads that they leave behind; what draws, about fonts and NaN.
+    loud = ("absl", "asyncio", "concurrent.futures", "gcsfs", "google.auth")
+    for name in (*loud, "matplotlib", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not args.debug:
+        warnings.showwarning = notice.show_warning
     args.cache = _cache()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.cache / "xla"))
+    if _is_writable(args.cache):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.cache / "xla"))
+    else:
+        warnings.warn(
+            f"nothing is kept in {args.cache}, which cannot be written; set "
+            "XDG_CACHE_HOME to a folder that can",
+            stacklevel=2,
+        )
+    # Pictures go to files; a notebook's choice may be a module that is not there.
+    os.environ["MPLBACKEND"] = "agg"
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
@@ -82,7 +106,20 @@ def _prepare(args: argparse.Namespace) -> None:
 def _cache() -> pathlib.Path:
     from mvjax.data import fetch
 
-    return fetch.default_cache(os.environ)
+    try:
+        return fetch.default_cache(os.environ)
+    except RuntimeError as error:  # Of a user without a home.
+        raise errors.UserError(
+            f"{error} Set HOME or XDG_CACHE_HOME to a folder that can be written."
+        ) from None
+
+
+def _is_writable(folder: pathlib.Path) -> bool:
+    """Whether a folder can be written, or made where it would lie."""
+    there = folder
+    while not os.path.exists(there) and there != there.parent:
+        there = there.parent
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def _overrides(parser: argparse.ArgumentParser, rest: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 import traceback
 from typing import Any
 
+from mvjax.core import devices
 from mvjax.core import errors
 
 # A process that sends no heartbeat for so long is dead; the others end then.
@@ -27,7 +28,7 @@ def initialize(
     processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins this process with the others of the run; before anything else of JAX.
+    """Joins this process with the others of the run and starts JAX.
 
     Args:
       how: "off", or "auto": what TPU metadata, SLURM or the like tell.
@@ -36,7 +37,8 @@ def initialize(
       process_id: Number of this one, with `coordinator`.
 
     Raises:
-      UserError: Half of the flags, no cluster, or the others did not come.
+      UserError: Half of the flags, no cluster, the others did not come, or there are no
+        devices.
     """
     if how not in CHOICES:
         raise errors.unknown("value of --distributed", how, CHOICES)
@@ -47,6 +49,7 @@ def initialize(
             "--coordinator, --processes and --process-id belong together."
         )
     if not any(given) and how == "off":
+        devices.start()
         return
     if all(given) and not 0 <= process_id < processes:
         raise errors.UserError(
@@ -68,6 +71,7 @@ def initialize(
         where = coordinator or "the cluster that --distributed=auto looks for"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise errors.UserError(f"Cannot join {where}: {reason}") from error
+    devices.start()
 
 
 def is_main() -> bool:

@@ -276,7 +276,8 @@ def _notes(report: Report) -> list[str]:
     notes = [
         "compile: with the persistent cache off.",
         "step: with one batch that lies on the device; each step awaited.",
-        "work: XLA's count of FLOPs before optimisation; a loop's body counts once.",
+        "work: FLOPs on all devices before optimisation, loops as often as they run; "
+        "where the\ndata end a loop, one round.",
     ]
     peak = report["peak"]
     if peak:

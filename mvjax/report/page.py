@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 170
+FORMATS = ("png", "pdf")
+MOST_PIXELS = 2**15  # Of a side; longer pictures are coarser.
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ddd;
@@ -77,9 +79,16 @@ class Stage(NamedTuple):
     data: Mapping[str, Any]
 
 
+class Written(NamedTuple):
+    """The files of a page."""
+
+    page: pathlib.Path
+    pictures: tuple[tuple[pathlib.Path, ...], ...]  # Of each stage.
+
+
 def write(
     folder: str | os.PathLike[str], *, title: str, stages: Sequence[Stage]
-) -> pathlib.Path:
+) -> Written:
     """Writes `index.html` and each picture as PNG and PDF.
 
     A reader never sees half a file: each is written under another name first, and the
@@ -89,14 +98,16 @@ def write(
       folder: Made if it does not exist; files of the same names are replaced.
       title: Heading of the page.
       stages: In the order in which they ran.
-
-    Returns:
-      Path of the page.
     """
     folder = storage.path(folder)
     storage.make(folder)
-    taken: set[str] = set()
-    sections = [_section(folder, stage, i, taken) for i, stage in enumerate(stages)]
+    taken: list[str] = []
+    sections, pictures = [], []
+    for i, stage in enumerate(stages):
+        before = len(taken)
+        sections.append(_section(folder, stage, i, taken))
+        stems = taken[before:]
+        pictures.append(tuple(folder / f"{s}.{k}" for s in stems for k in FORMATS))
     links = ""
     if len(stages) > 1:
         anchors = "".join(
@@ -114,11 +125,11 @@ def write(
     )
     path = folder / "index.html"
     with atomic.replace(path) as stream:
-        stream.write(page.encode())
-    return path
+        stream.write(page.encode(errors="xmlcharrefreplace"))
+    return Written(path, tuple(pictures))
 
 
-def _section(folder: pathlib.Path, stage: Stage, number: int, taken: set[str]) -> str:
+def _section(folder: pathlib.Path, stage: Stage, number: int, taken: list[str]) -> str:
     """One stage: facts, tables, pictures, curves, and the rest folded away."""
     parts = [f'<h2 id="stage{number}">{_escape(stage.name)}</h2>']
     parts.append(_facts(stage.summary))
@@ -180,19 +191,19 @@ def _cell(table: tables.Table, row: str, column: str) -> str:
 
 
 def _picture(
-    folder: pathlib.Path, stage: Stage, caption: str, figure: "Figure", taken: set[str]
+    folder: pathlib.Path, stage: Stage, caption: str, figure: "Figure", taken: list[str]
 ) -> str:
     """Writes a figure as PNG and PDF and returns it with its caption, embedded."""
     stem = _stem(f"{stage.name}-{caption}", taken)
     png, pdf = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
     figure.set_layout_engine("none")  # Laid out by now, which is slow.
     # Without a date, so that equal runs write equal files.
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    with atomic.replace(folder / f"{stem}.png") as stream:
-        stream.write(png.getvalue())
-    with atomic.replace(folder / f"{stem}.pdf") as stream:
-        stream.write(pdf.getvalue())
+    for kind, content in zip(FORMATS, (png, pdf), strict=True):
+        with atomic.replace(folder / f"{stem}.{kind}") as stream:
+            stream.write(content.getvalue())
     data = base64.b64encode(png.getvalue()).decode()
     text = _escape(caption)
     return (
@@ -224,11 +235,11 @@ def _escape(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _stem(name: str, taken: set[str]) -> str:
+def _stem(name: str, taken: list[str]) -> str:
     """A file name made of safe characters that no other picture has."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80] or "picture"
     stem, number = base, 2
     while stem in taken:
         stem, number = f"{base}-{number}", number + 1
-    taken.add(stem)
+    taken.append(stem)
     return stem

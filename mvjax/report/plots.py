@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvjax.report import grids
+from mvjax.report import lettering
 from mvjax.report import tables
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ PALE = "#a9c4e2"
 NEUTRAL = 0.55  # Grey around images, so that black and white edges both show.
 MOST_IMAGES = 16
 MOST_TSNE = 2000
+LARGEST = 1e30  # Beyond it axes and sums overflow.
 _MOST_COLOURS = 20  # Beyond that a colour bar takes the place of the legend.
 
 
@@ -39,8 +41,8 @@ def curves(
     for panel in panels[len(history) :]:
         panel.set_axis_off()
     for panel, (name, (steps, values)) in zip(panels, history.items(), strict=False):
-        _curve(panel, np.asarray(steps, float), np.asarray(values, float))
-        panel.set_title(name, fontsize=8, color=INK, loc="left")
+        _curve(panel, np.asarray(steps, float), drawable(values))
+        panel.set_title(lettering.plain(name, 36), fontsize=8, color=INK, loc="left")
         panel.set_xlabel("step", fontsize=7, color=MUTED)
     return figure
 
@@ -54,7 +56,7 @@ def learning_rate(
     panel.plot(np.asarray(steps), np.asarray(values), color=ACCENT, linewidth=1.4)
     _tidy(panel)
     panel.set_ylim(bottom=0)
-    panel.set_title(title, fontsize=9, color=INK, loc="left")
+    panel.set_title(lettering.plain(title), fontsize=9, color=INK, loc="left")
     panel.set_xlabel("step", fontsize=8, color=MUTED)
     return figure
 
@@ -72,7 +74,8 @@ def reconstructions(
     """
     views = [view for view in inputs if view in outputs]
     rows = {view: _image_rows(inputs[view], outputs[view]) for view in views}
-    left = _label_width([*views, "reconstruction"], 8)
+    names = {view: lettering.plain(view) for view in views}
+    left = lettering.width([*names.values(), "reconstruction"], 8, WIDTH / 2)
     width = WIDTH - left - 0.05
     sizes = {}  # Inches, width first; few images are not blown up.
     for view, row in rows.items():
@@ -88,7 +91,7 @@ def reconstructions(
         panel = _panel(figure, left, top, wide, high)
         panel.imshow(row, interpolation="nearest", vmin=0, vmax=1, aspect="auto")
         panel.set_yticks([row.shape[0] * 0.25, row.shape[0] * 0.75])
-        panel.set_yticklabels([view, "reconstruction"], fontsize=8, color=INK)
+        panel.set_yticklabels([names[view], "reconstruction"], fontsize=8, color=INK)
         panel.set_xticks([])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
@@ -107,27 +110,31 @@ def scatter(
 
     Args:
       codes: `[N, D]`; more than two columns are reduced, by t-SNE with a fixed seed for
-        up to 2000 samples, else by principal components.
+        up to 2000 samples, else by principal components. Rows that are not finite are
+        left out.
       labels: `[N]` integers; -1 is unknown and grey.
       title: Stands above the picture, followed by the way of reduction.
       names: Names of the classes 0, 1, ...
     """
     import matplotlib
 
-    points, way = _plane(np.asarray(codes, np.float32).reshape(len(codes), -1))
-    labels = np.asarray(labels)
+    codes = drawable(codes).reshape(len(codes), -1)
+    known = np.isfinite(codes).all(axis=1)
+    points, way = _plane(codes[known])
+    labels = np.asarray(labels)[known]
     classes = [int(k) for k in np.unique(labels) if k >= 0]
     figure = make_figure(5.4)
     panel = figure.subplots()
     size = float(np.clip(9000 / max(1, len(points)), 5, 30))
     style = {"s": size, "linewidths": 0, "alpha": 0.8}
     unknown = labels < 0
+    named = []
     if unknown.any():
-        panel.scatter(*points[unknown].T, color=MUTED, label="unknown", **style)
+        marks = panel.scatter(*points[unknown].T, color=MUTED, **style)
+        named.append(("unknown", marks))
     if len(classes) > _MOST_COLOURS:
-        known = ~unknown
         marks = panel.scatter(
-            *points[known].T, c=labels[known], cmap="nipy_spectral", **style
+            *points[~unknown].T, c=labels[~unknown], cmap="nipy_spectral", **style
         )
         bar = figure.colorbar(marks, ax=panel, shrink=0.7)
         bar.set_label("class", fontsize=8, color=INK)
@@ -135,12 +142,11 @@ def scatter(
     else:
         colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"]
         for i, k in enumerate(classes):
-            label = names[k] if names and k < len(names) else str(k)
-            panel.scatter(
-                *points[labels == k].T, color=colours(i), label=label, **style
-            )
-        _legend(figure, panel)
-    panel.set_title(f"{title} ({way})", fontsize=9, color=INK, loc="left")
+            marks = panel.scatter(*points[labels == k].T, color=colours(i), **style)
+            named.append((names[k] if names and k < len(names) else str(k), marks))
+        _legend(figure, named)
+    title = f"{lettering.plain(title, 60)} ({way})"
+    panel.set_title(title, fontsize=9, color=INK, loc="left")
     panel.set_xticks([])
     panel.set_yticks([])
     panel.spines[:].set_color(GRID)
@@ -166,14 +172,15 @@ def comparison(
     figure = make_figure(
         sum(0.23 * len(table.rows) + 0.62 for _, table, _ in bands) + 0.02, layout=None
     )
-    left = _label_width([row for _, table, _ in bands for row in table.rows], 7.5)
+    rows = {lettering.plain(row) for _, table, _ in bands for row in table.rows}
+    left = lettering.width(rows, 7.5, WIDTH / 2)
     top = 0.28
     for name, table, columns in bands:
         step, high = (WIDTH - left) / len(columns), 0.23 * len(table.rows)
         figure.text(
             (left - 0.08) / WIDTH,
             1 - (top - 0.08) / figure.get_figheight(),
-            name,
+            lettering.plain(name),
             ha="right",
             fontsize=8.5,
             fontweight="bold",
@@ -182,10 +189,18 @@ def comparison(
         for i, column in enumerate(columns):
             panel = _panel(figure, left + i * step, top, step - 0.2, high)
             _bars(panel, table, column)
-            panel.set_title(column, fontsize=8, color=INK, loc="left")
+            panel.set_title(
+                lettering.plain(column, 24), fontsize=8, color=INK, loc="left"
+            )
             panel.tick_params(axis="y", labelleft=not i, length=0)
         top += high + 0.62
     return figure
+
+
+def drawable(values: Any) -> np.ndarray:
+    """The values as float64, with NaN for those that no axis can show."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.abs(values) < LARGEST, values, np.nan)
 
 
 def make_figure(height: float, *, layout: str | None = "constrained") -> "Figure":
@@ -213,12 +228,6 @@ def _panel(
             height / full_height,
         )
     )
-
-
-def _label_width(labels: Sequence[str], points: float) -> float:
-    """Inches that the longest label needs to the left of an axis, at most half."""
-    longest = max(map(len, labels), default=0)
-    return min(WIDTH / 2, 0.15 + longest * points * 0.62 / 72)
 
 
 def _tidy(panel: "Axes") -> None:
@@ -250,8 +259,9 @@ def _curve(panel: "Axes", steps: np.ndarray, values: np.ndarray) -> None:
     trend = np.convolve(values, kernel, "valid")
     middle = np.convolve(steps, kernel, "valid")
     seen = np.log if wide else np.asarray  # What the eye compares.
-    rough = np.nanstd(seen(np.interp(middle, steps, values)) - seen(trend))
-    if window > 1 and rough > 0.005 * np.ptp(seen(finite)):
+    apart = seen(np.interp(middle, steps, values)) - seen(trend)
+    apart = apart[np.isfinite(apart)]
+    if window > 1 and len(apart) and apart.std() > 0.005 * np.ptp(seen(finite)):
         panel.plot(steps, values, color=PALE, linewidth=0.7)
         panel.plot(middle, trend, color=ACCENT, linewidth=1.3)
     else:
@@ -267,14 +277,14 @@ def _bars(panel: "Axes", table: tables.Table, column: str) -> None:
     places = np.arange(len(table.rows))
     colours = [MUTED if tables.is_baseline(row) else ACCENT for row in table.rows]
     cells = [table.cells.get((row, column)) for row in table.rows]
-    means = [cell.mean if cell else np.nan for cell in cells]
-    spread = [(cell.std if cell else None) or 0.0 for cell in cells]
+    means = drawable([cell.mean if cell else np.nan for cell in cells])
+    spread = drawable([(cell.std if cell else None) or 0.0 for cell in cells])
     panel.barh(places, means, color=colours, height=0.68)
     shown = [i for i, value in enumerate(spread) if value > 0]
     panel.errorbar(
-        np.array(means)[shown],
+        means[shown],
         places[shown],
-        xerr=np.array(spread)[shown],
+        xerr=spread[shown],
         fmt="none",
         ecolor=INK,
         elinewidth=0.9,
@@ -286,7 +296,9 @@ def _bars(panel: "Axes", table: tables.Table, column: str) -> None:
         panel.set_xlim(0, 1.02)
         panel.set_xticks([0, 0.5, 1])
     _tidy(panel)
-    panel.set_yticks(places, table.rows, fontsize=7.5, color=INK)
+    panel.set_yticks(
+        places, [*map(lettering.plain, table.rows)], fontsize=7.5, color=INK
+    )
     panel.set_ylim(len(table.rows) - 0.4, -0.6)
     panel.grid(visible=False, axis="y")
 
@@ -304,12 +316,13 @@ def _stretcher(inputs: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A map from the range of the inputs to [0, 1] that clips."""
     low, high = 0.0, 1.0
     if inputs.dtype != np.uint8:
-        low, high = min(low, float(inputs.min())), max(high, float(inputs.max()))
+        finite = drawable(inputs)
+        finite = finite[np.isfinite(finite)]
+        low, high = finite.min(initial=low), finite.max(initial=high)
 
     def scale(images: np.ndarray) -> np.ndarray:
         unit = 255.0 if images.dtype == np.uint8 else 1.0
-        images = np.asarray(images, np.float32) / unit
-        return np.clip((images - low) / (high - low), 0, 1)
+        return np.clip((drawable(images) / unit - low) / (high - low), 0, 1)
 
     return scale
 
@@ -327,9 +340,15 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, str]:
     number, width = codes.shape
     if width == 2:
         return codes, "both dimensions"
-    if width < 2 or number < 3:
+    if not width:
+        return np.zeros((number, 2)), "no dimension"
+    if width == 1 or number < 3:
         spread = np.random.default_rng(0).uniform(-1, 1, number)
         return np.stack([codes[:, 0], spread], axis=1), "one dimension, spread out"
+    if not np.ptp(codes, axis=0).any():
+        return np.zeros((number, 2)), "all are the same"
+    codes = codes - codes.mean(axis=0)  # Scaled, as squares of what is tiny vanish.
+    codes = np.float32(codes / np.abs(codes).max())
     if 50 < number <= MOST_TSNE:
         from sklearn import manifold
         import threadpoolctl
@@ -347,15 +366,16 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, str]:
     return points, "principal components"
 
 
-def _legend(figure: "Figure", panel: "Axes") -> None:
+def _legend(figure: "Figure", named: Sequence[tuple[str, Any]]) -> None:
     """Puts the legend below the panel, in as many columns as its names allow."""
-    handles, names = panel.get_legend_handles_labels()
-    if len(handles) < 2:
+    if len(named) < 2:
         return
+    names = [lettering.plain(name) for name, _ in named]
+    handles = [marks for _, marks in named]
     longest = max(map(len, names))
-    figure.legend(
+    legend = figure.legend(
         handles,
-        names,
+        ["" for _ in names],
         loc="outside lower center",
         ncols=int(np.clip(90 // (longest + 5), 1, 10)),
         fontsize=8,
@@ -365,3 +385,6 @@ def _legend(figure: "Figure", panel: "Axes") -> None:
         columnspacing=1.0,
         markerscale=float(np.sqrt(36 / handles[0].get_sizes()[0])),
     )
+    # Names that begin with `_` matplotlib leaves out, unless they come later.
+    for shown, name in zip(legend.get_texts(), names, strict=True):
+        shown.set_text(name)

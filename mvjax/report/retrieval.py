@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mvjax.report import lettering
 from mvjax.report import plots
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def read_matrix(scores: Mapping[str, float], probe: str = "logistic") -> Matrix 
 
     def look_up(prefix: str, score: str) -> np.ndarray:
         keys = [[f"{prefix}{code}/{f}/{score}" for f in factors] for code in codes]
-        return np.array([[scores.get(key, np.nan) for key in row] for row in keys])
+        found = [[scores.get(key, np.nan) for key in row] for row in keys]
+        return plots.drawable(found)
 
     return Matrix(
         codes,
@@ -92,7 +94,8 @@ def leakage_matrix(
     import matplotlib
 
     codes, factors = matrix.codes, matrix.factors
-    left = min(plots.WIDTH / 2, 0.15 + max(map(len, codes)) * 8 * 0.62 / 72)
+    shown = [lettering.plain(code) for code in codes]
+    left = lettering.width(shown, 8, plots.WIDTH / 2)
     wide = min(1.25, (plots.WIDTH - left - 0.05) / len(factors))
     top, high = (0.6 if title else 0.35), _CELL * len(codes)
     figure = plots.make_figure(top + high + 0.05, layout=None)
@@ -122,8 +125,9 @@ def leakage_matrix(
             panel.text(j, i + 0.2, small, fontsize=5.5, linespacing=1.1, **style)
             if f"{code}:{factor}" in wanted:
                 panel.add_patch(_frame(j, i))
-    panel.set_yticks(range(len(codes)), codes, fontsize=8, color=plots.INK)
-    panel.set_xticks(range(len(factors)), factors, fontsize=8, color=plots.INK)
+    panel.set_yticks(range(len(codes)), shown, fontsize=8, color=plots.INK)
+    shown = [lettering.plain(factor, 20) for factor in factors]
+    panel.set_xticks(range(len(factors)), shown, fontsize=8, color=plots.INK)
     panel.xaxis.tick_top()
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
@@ -281,9 +285,8 @@ def _draw(
     places: Sequence[float] = (),
 ) -> "Figure":
     """A canvas of so many columns, with the names of its rows, a title and a key."""
-    left = 0.05
-    if names:
-        left = min(plots.WIDTH / 3, 0.15 + max(map(len, names)) * 8 * 0.62 / 72)
+    names = [lettering.plain(name, 30) for name in names]
+    left = lettering.width(names, 8, plots.WIDTH / 3) if names else 0.05
     wide = min(plots.WIDTH - left - 0.05, 0.75 * columns)  # Few are not blown up.
     high = wide * canvas.shape[0] / canvas.shape[1]
     figure = plots.make_figure(high + 0.6, layout=None)
@@ -311,8 +314,9 @@ def _shown(images: np.ndarray) -> np.ndarray:
     if images.dtype == np.uint8:
         images = images.astype(np.float32) / 255
     else:
-        images = images.astype(np.float32)
-        low, high = min(0.0, images.min(initial=0)), max(1.0, images.max(initial=1))
+        images = plots.drawable(images)
+        finite = images[np.isfinite(images)]
+        low, high = finite.min(initial=0.0), finite.max(initial=1.0)
         images = (images - low) / (high - low)
     if images.shape[3] != 3:
         images = images.mean(axis=3, keepdims=True).repeat(3, axis=3)
@@ -339,7 +343,7 @@ def _title(figure: "Figure", title: str) -> None:
         figure.text(
             0.05 / plots.WIDTH,
             1 - 0.22 / figure.get_figheight(),
-            title,
+            lettering.plain(title, 90),
             fontsize=9,
             color=plots.INK,
         )

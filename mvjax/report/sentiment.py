@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mvjax.report import lettering
 from mvjax.report import plots
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _MAP_COLUMNS = 3
 # What a column of the picture of subsets shows, the first that there are.
 _SHOWN = ("mae", "corr", "has0_acc2", "acc7", "acc2", "acc5", "accuracy", "f1")
 _ROW = 0.26  # Inches.
+_FAINTEST = float(np.finfo(np.float32).tiny)  # Value of a map that is not white.
 
 
 class Subsets(NamedTuple):
@@ -66,7 +68,7 @@ def predictions(
     panel.set_aspect("equal")
     _label(panel, title, "truth", "prediction")
     error = prediction - truth
-    right.hist(error, bins=31, color=plots.PALE)
+    right.hist(error, bins=31, range=_ends(error), color=plots.PALE)
     right.axvline(0, color=plots.MUTED, linewidth=1, linestyle="--")
     score = f"MAE {np.abs(error).mean():.3f}, r {_correlation(prediction, truth):.3f}"
     _label(right, score, "prediction - truth", "samples")
@@ -142,7 +144,8 @@ def subsets(table: Subsets) -> "Figure":
       table: See `read_subsets`.
     """
     number, columns = len(table.members), max(1, len(table.metrics))
-    names_high = 0.1 + 0.075 * max(map(len, table.views))
+    views = [lettering.plain(view, 30) for view in table.views]
+    names_high = 0.1 + 0.075 * max(map(len, views))
     dots_wide = 0.3 * len(table.views)
     figure = plots.make_figure(_ROW * number + names_high + 0.15, layout=None)
     height = figure.get_figheight()
@@ -151,9 +154,7 @@ def subsets(table: Subsets) -> "Figure":
     y, x = np.nonzero(np.ones_like(table.members))
     panel.scatter(x, y, s=36, c=np.where(table.members.ravel(), plots.INK, plots.GRID))
     panel.set_xlim(-0.6, len(table.views) - 0.4)
-    panel.set_xticks(
-        range(len(table.views)), table.views, rotation=90, fontsize=8, color=plots.INK
-    )
+    panel.set_xticks(range(len(views)), views, rotation=90, fontsize=8, color=plots.INK)
     panel.xaxis.tick_top()
     panel.set_yticks([])
     panel.tick_params(length=0)
@@ -165,7 +166,9 @@ def subsets(table: Subsets) -> "Figure":
         place = ((left + j * step) / plots.WIDTH, bottom)
         panel = figure.add_axes((*place, (step - 0.15) / plots.WIDTH, high))
         _score_bars(panel, table.scores[:, j], table.members.all(axis=1))
-        panel.set_title(metric, fontsize=8, color=plots.INK, loc="left")
+        panel.set_title(
+            lettering.plain(metric, 24), fontsize=8, color=plots.INK, loc="left"
+        )
     return figure
 
 
@@ -191,7 +194,8 @@ def heat_maps(
     for panel in panels[len(maps) :]:
         panel.set_axis_off()
     for panel, (name, values) in zip(panels, maps.items(), strict=False):
-        top = max(float(np.max(values)), np.finfo(np.float32).tiny)
+        values = plots.drawable(values)
+        top = float(np.max(values, initial=_FAINTEST, where=np.isfinite(values)))
         image = panel.imshow(
             values, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="none"
         )
@@ -202,7 +206,7 @@ def heat_maps(
         bar.outline.set_visible(False)
         _label(panel, name, columns, rows, grid=False)
     if title:
-        figure.suptitle(title, fontsize=9, color=plots.INK)
+        figure.suptitle(lettering.plain(title, 90), fontsize=9, color=plots.INK)
     return figure
 
 
@@ -270,7 +274,8 @@ def _groups(values: np.ndarray) -> list[np.ndarray]:
 def _ends(values: np.ndarray) -> tuple[float, float]:
     """Ends of an axis that shows all values."""
     low, high = float(values.min()), float(values.max())
-    margin = 0.04 * (high - low) or 0.5
+    least = 1e-6 * max(abs(low), abs(high))  # Less could not be told apart.
+    margin = 0.04 * (high - low) if high - low > least else 0.5 + least
     return low - margin, high + margin
 
 
@@ -281,7 +286,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 def _score_bars(panel: "Axes", scores: np.ndarray, full: np.ndarray) -> None:
     """Bars `[subsets]` with their values; the full set is darker and has a line."""
-    places = np.arange(len(scores))
+    scores, places = plots.drawable(scores), np.arange(len(scores))
     colours = [plots.ACCENT if all_there else plots.PALE for all_there in full]
     panel.barh(places, scores, color=colours, height=0.72)
     finite = scores[np.isfinite(scores)]
@@ -310,6 +315,6 @@ def _label(panel: "Axes", title: str, x: str, y: str, *, grid: bool = True) -> N
         panel.spines[["top", "right"]].set_visible(False)
     panel.spines[:].set_color(plots.MUTED)
     panel.tick_params(labelsize=7, colors=plots.MUTED, length=2)
-    panel.set_title(title, fontsize=8.5, color=plots.INK, loc="left")
-    panel.set_xlabel(x, fontsize=7.5, color=plots.MUTED)
-    panel.set_ylabel(y, fontsize=7.5, color=plots.MUTED)
+    panel.set_title(lettering.plain(title), fontsize=8.5, color=plots.INK, loc="left")
+    panel.set_xlabel(lettering.plain(x), fontsize=7.5, color=plots.MUTED)
+    panel.set_ylabel(lettering.plain(y), fontsize=7.5, color=plots.MUTED)

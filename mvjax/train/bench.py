@@ -25,6 +25,7 @@ from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.report import bench as report_lib
 from mvjax.train import feed as feed_lib
+from mvjax.train import flops as flops_lib
 from mvjax.train import log
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
@@ -231,19 +232,8 @@ def _no_cache() -> Iterator[None]:
 def _flops(
     run: run_lib.Run, state: state_lib.TrainState, batch: Any, keys: jax.Array
 ) -> float | None:
-    """FLOPs of a step on all devices, before optimisation; None: unknown.
-
-    The compiled program is no measure: a GPU's library calls may count nothing there. The
-    count takes the body of a loop once, so micro-batches are counted as one batch.
-    """
-    if run.config.accumulate > 1:
-        config = run.config.copy_and_resolve_references()
-        config.accumulate = 1
-        devices = list(run.mesh.devices.flat)
-        run = run_lib.Run(config, devices=devices, data_needed=False)
-    costs = run.step.lower(state, batch, keys).cost_analysis() or {}
-    flops = costs.get("flops", 0.0)
-    return float(flops) if flops > 0 else None
+    """FLOPs of a step on all devices; None: there are none."""
+    return flops_lib.count(run.step.trace(state, batch, keys).jaxpr).flops or None
 
 
 def _peak(run: run_lib.Run) -> dict[str, Any] | None:

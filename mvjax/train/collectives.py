@@ -18,6 +18,9 @@ _LINE = re.compile(
     rf"^\s*(?:ROOT )?(%?[\w.\-]+) = (.*?) (?:ragged-)?({'|'.join(KINDS)})"
     r"(-start|-done)?\((.*)$"
 )
+_COMPUTATION = re.compile(r"^(?:ENTRY )?(%?[\w.\-]+) \(.*\{$")
+_PART = re.compile(r"\b(body|condition|calls|to_apply)=(%?[\w.\-]+)")
+_ROUNDS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _ARRAY = re.compile(r"\b(pred|[a-z]+[0-9]\w*)\[([\d,]*)\]")
 
 
@@ -28,7 +31,7 @@ class Collective:
     Attributes:
       kind: One of `KINDS`.
       group: Chips that take part in each.
-      count: How many there are; one in a loop counts once.
+      count: How many there are; one in a loop as often as that is known to run.
       bytes: Together: of the sums of all-reduces, of what each chip holds after
         all-gathers and before reduce-scatters, of a chip's arrays of the others.
     """
@@ -48,31 +51,57 @@ def parse(hlo: str, chips: int) -> list[Collective]:
     """
     count: dict[tuple[str, int], int] = collections.Counter()
     size: dict[tuple[str, int], int] = collections.Counter()
-    for kind, group, result in _instructions(hlo, chips):
-        count[kind, group] += 1
+    rounds = _rounds(hlo)
+    for place, kind, group, result in _instructions(hlo, chips):
+        times = rounds.get(place, 1)
+        count[kind, group] += times
         factor = group if kind == "reduce-scatter" else 1
-        size[kind, group] += factor * _array_bytes(result)
+        size[kind, group] += times * factor * _array_bytes(result)
     found = [Collective(*key, count[key], size[key]) for key in count]
     return sorted(found, key=lambda c: (-c.bytes, c.kind, c.group))
 
 
-def _instructions(hlo: str, chips: int) -> Iterator[tuple[str, int, str]]:
-    """Kind, group size and type of the result of each collective."""
-    started: dict[str, int] = {}  # Group sizes of those whose end comes later.
+def _rounds(hlo: str) -> dict[str, int]:
+    """How often each computation runs that another one runs; 1 where it is not told."""
+    users: dict[str, tuple[str, int]] = {}  # Who runs it, and how often.
+    for place, line in _lines(hlo):
+        known = _ROUNDS.search(line)
+        for role, part in _PART.findall(line):
+            users[part] = place, int(known.group(1)) if known and role == "body" else 1
+
+    def times(name: str) -> int:
+        user, number = users.get(name, ("", 1))
+        return number * times(user) if user else number
+
+    return {name: times(name) for name in users}
+
+
+def _lines(hlo: str) -> Iterator[tuple[str, str]]:
+    """Each line with the name of its computation."""
+    place = ""
     for line in hlo.splitlines():
+        if start := _COMPUTATION.match(line):
+            place = start.group(1)
+        yield place, line
+
+
+def _instructions(hlo: str, chips: int) -> Iterator[tuple[str, str, int, str]]:
+    """Computation, kind, group size and type of the result of each collective."""
+    started: dict[str, int] = {}  # Group sizes of those whose end comes later.
+    for place, line in _lines(hlo):
         match = _LINE.match(line)
         if not match:
             continue
         name, result, kind, part, rest = match.groups()
         if part == "-done":
             operand = re.search(r"(%?[\w.\-]+)\)", rest).group(1)
-            yield kind, started[operand], result
+            yield place, kind, started[operand], result
             continue
         group = _group_size(rest, chips)
         if part == "-start":  # The type of its result also holds the operand.
             started[name] = group
         else:
-            yield kind, group, result
+            yield place, kind, group, result
 
 
 def _group_size(attributes: str, chips: int) -> int:

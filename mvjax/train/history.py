@@ -10,10 +10,12 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.evaluators.common import features as features_lib
+from mvjax.report import lettering
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
+from mvjax.train import artifacts
 from mvjax.train import chain
 from mvjax.train import neighbours
 from mvjax.train import run as run_lib
@@ -34,7 +36,7 @@ def write_page(
     *,
     allow_code: Sequence[str] = (),
 ) -> pathlib.Path:
-    """Writes `workdir/report/index.html` with its pictures.
+    """Writes `workdir/report/index.html` with its pictures; the run's trackers get both.
 
     Args:
       workdir: Of one run, or of the stages of `mvjax chain`.
@@ -44,11 +46,19 @@ def write_page(
     Raises:
       UserError: There is no run.
     """
-    stages = [
-        _stage(name, folder, cache, allow_code)
-        for name, folder in chain.stages(workdir).items()
-    ]
-    return page.write(workdir / "report", title=f"mvjax: {workdir.name}", stages=stages)
+    folders = chain.stages(workdir)
+    with lettering.style():
+        stages = [
+            _stage(name, folder, cache, allow_code) for name, folder in folders.items()
+        ]
+        title = f"mvjax: {workdir.name}"
+        written = page.write(workdir / "report", title=title, stages=stages)
+    names = (run_lib.CONFIG_FILE, workdir_lib.RUN_FILE, run_lib.EVALUATION_FILE)
+    for folder, pictures in zip(folders.values(), written.pictures, strict=True):
+        step = workdir_lib.read_evaluation(folder)["step"]
+        files = [folder / name for name in names]
+        artifacts.keep_report(folder, step, files, [written.page, *pictures])
+    return written.page
 
 
 def _stage(
@@ -180,7 +190,8 @@ def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str,
         return {}
     asked = [getattr(made, "target", "") for made in run.evaluators().values()]
     target = next((name for name in asked if name in targets), targets[0])
-    truth, score = features.target("test", target), score.reshape(-1)
+    truth = plots.drawable(features.target("test", target))
+    score = plots.drawable(score.reshape(-1))
     known = np.isfinite(truth) & np.isfinite(score)
     if not known.any():
         return {}

@@ -18,12 +18,12 @@ from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import json_value
 from mvjax.core import storage
+from mvjax.train import artifacts
 from mvjax.train import checkpoint as checkpoint_lib
 from mvjax.train import control as control_lib
 from mvjax.train import feed as feed_lib
 from mvjax.train import health
 from mvjax.train import log as log_lib
-from mvjax.train import mlflow_writer
 from mvjax.train import run as run_lib
 from mvjax.train import seeds
 from mvjax.train import state as state_lib
@@ -313,7 +313,12 @@ def _finish(
             found = {"step": step, "best_step": checkpoints.best_step()}
             atomic.write_json(file, found | {"results": results} | spread)
             first = seeds.pick(variables, 0) if run.config.seeds > 1 else variables
-            mlflow_writer.log_weights(log.writers, run, first)
+            files = [
+                workdir / run_lib.CONFIG_FILE,
+                workdir / workdir_lib.RUN_FILE,
+                file,
+            ]
+            artifacts.keep_run(log.writers, run, first, files)
     log.close()
     dist.barrier("finished")
 

@@ -1,6 +1,6 @@
 """MLflow runs: one store for all workdirs of a folder, written beside the loop."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import fcntl
 import functools
@@ -13,15 +13,9 @@ import tempfile
 import time
 from typing import Any
 
-import jax
-
-from mvjax.convert import mlruns
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
-from mvjax.core import notice
-from mvjax.core import tree
 from mvjax.train import board
-from mvjax.train import port
 from mvjax.train import run as run_lib
 from mvjax.train import tracker
 
@@ -37,13 +31,6 @@ PUBLISHED = {
     "L1 weight": "method.shared_loss_coeff",
     "Discriminator weight": "method.disentangling_loss_coeff",
 }
-# Artifacts under the names that a published system gave them, by table of the method.
-PUBLISHED_ARTIFACTS = {
-    "shared_x": "sh_encoder_x",
-    "shared_y": "sh_encoder_y",
-    "private_x": "ex_encoder",
-    "private_y": "ex_encoder_y",
-}
 REPLACED = {"+": "-and-", "*": "all"}
 
 
@@ -57,11 +44,12 @@ class MLflow(tracker.Tracker):
     step 0 gets a new one.
 
     The config becomes its parameters; where workdir, checkpoints and report lie, its
-    tags.
+    tags. Artifacts are copied to `mlartifacts/` beside the store.
 
     Args:
       workdir: Of the run; its config is there.
       step: Steps done before.
+      ended: Whether the run has ended and only gets artifacts.
       library: The module `mlflow`; None: import it when the first metrics come.
       period: Seconds between two writes.
     """
@@ -71,37 +59,44 @@ class MLflow(tracker.Tracker):
         workdir: pathlib.Path,
         step: int,
         *,
+        ended: bool = False,
         library: Any = None,
         period: float = tracker.PERIOD,
     ):
         workdir = workdir.absolute()
         started = int(time.time() * 1000)
         open_session = functools.partial(_Session, library, workdir, step, started)
+        if ended:
+            open_session = functools.partial(_Shelf, library, workdir)
         super().__init__("MLflow", workdir, step, open_session, period)
 
-    def artifact(self, name: str, path: pathlib.Path) -> None:
-        """Copies a file or the content of a folder to `name/`; waits until it is done."""
-        self._worker.call(lambda session: session.copy(clean(name), pathlib.Path(path)))
 
-    def weights(self, run: run_lib.Run, variables: Any) -> None:
-        """Keeps the variables as `<table>/state_dict.pth` for each published table.
+class _Shelf:
+    """A run that has ended; its artifacts alone change."""
 
-        Tables of which the run trained no component are left out.
-        """
-        if self._worker.is_off:
-            return
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                file = pathlib.Path(folder) / mlruns.FILE
-                for table in _trained_tables(run, variables):
-                    port.to_torch(run.method, variables, file, table)
-                    self.artifact(PUBLISHED_ARTIFACTS.get(table, table), file)
-        except Exception as error:  # The run and its metrics are worth more.
-            reason = tracker.first_line(error)
-            notice.warn(f"MLflow got no weights of this run: {reason}")
+    def __init__(self, library: Any, workdir: pathlib.Path) -> None:
+        self._client = _open_store(library or _import(), workdir.parent)
+        run = _find(self._client, workdir)
+        if run is None:
+            raise LookupError("its store has lost the run")
+        self._id = run.info.run_id
+
+    def log(self, values: list[tracker.Value]) -> None:
+        """Writes nothing."""
+
+    def keep(
+        self, name: str, files: Sequence[pathlib.Path], kind: str, patience: float
+    ) -> None:
+        """Copies files to where the experiment keeps artifacts."""
+        del kind, patience
+        for file in files:
+            self._client.log_artifact(self._id, str(file), clean(name) or None)
+
+    def end(self, status: str) -> None:
+        """Leaves the run as it was."""
 
 
-class _Session:
+class _Session(_Shelf):
     """An open MLflow run; all that speaks to the library."""
 
     def __init__(
@@ -113,7 +108,7 @@ class _Session:
         self._logged: dict[str, int] = {}  # Last step by metric, of an earlier part.
         parameters = read_parameters(workdir)
         tags = tracker.paths(workdir)
-        run = self._find(workdir)
+        run = _find(self._client, workdir)
         if run and step:
             self._id = run.info.run_id
             for name, path in tags.items():  # The folder may have moved.
@@ -126,17 +121,6 @@ class _Session:
         self._id = run.info.run_id
         atomic.write_json(workdir / board.RUN_FILE, {"run_id": self._id})
         self._log_parameters(parameters)
-
-    def _find(self, workdir: pathlib.Path) -> Any:
-        """The workdir's run, None if it has none in this store."""
-        file = workdir / board.RUN_FILE
-        if not file.exists():
-            return None
-        try:
-            run = self._client.get_run(json.loads(file.read_text())["run_id"])
-        except Exception:  # Moved or deleted; of a broken store we hear in `_create`.
-            return None
-        return run if run.info.lifecycle_stage == "active" else None
 
     def _create(self, workdir: pathlib.Path, started: int, tags: dict[str, str]) -> Any:
         name = clean(workdir.parent.name) or "mvjax"
@@ -181,38 +165,21 @@ class _Session:
         for part in _split([self._entities.Metric(*v) for v in new], METRICS_A_CALL):
             self._client.log_batch(self._id, metrics=part, synchronous=True)
 
-    def copy(self, name: str, path: pathlib.Path) -> None:
-        """Copies an artifact to where the experiment keeps them."""
-        if path.is_dir():
-            self._client.log_artifacts(self._id, str(path), name)
-        else:
-            self._client.log_artifact(self._id, str(path), name)
-
     def end(self, status: str) -> None:
         """Ends the run with FINISHED, KILLED or FAILED."""
         self._client.set_terminated(self._id, status)
 
 
-def log_weights(writers: Iterable[Any], run: run_lib.Run, variables: Any) -> None:
-    """Hands the final weights to the MLflow writer among `writers`, if there is one."""
-    for writer in writers:
-        if isinstance(writer, MLflow) and jax.process_index() == 0:
-            writer.weights(run, variables)
-
-
-def _trained_tables(run: run_lib.Run, variables: Any) -> list[str]:
-    """Tables of the method that hold a component which the run trains."""
-    freeze = tuple(run.config.freeze)
-    parts = (
-        tree.select(variables["params"], update.trains, freeze)
-        for update in run.method.updates
-    )
-    trained = {name for part in parts for name in part}
-    return [
-        table
-        for table, leaves in run.method.torch_tables().items()
-        if trained & {leaf.path.split("/")[1] for leaf in leaves}
-    ]
+def _find(client: Any, workdir: pathlib.Path) -> Any:
+    """The workdir's run, None if it has none in this store."""
+    file = workdir / board.RUN_FILE
+    if not file.exists():
+        return None
+    try:
+        run = client.get_run(json.loads(file.read_text())["run_id"])
+    except Exception:  # Moved or deleted; of a broken store we hear in `_create`.
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
 
 
 def _import() -> Any:

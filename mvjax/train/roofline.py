@@ -15,7 +15,8 @@ SCALES = (8, 16, 32, 64, 128, 256)  # Chips.
 ASSUMPTIONS = (
     "Compute at the chip's peak for the type of products, memory at its full bandwidth; "
     "real steps reach a part of both.",
-    "The compiler counts FLOPs and bytes; of a loop, and of collectives in it, once.",
+    "The compiler counts FLOPs and bytes of one round of each loop; the rounds are those "
+    "of the traced program, one where the data end a loop.",
     "Bytes to memory are those between operations; some never leave the chip.",
     "Collectives go around rings on all links of a chip at once and wait "
     f"{HOP * 1e6:g} us at each hop along the sides of the slice.",

@@ -7,6 +7,7 @@ import numpy as np
 
 from mvjax.core import tree
 from mvjax.train import constants
+from mvjax.train import flops
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 from mvjax.train import step as step_lib
@@ -118,12 +119,13 @@ def step_arguments(run: run_lib.Run) -> tuple[Any, Any, Any]:
 
 
 def step_cost(run: run_lib.Run) -> str:
-    """FLOPs and memory of the compiled step, as the compiler counts them."""
-    compiled = run.step.lower(*step_arguments(run)).compile()
-    memory = compiled.memory_analysis()
-    flops = (compiled.cost_analysis() or {}).get("flops", float("nan"))
+    """FLOPs of the step, and memory as the compiler counts it."""
+    traced = run.step.trace(*step_arguments(run))
+    memory = traced.lower().compile().memory_analysis()
+    work = flops.count(traced.jaxpr)
+    where = "" if run.mesh.size == 1 else f", all {run.mesh.size} devices together"
     rows = [
-        ("FLOPs of a step", f"{flops:.4g} on each device (the compiler's count)"),
+        ("FLOPs of a step", f"{work.flops:.4g}{where}{flops.open_loops(work)}"),
         ("state and batch", _mebibytes(memory.argument_size_in_bytes)),
         ("temporary memory", _mebibytes(memory.temp_size_in_bytes)),
         ("donated", _mebibytes(memory.alias_size_in_bytes)),

@@ -26,6 +26,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import settings
 from mvjax.train import collectives as collectives_lib
+from mvjax.train import flops
 from mvjax.train import roofline
 from mvjax.train import run as run_lib
 from mvjax.train import summary
@@ -211,11 +212,10 @@ def measure(run: run_lib.Run, platform: str) -> dict[str, Any]:
     """
     start = time.perf_counter()
     state, batch, keys = summary.step_arguments(run)
-    compiled = (
-        run.step.trace(state, batch, keys)
-        .lower(lowering_platforms=(platform,))
-        .compile()
-    )
+    traced = run.step.trace(state, batch, keys)
+    compiled = traced.lower(lowering_platforms=(platform,)).compile()
+    once = flops.count(traced.jaxpr, rounds=False)
+    work = flops.count(traced.jaxpr)
     memory = compiled.memory_analysis()
     cost = compiled.cost_analysis() or {}
     hlo = compiled.as_text()
@@ -234,9 +234,9 @@ def measure(run: run_lib.Run, platform: str) -> dict[str, Any]:
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,
-        "flops": cost.get("flops", math.nan),
-        "bytes": cost.get("bytes accessed", math.nan),
-        "loops": len(re.findall(r" while\(", hlo)),
+        "flops": cost.get("flops", math.nan) * work.flops / once.flops,
+        "bytes": cost.get("bytes accessed", math.nan) * work.bytes / once.bytes,
+        "loops": work.open_loops,
         "collectives": [dataclasses.asdict(c) for c in found],
         "seconds": time.perf_counter() - start,
     }
@@ -300,7 +300,7 @@ def _needs(found: Mapping[str, Any], chip: chips_lib.Chip) -> str:
     peak = f"{_mebibytes(found['peak'])} of {_mebibytes(chip.memory)} ({share:.1%})"
     rows.append(("peak memory", peak))
     rows.append(("FLOPs", f"{found['flops']:.4g}"))
-    loops = f", without repetitions of {found['loops']} loops" if found["loops"] else ""
+    loops = flops.open_loops(flops.Count(open_loops=found["loops"]))
     rows.append(("bytes to memory", f"{found['bytes']:.4g}{loops}"))
     return _align(rows)
 

@@ -5,7 +5,7 @@ imports its library and speaks to it, and whatever fails there costs one warning
 switches that tracker off for the rest of the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import pathlib
 import queue
 import threading
@@ -15,12 +15,14 @@ import weakref
 
 from mvjax.core import config as config_lib
 from mvjax.core import notice
+from mvjax.core import storage
 from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
 
 PERIOD = 5.0  # Seconds between two writes.
 PATIENCE = 60.0  # Seconds that the end of a run waits for its tracker.
+SLOWEST = 2e6  # Bytes of an artifact a second, on top.
 # How a run ended. A killed one was stopped on the way and may be resumed.
 FINISHED, KILLED, FAILED = "FINISHED", "KILLED", "FAILED"
 REPORT_FILE = "report/index.html"  # Where `mvjax report` writes the page of a folder.
@@ -40,6 +42,11 @@ class Session(Protocol):
 
     def log(self, values: list[Value]) -> None:
         """Writes metrics, in the order of their steps."""
+
+    def keep(
+        self, name: str, files: Sequence[pathlib.Path], kind: str, patience: float
+    ) -> None:
+        """Copies files to an artifact; gives up after `patience` seconds."""
 
     def end(self, status: str) -> None:
         """Ends the run as FINISHED, KILLED or FAILED."""
@@ -90,8 +97,20 @@ class Tracker:
         now = int(time.time() * 1000)
         self._worker.put([Value(k, float(v), now, step) for k, v in metrics.items()])
 
-    def artifact(self, name: str, path: pathlib.Path) -> None:
-        """Keeps nothing, but where a library's writer does."""
+    @property
+    def takes_files(self) -> bool:
+        """Whether artifacts are of any use."""
+        return self._worker.takes_tasks
+
+    def artifacts(self, name: str, files: Sequence[pathlib.Path], *, kind: str) -> None:
+        """Copies files to the library's artifact `name`; waits until it is done."""
+        if self.takes_files:
+            local = [file for file in files if not storage.is_remote(file)]
+            size = sum(file.stat().st_size for file in local)
+            patience = PATIENCE + size / SLOWEST
+            self._worker.call(
+                lambda session: session.keep(name, files, kind, patience), patience
+            )
 
     def keep(self) -> None:
         """Does nothing: the thread writes as soon as it can."""
@@ -121,11 +140,12 @@ class Worker:
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._off = False
+        self._failed = False  # A task did, which is no reason to lose metrics.
 
     @property
-    def is_off(self) -> bool:
-        """Whether it has given up."""
-        return self._off
+    def takes_tasks(self) -> bool:
+        """Whether it has not given up on them."""
+        return not (self._off or self._failed)
 
     def put(self, item: list[Value] | _Task | _End) -> None:
         """Takes work; the first starts the thread."""
@@ -137,14 +157,14 @@ class Worker:
             self._thread.start()
         self._queue.put(item)
 
-    def call(self, do: Callable[[Any], None]) -> None:
+    def call(self, do: Callable[[Any], None], patience: float) -> None:
         """Has the thread call `do(session)`; waits as long as there is hope."""
         task = _Task(do, threading.Event())
         self.put(task)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not self._off and not task.done.wait(0.05):
             if time.monotonic() > end:
-                self._give_up()
+                self._give_up(patience)
 
     def end(self, status: str) -> None:
         """Writes what is left and ends the run, if anything was ever written."""
@@ -155,7 +175,7 @@ class Worker:
             return  # The garbage collector can call from anywhere.
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self._give_up()
+            self._give_up(PATIENCE)
 
     def _work(self) -> None:
         try:
@@ -165,12 +185,20 @@ class Worker:
                 values, last = self._collect()
                 session.log(values)
                 if isinstance(last, _Task):
-                    last.do(session)
-                    last.done.set()
+                    self._do(last, session)
             if isinstance(last, _End):
                 session.end(last.status)
         except Exception as error:  # A tracker must not stop a run.
             self._switch_off(first_line(error))
+
+    def _do(self, task: _Task, session: Session) -> None:
+        try:
+            task.do(session)
+        except Exception as error:  # Of whichever library it is.
+            self._failed = True
+            reason = first_line(error)
+            notice.warn(f"{self._title} keeps no more files of this run: {reason}")
+        task.done.set()
 
     def _collect(self) -> tuple[list[Value], _Task | _End | None]:
         """The metrics of a period, or those up to the next thing that is none."""
@@ -187,12 +215,14 @@ class Worker:
             values += item
             end = end or time.monotonic() + self._period
 
-    def _give_up(self) -> None:
-        self._switch_off(f"no answer within {PATIENCE:.0f} seconds")
+    def _give_up(self, patience: float) -> None:
+        self._switch_off(f"no answer within {patience:.0f} seconds")
 
     def _switch_off(self, reason: str) -> None:
         if not self._off:
-            notice.warn(f"{self._title} is off for this run, which goes on: {reason}")
+            notice.warn(
+                f"{self._title} is off for this run, all else goes on: {reason}"
+            )
         self._off = True
 
 

@@ -1,5 +1,6 @@
 """Weights & Biases runs, written beside the loop; offline unless the user is logged in."""
 
+from collections.abc import Sequence
 import functools
 import importlib.util
 import itertools
@@ -32,8 +33,9 @@ class WandB(tracker.Tracker):
 
     W&B uploads only where the user has logged in and `WANDB_MODE` does not say
     otherwise; it never asks. `WANDB_MODE=disabled` turns this writer off. Where
-    workdir, checkpoints and report lie is in the config, under `paths`; no weights are
-    uploaded.
+    workdir, checkpoints and report lie is in the config, under `paths`. Config,
+    evaluation, report and weights become artifacts `<run id>-<name>`, which W&B keeps
+    in a folder of the user (`WANDB_DATA_DIR`) until they are uploaded.
 
     Args:
       workdir: Of the run; its config is there.
@@ -60,18 +62,21 @@ class _Session:
 
     def __init__(self, library: Any, workdir: pathlib.Path, step: int) -> None:
         library = library or _import()
+        self._library = library
         self._file = workdir / RUN_FILE
         known: dict[str, Any] = {}
         if step and self._file.exists():
             known = config_lib.read_json(self._file, {"run_id": str, "step": int})
         config = config_lib.read_json(workdir / run_lib.CONFIG_FILE)
+        mode = _choose_mode(library)
+        self._online = mode not in ("offline", "dryrun", "disabled")
         self._run = library.init(
             project=_project(workdir),
             name=workdir.name[:NAME_LENGTH],
             id=known.get("run_id"),
             resume="allow",
             dir=tempfile.mkdtemp() if storage.is_remote(workdir) else workdir,
-            mode=_choose_mode(library),
+            mode=mode,
             config=config | {"paths": tracker.paths(workdir)},
             allow_val_change=True,  # A resumed run may have another config.
             reinit="create_new",  # The caller may have a run of his own.
@@ -99,6 +104,19 @@ class _Session:
                 self._complete, self._step = self._step, step
         if values:
             self._save()
+
+    def keep(
+        self, name: str, files: Sequence[pathlib.Path], kind: str, patience: float
+    ) -> None:
+        """Makes a version of an artifact; online, waits until it has been uploaded."""
+        name = re.sub(r"[^\w.-]", "_", f"{self._run.id}-{name or kind}", flags=re.ASCII)
+        artifact = self._library.Artifact(name[:NAME_LENGTH], type=kind)
+        for file in files:
+            with artifact.new_file(file.name, mode="wb") as stream:
+                stream.write(file.read_bytes())
+        artifact = self._run.log_artifact(artifact)
+        if self._online:
+            artifact.wait(timeout=int(patience))
 
     def end(self, status: str) -> None:
         """Ends the run; W&B itself knows only finished and failed."""

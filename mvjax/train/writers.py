@@ -1,13 +1,17 @@
 """Where metrics go: `metrics.jsonl`, TensorBoard, MLflow, W&B, the progress bar."""
 
+from collections.abc import Sequence
 import json
 import pathlib
 import sys
 import time
 from typing import Any, Protocol
 
+import numpy as np
+
 from mvjax.core import atomic
 from mvjax.core import json_value
+from mvjax.core import notice
 from mvjax.core import storage
 from mvjax.train import board
 from mvjax.train import mlflow_writer
@@ -21,8 +25,14 @@ class Writer(Protocol):
 
     def write(self, step: int, metrics: dict[str, float]) -> None: ...
 
-    def artifact(self, name: str, path: pathlib.Path) -> None:
-        """Keeps a copy of a file, or of a folder's content, where the writer can."""
+    def artifacts(self, name: str, files: Sequence[pathlib.Path], *, kind: str) -> None:
+        """Keeps copies of files under a name, "" for none, where the writer can.
+
+        Args:
+          name: Of the copies together.
+          files: The files.
+          kind: What they are, in a word.
+        """
 
     def keep(self) -> None:
         """Has what was written outlive this process, as a checkpoint is about to."""
@@ -72,6 +82,36 @@ class RemoteLines(Writer):
 
     def close(self) -> None:
         self.keep()
+
+
+class Pictures(Writer):
+    """The pictures of a report as an event file, which takes the last one's place."""
+
+    SUFFIX = ".pictures"
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        import tensorboardX
+
+        for old in folder.glob(f"*{self.SUFFIX}"):
+            old.unlink()
+        self._writer = tensorboardX.SummaryWriter(
+            str(folder), filename_suffix=self.SUFFIX
+        )
+        self._step = step
+
+    def artifacts(self, name: str, files: Sequence[pathlib.Path], *, kind: str) -> None:
+        import PIL.Image
+
+        for file in files:
+            if file.suffix == ".png":
+                with PIL.Image.open(file) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                self._writer.add_image(
+                    f"{name}/{file.stem}", pixels, self._step, dataformats="HWC"
+                )
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class TensorBoard(Writer):
@@ -136,6 +176,29 @@ def _local_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
     if board.installed("mlflow"):
         writers.append(mlflow_writer.MLflow(workdir, step))
     return writers
+
+
+def reopen(workdir: pathlib.Path, step: int) -> list[Writer]:
+    """Those writers of a run that has ended which keep files.
+
+    Args:
+      workdir: Of the run.
+      step: The last one.
+    """
+    found: list[Writer] = []
+    events, store = workdir / "tensorboard", workdir.parent / board.STORE_FILE
+    if not storage.is_remote(workdir):
+        if events.is_dir() and board.installed("tensorboardX"):
+            try:
+                found.append(Pictures(events, step))
+            except OSError as error:
+                notice.warn(f"TensorBoard gets no pictures: {error}")
+        known = (workdir / board.RUN_FILE).is_file() and store.is_file()
+        if known and board.installed("mlflow"):
+            found.append(mlflow_writer.MLflow(workdir, step, ended=True))
+    if (workdir / wandb_writer.RUN_FILE).exists() and wandb_writer.installed():
+        found.append(wandb_writer.WandB(workdir, step))
+    return found
 
 
 class Progress:

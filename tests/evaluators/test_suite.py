@@ -41,3 +41,23 @@ def test_unknown_names_and_fields_are_refused():
         suite.make({"near": {"name": "knm"}})
     with pytest.raises(errors.UserError, match="config.evals.near 'kk'"):
         suite.make({"near": {"name": "knn", "kk": 3}})
+
+
+@pytest.mark.filterwarnings("error")
+def test_collapsed_codes_and_classes_of_one_sample_are_scored_without_a_warning(
+    make_features, make_source
+):
+    sources = {split: make_source(40) for split in ("train", "test")}
+    for source in sources.values():
+        source.label = np.arange(40, dtype=np.int32)
+
+    def collapsed(batch):
+        return {"shared": np.ones((len(batch["label"]), 3), np.float32)}
+
+    names = ("clustering", "knn", "linear_probe", "leakage", "svm")
+    evals = {name: {"name": name, "features": ("shared",)} for name in names}
+    evals["clustering"]["runs"] = evals["svm"]["runs"] = 1
+    evals["leakage"] |= {"baseline": False, "probes": ("logistic", "knn", "mlp")}
+    results = suite.run(suite.make(evals), make_features(sources, collapsed))
+    assert results["clustering"]["shared/acc"] == pytest.approx(1 / 40)
+    assert set(results) == set(names)

@@ -1,5 +1,6 @@
 import html.parser
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def written(tmp_path):
         tmp_path / "report",
         title=f"Run {EVIL}",
         stages=[make_stage(EVIL), make_stage()],
-    )
+    ).page
     return path, path.read_text()
 
 
@@ -90,7 +91,7 @@ def test_tables_mark_the_best_and_the_baselines(written):
 
 def test_equal_stages_write_equal_files(tmp_path):
     first, second = (
-        page.write(tmp_path / name, title="t", stages=[make_stage()])
+        page.write(tmp_path / name, title="t", stages=[make_stage()]).page
         for name in ("a", "b")
     )
     for file in first.parent.iterdir():
@@ -99,13 +100,13 @@ def test_equal_stages_write_equal_files(tmp_path):
 
 def test_a_stage_without_anything_still_gives_a_page(tmp_path):
     empty = page.Stage("empty", {}, {}, {}, {}, "", {}, {})
-    path = page.write(tmp_path, title="t", stages=[empty])
+    path = page.write(tmp_path, title="t", stages=[empty]).page
     assert "empty" in path.read_text()
     assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
 
 
 def test_a_failed_write_leaves_the_old_page_whole(tmp_path, monkeypatch):
-    path = page.write(tmp_path, title="old", stages=[])
+    path = page.write(tmp_path, title="old", stages=[]).page
 
     def fail(*unused):
         raise OSError("disk full")
@@ -115,3 +116,29 @@ def test_a_failed_write_leaves_the_old_page_whole(tmp_path, monkeypatch):
         page.write(tmp_path, title="new", stages=[])
     assert "old" in path.read_text()
     assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_what_was_written_is_told_by_stage(tmp_path):
+    stages = [make_stage("one"), make_stage("one-more", pictures={}, history={})]
+    written = page.write(tmp_path, title="t", stages=stages)
+    first, second = written.pictures
+    assert [len(first), len(second)] == [8, 2]
+    assert {file.name.startswith("one-more") for file in second} == {True}
+    assert {written.page, *first, *second} == set(tmp_path.iterdir())
+
+
+def test_names_of_any_letters_are_written(tmp_path):
+    name = "\udcff $a$ \u4e2d_^\\"
+    stage = make_stage(name, summary={name: name}, metrics={name: {f"{name}/acc": 0.5}})
+    written = page.write(tmp_path, title=name, stages=[stage])
+    assert "$a$ \u4e2d_^\\" in written.page.read_text()
+
+
+def test_a_picture_of_any_length_can_be_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MOST_PIXELS", 300)
+    metrics = {"e": {f"row {i}/acc": 0.5 for i in range(20)}}
+    stage = make_stage(metrics=metrics, pictures={}, history={})
+    written = page.write(tmp_path, title="t", stages=[stage])
+    ((png, _),) = written.pictures
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    assert 290 < max(width, height) <= 300

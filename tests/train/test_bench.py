@@ -88,7 +88,8 @@ def test_work_is_that_of_the_whole_batch_on_all_devices():
     products = 2 * 2 * rows * inputs * width  # Of two views.
     # Forward, and gradients of the kernels but not of the input; the rest is small fry.
     assert 2 * products < one < 10 * products
-    assert cost(make_run("accumulate=2")) == one
+    # Sums of gradients and metrics of so small a model come to a few per cent.
+    assert cost(make_run("accumulate=2")) == pytest.approx(one, rel=0.05)
     assert cost(make_run(devices=8)) == one
     assert cost(make_run("data.batch_size=32")) > 1.4 * one
 

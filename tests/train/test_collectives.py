@@ -51,6 +51,37 @@ def test_a_start_and_its_end_are_one():
     assert collectives.parse(hlo, 8) == [collectives.Collective("all-gather", 4, 1, 32)]
 
 
+def test_a_collective_in_a_loop_counts_as_often_as_the_loop_runs():
+    hlo = """
+%inner (p: f32[2]) -> f32[2] {
+  ROOT %all-reduce.1 = f32[2]{0} all-reduce(%p), replica_groups={{0,1}}, to_apply=%add
+}
+
+%outer (p: f32[2]) -> f32[2] {
+  %call.1 = f32[2]{0} call(%p), to_apply=%wrapped
+  ROOT %while.2 = f32[2]{0} while(%p), condition=%more, body=%endless
+}
+
+%wrapped (p: f32[2]) -> f32[2] {
+  ROOT %while.1 = f32[2]{0} while(%p), condition=%less, body=%inner, \
+backend_config={"known_trip_count":{"n":"3"}}
+}
+
+%endless (p: f32[2]) -> f32[2] {
+  ROOT %all-gather.1 = f32[2]{0} all-gather(%p), replica_groups={{0,1}}
+}
+
+ENTRY %main (p: f32[2]) -> f32[2] {
+  ROOT %while.3 = f32[2]{0} while(%p), condition=%end, body=%outer, \
+backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+    assert collectives.parse(hlo, 2) == [
+        collectives.Collective("all-reduce", 2, 15, 120),
+        collectives.Collective("all-gather", 2, 5, 40),
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "sent"),
     [

@@ -21,7 +21,9 @@ from mvjax.convert import torch_map
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import method as method_lib
+from mvjax.train import artifacts
 from mvjax.train import board
+from mvjax.train import history
 from mvjax.train import loop
 from mvjax.train import mlflow_writer
 from mvjax.train import port
@@ -89,10 +91,7 @@ def make_library() -> types.ModuleType:
                 library.runs[run_id].data.params[p.key] = p.value
 
         def log_artifact(self, run_id, path, name):
-            library.artifacts.append(("file", path, name))
-
-        def log_artifacts(self, run_id, path, name):
-            library.artifacts.append(("folder", path, name))
+            library.artifacts.append((run_id, pathlib.Path(path), name))
 
     library.entities = space(Metric=Metric, Param=Param)
     library.MlflowClient = MlflowClient
@@ -286,13 +285,15 @@ def test_nothing_is_opened_before_there_are_metrics(workdir, library):
 
 def test_artifacts_are_copied_before_the_call_returns(workdir, library, tmp_path):
     writer = open_writer(workdir, library)
-    writer.artifact("ex_encoder", tmp_path)
-    file = tmp_path / "state_dict.pth"
-    file.write_bytes(b"x")
-    writer.artifact("sh_encoder_x", file)
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_bytes(b"x")
+    writer.artifacts("e+x", files, kind=artifacts.MODEL)
+    writer.artifacts("", files[:1], kind=artifacts.RUN)
     assert library.artifacts == [
-        ("folder", str(tmp_path), "ex_encoder"),
-        ("file", str(file), "sh_encoder_x"),
+        ("run0", files[0], "e-and-x"),
+        ("run0", files[1], "e-and-x"),
+        ("run0", files[0], None),
     ]
     writer.close()
 
@@ -307,8 +308,9 @@ def keep_weights(library) -> dict[str, dict]:
     kept = {}
 
     def log_artifact(self, run_id, path, name):
-        assert name not in kept and pathlib.Path(path).name == "state_dict.pth"
-        kept[name] = files.read(path)
+        if name:
+            assert name not in kept and pathlib.Path(path).name == "state_dict.pth"
+            kept[name] = files.read(path)
 
     library.MlflowClient.log_artifact = log_artifact
     return kept
@@ -348,7 +350,7 @@ def test_trained_encoders_are_kept_under_their_published_names(
     params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
     writer = open_writer(workdir, library)
     run = make_run(tables, trains, freeze)
-    mlflow_writer.log_weights([writer], run, {"params": params})
+    artifacts.keep_run([writer], run, {"params": params}, [])
     writer.close()
     names = ("whole", "sh_encoder_x", "sh_encoder_y", "ex_encoder", "ex_encoder_y")
     assert tuple(kept) == tuple(name for name in names if name not in left_out)
@@ -364,10 +366,10 @@ def test_weights_that_cannot_be_written_cost_one_warning(workdir, library, capsy
     writer = open_writer(workdir, library)
     writer.write(3, {"loss": 1.0})
     variables = {"params": {"part": {"dense": {"kernel": np.zeros((2, 2))}}}}
-    mlflow_writer.log_weights([writer], run, variables)
+    artifacts.keep_run([writer], run, variables, [])
     finish(workdir, 3)
     writer.close()
-    (line,) = warnings(capsys, "MLflow got no weights")
+    (line,) = warnings(capsys, "trackers got no weights")
     assert "absent" in line and not kept
     assert library.runs["run0"].info.status == "FINISHED"
 
@@ -378,9 +380,27 @@ def test_a_writer_that_is_off_converts_nothing(workdir, library, capsys):
 
     library.fail = fail
     writer = open_writer(workdir, library)
-    writer.artifact("config", workdir / run_lib.CONFIG_FILE)  # Now it is off.
-    mlflow_writer.log_weights([writer], None, {})
+    files = [workdir / run_lib.CONFIG_FILE]
+    artifacts.keep_run([writer], None, {}, files)  # It is off before the weights.
     assert len(warnings(capsys, "MLflow")) == 1
+
+
+def test_files_that_cannot_be_kept_cost_one_warning(workdir, library, capsys):
+    def log_artifact(self, run_id, path, name):
+        raise OSError("no space left")
+
+    library.MlflowClient.log_artifact = log_artifact
+    writer = open_writer(workdir, library)
+    writer.write(3, {"loss": 1.0})
+    for _ in range(2):
+        artifacts.keep_run([writer], None, {}, [workdir / run_lib.CONFIG_FILE])
+    writer.write(4, {"loss": 1.0})
+    finish(workdir, 4)
+    writer.close()
+    (line,) = warnings(capsys, "MLflow keeps no more files")
+    assert line.endswith("OSError: no space left")
+    assert steps(library, "run0", "loss") == [3, 4]
+    assert library.runs["run0"].info.status == "FINISHED"
 
 
 def test_a_failing_store_costs_one_warning(workdir, library, capsys, tmp_path):
@@ -393,7 +413,7 @@ def test_a_failing_store_costs_one_warning(workdir, library, capsys, tmp_path):
     for step in range(1, 20):
         writer.write(step, {"loss": 1.0})
         time.sleep(0.005)
-    writer.artifact("encoder", tmp_path)
+    writer.artifacts("encoder", [], kind=artifacts.MODEL)
     writer.close()
     (line,) = warnings(capsys)
     assert line.endswith("OSError: database is locked")
@@ -418,7 +438,7 @@ def test_a_store_that_hangs_holds_nobody(workdir, library, capsys, monkeypatch):
     writer = open_writer(workdir, library)
     start = time.monotonic()
     writer.write(1, {"loss": 1.0})
-    writer.artifact("encoder", workdir)
+    writer.artifacts("encoder", [], kind=artifacts.MODEL)
     writer.close()
     assert time.monotonic() - start < 10
     assert len(warnings(capsys)) == 1
@@ -455,6 +475,29 @@ def test_the_end_of_training_keeps_the_final_weights_once(
         np.testing.assert_array_equal(kept["toy"][key], value, err_msg=key)
     train(workdir, "epochs=1")  # Nothing is left to do or to keep.
     assert len(library.runs) == 1
+
+
+def test_the_page_is_kept_in_the_run_that_has_ended(
+    tmp_path, library, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    workdir = tmp_path / "toy"
+    train(workdir, "epochs=1")
+    own = [workdir / name for name in ("config.json", "run.json", "evaluation.json")]
+    before = library.artifacts
+    assert [path for _, path, name in before if name is None] == own
+    library.artifacts = []
+    page = history.write_page(workdir)
+    kept = [path for _, path, name in library.artifacts if name == "report"]
+    assert kept[0] == page and {p.suffix for p in kept[1:]} == {".png", ".pdf"}
+    assert {p.name for p in kept} == {p.name for p in page.parent.iterdir()}
+    assert {run for run, _, _ in library.artifacts} == {"run0"} == set(library.runs)
+    assert library.runs["run0"].info.status == "FINISHED"
+    library.runs["run0"].info.lifecycle_stage = "deleted"
+    library.artifacts = []
+    history.write_page(workdir)
+    (line,) = warnings(capsys)
+    assert "has lost the run" in line and not library.artifacts
 
 
 def test_training_goes_on_without_the_store(tmp_path, library, monkeypatch, capsys):
@@ -496,7 +539,11 @@ def test_a_real_store_holds_everything(tmp_path):
     assert run.data.tags.items() >= tracker.paths(workdir).items()
     lines = writers.read_lines(workdir / "metrics.jsonl")
     names = [entry.path for entry in client.list_artifacts(run.info.run_id)]
-    assert sorted(names) == ["left", "toy"]
+    own = ["config.json", "evaluation.json", "run.json"]
+    assert sorted(names) == sorted([*own, "left", "toy"])
+    path = client.download_artifacts(run.info.run_id, "evaluation.json", str(tmp_path))
+    assert json.loads(pathlib.Path(path).read_text())["step"] == 6
+    assert_the_page_follows(workdir, client, run.info)
     (weights,) = mlruns.find(tmp_path / "my runs" / board.ARTIFACTS_FOLDER, ["toy"])
     assert "bn.running_var" in files.read(weights)
     for name in ("loss", "knn/shared/accuracy", "epoch"):
@@ -504,6 +551,19 @@ def test_a_real_store_holds_everything(tmp_path):
         history = client.get_metric_history(run.info.run_id, name)
         assert {m.step: m.value for m in history} == kept
         assert len(history) == len(kept)
+
+
+def assert_the_page_follows(workdir, client, info):
+    """A report of the workdir is kept in its run, of which nothing else changes."""
+    (workdir / "report").mkdir()
+    (workdir / "report" / "of somebody else.png").write_bytes(b"")
+    page = history.write_page(workdir)
+    entries = {e.path for e in client.list_artifacts(info.run_id, "report")}
+    pictures = {p.name for p in workdir.glob("report/toy-*.*")}
+    assert entries == {f"report/{name}" for name in (page.name, *pictures)}
+    assert {pathlib.Path(p).suffix for p in pictures} == {".png", ".pdf"}
+    after = client.get_run(info.run_id).info
+    assert (after.status, after.end_time) == (info.status, info.end_time)
 
 
 def test_a_real_store_takes_odd_values_names_and_artifacts(workdir, tmp_path):
@@ -514,8 +574,9 @@ def test_a_real_store_takes_odd_values_names_and_artifacts(workdir, tmp_path):
     writer = mlflow_writer.MLflow(workdir, 0)
     writer.write(1, {"a+b/*": float("nan"), "untrained:x": float("inf"), "y": -1.0})
     writer.write(2, {f"m/{i}": i for i in range(1100)})
-    writer.artifact("ex_encoder", tmp_path / "encoder")
-    writer.artifact("sh_encoder_x", tmp_path / "encoder" / "state_dict.pth")
+    weights = [tmp_path / "encoder" / "state_dict.pth"]
+    for name in ("ex_encoder", "sh_encoder_x"):
+        writer.artifacts(name, weights, kind=artifacts.MODEL)
     writer.close()
     client = mlflow.MlflowClient(board.store_uri(workdir.parent))
     run_id = json.loads((workdir / board.RUN_FILE).read_text())["run_id"]
@@ -580,7 +641,8 @@ def test_a_real_store_that_breaks_later_costs_one_warning(workdir, capsys):
     pytest.importorskip("mlflow")
     writer = mlflow_writer.MLflow(workdir, 0, period=0.01)
     writer.write(1, {"loss": 1.0})
-    writer.artifact("config", workdir / run_lib.CONFIG_FILE)  # Now it is open.
+    files = [workdir / run_lib.CONFIG_FILE]
+    writer.artifacts("", files, kind=artifacts.RUN)  # Now it is open.
     store = workdir.parent / board.STORE_FILE
     with contextlib.closing(sqlite3.connect(store)) as other:
         other.execute("begin exclusive")

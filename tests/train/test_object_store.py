@@ -26,6 +26,7 @@ from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.report import page
+from mvjax.train import artifacts
 from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import integrity
@@ -217,11 +218,25 @@ def test_weights_in_a_store_are_refused(store):
 
 def test_a_page_is_written_there(store, workdir):
     stage = page.Stage("toy", {}, {"loss": ([1, 2], [3.0, 2.0])}, {}, {}, "{}", {}, {})
-    path = page.write(workdir / "report", title="toy", stages=[stage])
+    path = page.write(workdir / "report", title="toy", stages=[stage]).page
     assert str(path) == "gs://bucket/runs/c/report/index.html"
     assert path.read_text().startswith("<!doctype html>")
     names = {p.name for p in (workdir / "report").iterdir()}
     assert names == {"index.html", "toy-curves.png", "toy-curves.pdf"}
+
+
+def test_a_page_there_goes_to_the_run_of_wandb(store, workdir, monkeypatch):
+    library = test_wandb_writer.make_library()
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    atomic.write_json(workdir / "config.json", {"seed": 0})
+    assert writers.reopen(workdir, 3) == []
+    atomic.write_json(workdir / wandb_writer.RUN_FILE, {"run_id": "abc", "step": 3})
+    files = [workdir / "config.json", workdir / "evaluation.json"]
+    artifacts.keep_report(workdir, 3, files, files[:1])
+    (run,) = library.runs
+    assert run.id == "abc"
+    content = {"config.json": files[0].read_bytes()}  # There is no evaluation.
+    assert [a.files for a in run.artifacts] == [content, content]
 
 
 def test_a_run_writes_and_resumes_as_in_a_folder(store, workdir, tmp_path, monkeypatch):

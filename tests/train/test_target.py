@@ -90,6 +90,16 @@ def test_a_step_on_eight_devices_is_measured():
     json.dumps(found)
 
 
+def test_micro_batches_need_no_less_work_and_talk_more_often():
+    one, four = (
+        target_lib.measure(make_run("data.batch_size=32", f"accumulate={n}"), "cpu")
+        for n in (1, 4)
+    )
+    assert four["flops"] >= one["flops"] and four["bytes"] >= one["bytes"]
+    sums = [sum(c["count"] for c in found["collectives"]) for found in (one, four)]
+    assert sums[1] == 4 * sums[0]  # Those of the statistics and of the gradients.
+
+
 def test_sharded_parameters_count_in_part():
     whole = target_lib.chip_bytes(make_run().state_target.params)
     mesh = ("mesh.data=2", "mesh.fsdp=4")

@@ -1,6 +1,8 @@
 """The W&B writer: offline by itself, resumed in place, and never in a run's way."""
 
+import contextlib
 import importlib.machinery
+import io
 import json
 import os
 import pathlib
@@ -16,7 +18,9 @@ import pytest
 
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
+from mvjax.train import artifacts
 from mvjax.train import chain
+from mvjax.train import history
 from mvjax.train import loop
 from mvjax.train import run as run_lib
 from mvjax.train import tracker
@@ -39,6 +43,7 @@ class Run:
         self.id = options["id"] or f"id{len(library.runs)}"
         self.disabled = options["mode"] == "disabled"
         self.rows, self.summary, self.code = {}, {}, None
+        self.artifacts = []
 
     def log(self, row, *, step):
         assert threading.current_thread() is not threading.main_thread()
@@ -46,8 +51,31 @@ class Run:
         assert not self.rows or step >= max(self.rows)
         self.rows.setdefault(step, {}).update(row)
 
+    def log_artifact(self, artifact):
+        self.library.fail()
+        self.artifacts.append(artifact)
+        return artifact
+
     def finish(self, exit_code):
         self.code = exit_code
+
+
+class Artifact:
+    """An artifact that holds what was written to its files."""
+
+    def __init__(self, name, type):
+        assert "/" not in name and len(name) <= 128
+        self.name, self.type, self.files, self.waited = name, type, {}, None
+
+    @contextlib.contextmanager
+    def new_file(self, name, mode):
+        stream = io.BytesIO()
+        yield stream
+        assert mode == "wb" and name not in self.files
+        self.files[name] = stream.getvalue()
+
+    def wait(self, timeout):
+        self.waited = timeout
 
 
 def make_library() -> types.ModuleType:
@@ -58,6 +86,7 @@ def make_library() -> types.ModuleType:
     library.runs, library.logged_in, library.mode = [], False, "online"
     library.fail = lambda: None
     library.Settings = Settings
+    library.Artifact = Artifact
 
     def setup(settings):
         assert settings.silent
@@ -249,9 +278,45 @@ def test_paths_say_where_results_will_lie(tmp_path):
     assert two["workdir"] == str(tmp_path / "two")
 
 
-def test_the_page_is_where_the_paths_say(workdir, monkeypatch):
-    from mvjax.train import history
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_files_become_versions_of_artifacts(workdir, library, logged_in):
+    library.logged_in = logged_in
+    writer = open_writer(workdir, library)
+    writer.write(1, {"loss": 1.0})
+    config = workdir / run_lib.CONFIG_FILE
+    writer.artifacts("", [config], kind=artifacts.RUN)
+    writer.artifacts("sh/encoder x", [config], kind=artifacts.MODEL)
+    writer.close()
+    (run,) = library.runs
+    named = {a.name: (a.type, a.files) for a in run.artifacts}
+    files = {config.name: config.read_bytes()}
+    assert named == {
+        "id0-run": ("run", files),
+        "id0-sh_encoder_x": ("model", files),
+    }
+    # Offline there is nobody to wait for.
+    assert {a.waited for a in run.artifacts} == {60 if logged_in else None}
 
+
+def test_a_run_its_weights_and_its_page_are_kept(tmp_path, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    workdir = tmp_path / "toy"
+    train(workdir, "epochs=1")
+    page = history.write_page(workdir)
+    trained, reported = library.runs
+    found = {a.name: set(a.files) for a in trained.artifacts}
+    own = {"config.json", "run.json", "evaluation.json"}
+    weights = {"state_dict.pth"}
+    assert found == {"id0-run": own, "id0-toy": weights, "id0-left": weights}
+    assert (reported.id, reported.code, reported.rows) == ("id0", 0, {})
+    own_again, report = reported.artifacts
+    assert set(own_again.files) == own
+    assert set(report.files) == {file.name for file in page.parent.iterdir()}
+    assert (report.name, report.type) == ("id0-report", "report")
+    assert report.files[page.name] == page.read_bytes()
+
+
+def test_the_page_is_where_the_paths_say(workdir, monkeypatch):
     monkeypatch.setattr(history.chain, "stages", lambda folder: {})  # No pictures.
     assert str(history.write_page(workdir)) == tracker.paths(workdir)["report"]
 
@@ -383,6 +448,8 @@ for i in range(step + 1, last + 1):
     writer.write(i, {{"knn/accuracy": 0.5}})
 {end}
 """
+KEEP = """writer.artifacts("report", [workdir / "config.json"], kind="report")
+writer.close()"""
 
 
 @pytest.mark.slow
@@ -391,7 +458,7 @@ def test_the_real_library_keeps_everything_offline(tmp_path):
     workdir = make_workdir(tmp_path / "my runs" / "toy")
     parts = [
         PART.format(step=0, last=3, end="raise SystemExit(1)"),
-        PART.format(step=2, last=5, end="writer.close()"),
+        PART.format(step=2, last=5, end=KEEP),
     ]
     for part in parts:
         done = run_really(part, workdir)
@@ -402,6 +469,15 @@ def test_the_real_library_keeps_everything_offline(tmp_path):
     first, second = map(read_records, files)
     assert list(read_rows(first)) == [1, 2, 3]
     assert list(read_rows(second)) == [4, 5]  # Step 3 was there.
+    kinds = [[r.WhichOneof("record_type") for r in part] for part in (first, second)]
+    assert [kind.count("artifact") for kind in kinds] == [0, 1]
+    (artifact,) = [r.artifact for r in second if r.HasField("artifact")]
+    assert (artifact.type, artifact.name) == (
+        "report",
+        f"{kept(workdir)['run_id']}-report",
+    )
+    (entry,) = artifact.manifest.contents
+    assert pathlib.Path(entry.local_path).read_bytes().startswith(b"{")
     row = read_rows(second)[5]
     assert (row["loss"], row["knn/accuracy"], row["big"]) == (0.2, 0.5, 1e300)
     assert row["a+b/*"] != row["a+b/*"]
