@@ -487,7 +487,7 @@ def test_the_page_is_kept_in_the_run_that_has_ended(
     before = library.artifacts
     assert [path for _, path, name in before if name is None] == own
     library.artifacts = []
-    page = history.write_page(workdir)
+    page = history.write_page(workdir, allow_code=["toy"])
     kept = [path for _, path, name in library.artifacts if name == "report"]
     assert kept[0] == page and {p.suffix for p in kept[1:]} == {".png", ".pdf"}
     assert {p.name for p in kept} == {p.name for p in page.parent.iterdir()}
@@ -495,7 +495,7 @@ def test_the_page_is_kept_in_the_run_that_has_ended(
     assert library.runs["run0"].info.status == "FINISHED"
     library.runs["run0"].info.lifecycle_stage = "deleted"
     library.artifacts = []
-    history.write_page(workdir)
+    history.write_page(workdir, allow_code=["toy"])
     (line,) = warnings(capsys)
     assert "has lost the run" in line and not library.artifacts
 
@@ -557,7 +557,7 @@ def assert_the_page_follows(workdir, client, info):
     """A report of the workdir is kept in its run, of which nothing else changes."""
     (workdir / "report").mkdir()
     (workdir / "report" / "of somebody else.png").write_bytes(b"")
-    page = history.write_page(workdir)
+    page = history.write_page(workdir, allow_code=["toy"])
     entries = {e.path for e in client.list_artifacts(info.run_id, "report")}
     pictures = {p.name for p in workdir.glob("report/toy-*.*")}
     assert entries == {f"report/{name}" for name in (page.name, *pictures)}

@@ -302,7 +302,7 @@ def test_a_run_its_weights_and_its_page_are_kept(tmp_path, library, monkeypatch)
     monkeypatch.setitem(sys.modules, "wandb", library)
     workdir = tmp_path / "toy"
     train(workdir, "epochs=1")
-    page = history.write_page(workdir)
+    page = history.write_page(workdir, allow_code=["toy"])
     trained, reported = library.runs
     found = {a.name: set(a.files) for a in trained.artifacts}
     own = {"config.json", "run.json", "evaluation.json"}
@@ -318,7 +318,10 @@ def test_a_run_its_weights_and_its_page_are_kept(tmp_path, library, monkeypatch)
 
 def test_the_page_is_where_the_paths_say(workdir, monkeypatch):
     monkeypatch.setattr(history.chain, "stages", lambda folder: {})  # No pictures.
-    assert str(history.write_page(workdir)) == tracker.paths(workdir)["report"]
+    assert (
+        str(history.write_page(workdir, allow_code=["toy"]))
+        == tracker.paths(workdir)["report"]
+    )
 
 
 def test_a_failing_library_costs_one_warning(workdir, library, capsys):
