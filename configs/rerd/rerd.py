@@ -13,7 +13,7 @@ training and chooses the checkpoint by the test split. The settings are that exa
 (MOSEI with BERT); no others were published. `debug` runs two steps on made-up data.
 """
 
-import pathlib
+import os
 
 import ml_collections
 
@@ -134,10 +134,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if tokens and arg.debug:
         c.method.bert_sizes = (BERT_BASE[0], 24, 1, 2, 32, 512)
     elif tokens and folder:
-        path = pathlib.Path(folder).expanduser()
-        c.warm_start.bert = dict(source=str(path), table="bert", take=dict(bert="bert"))
-        if path.is_dir():
-            config = bert_config.Config.from_folder(path)
+        folder = os.path.expanduser(folder)
+        c.warm_start.bert = dict(source=folder, table="bert", take=dict(bert="bert"))
+        if os.path.isdir(folder):
+            config = bert_config.Config.from_folder(folder)
             c.method.update(bert_config.to_fields(config))
 
     c.optim = dict(

@@ -233,6 +233,10 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     try:
         return safetensors.load_file(path)
+    except AttributeError as error:  # It asks NumPy for a type that NumPy lacks.
+        raise errors.UserError(
+            f"{path} holds {error.name} numbers, which are not read; convert them first."
+        ) from error
     except Exception as error:  # Its reader has errors of its own.
         reason = " ".join(str(error).split())
         what = "" if _is_safetensors(path) else file_kind.clause(path)

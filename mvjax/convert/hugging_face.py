@@ -50,9 +50,9 @@ def config_beside(path: pathlib.Path) -> dict[str, Any] | None:
     Raises:
       UserError: It is no JSON object.
     """
-    whole = path.is_dir()
+    whole = os.path.isdir(path)
     folder = path if whole else path.parent
-    if not (folder / CONFIG).exists() or not (whole or path.name in FILES):
+    if not (whole or path.name in FILES) or not (folder / CONFIG).exists():
         return None
     config = read_config(folder)
     return config if whole or MODEL_TYPE in config else None
@@ -69,7 +69,7 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> files.Weights:
       UserError: A file or a key is missing, damaged or of another kind.
     """
     path = pathlib.Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Unlike `is_dir`, false for impossible paths.
         return files.load(path, part=part)
     for name in FILES:
         if (path / name).exists():

@@ -101,6 +101,7 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
     functions: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": storages.view,
         "torch._utils._rebuild_tensor_v2": storages.view,
+        "torch._tensor._rebuild_from_type": storages.view_of_type,
         "torch._tensor._rebuild_from_type_v2": storages.view_of_type,
         "torch._utils._rebuild_parameter": _parameter,
         "torch._utils._rebuild_parameter_with_state": _parameter,

@@ -218,20 +218,17 @@ def _wanted(leaf: Leaf, shape: tuple[int, ...]) -> str:
         return f"{shape} and layout {leaf.layout.name} does not fit that"
 
 
-def _check_numbers(
-    name: str, array: np.ndarray, problems: torch_report.Problems
-) -> None:
-    """Notes what no weight can be: other things than floats, NaN, inf, too large."""
+def _wrong_numbers(array: np.ndarray) -> str:
+    """What no weight can be, "" for floats that float32 can hold."""
     if array.dtype.kind != "f" and array.dtype != ml_dtypes.bfloat16:
-        problems.add("keys without floats", f"{name} ({array.dtype})")
-        return
+        return "keys without floats"
     if not np.isfinite(array).all():
-        problems.add("keys with NaN or infinite numbers", name)
-        return
-    with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32) if array.dtype.itemsize > 4 else array
-    if not np.isfinite(narrow).all():
-        problems.add("keys with numbers too large for float32", name)
+        return "keys with NaN or infinite numbers"
+    if array.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):
+            if not np.isfinite(array.astype(np.float32)).all():
+                return "keys with numbers too large for float32"
+    return ""
 
 
 def counters(leaves: Sequence[Leaf]) -> set[str]:
@@ -267,8 +264,9 @@ def _convert(
     if not present:
         return None
     first = tensors[present[0]]
-    if leaf.layout is not COUNT:
-        _check_numbers(present[0], first, problems)
+    if leaf.layout is not COUNT and (wrong := _wrong_numbers(first)):
+        problems.add(wrong, f"{present[0]} ({first.dtype})")
+        return None
     for name in present[1:]:
         if not _same_bits(first, tensors[name]):
             problems.add("unequal tied weights", f"{present[0]} and {name}")
@@ -283,8 +281,7 @@ def _convert(
         text = f"file has {first.shape}, model wants {_wanted(leaf, wanted.shape)}"
         problems.add("wrong shapes", f"{present[0]}: {text}")
         return None
-    with np.errstate(over="ignore"):  # Told above.
-        return np.asarray(array, wanted.dtype)
+    return np.asarray(array, wanted.dtype)
 
 
 def _sort_left_over(

@@ -45,6 +45,8 @@ _FRESH: dict[str, Callable[[], Any]] = {
 # Hashing a tuple of tuples of tuples ... can take for ever or crash Python.
 _KEYS = (str, int, float, bytes, type(None))
 _ORDERED_DICT = "collections.OrderedDict"
+# By which the oldest protocols make objects of the class that is the first argument.
+_MAKERS = ("copy_reg._reconstructor", "copyreg._reconstructor")
 
 
 class Refused(Exception):
@@ -261,7 +263,8 @@ class _Machine:
 
     def _call(self, function: Any, args: Any) -> None:
         if type(function) in (Stranger, Instance):
-            self._push(Instance(function.name))
+            made = function.name in _MAKERS and type(args) is tuple and args[:1]
+            self._push(Instance(kind_of(made[0] if made else function)))
             return
         if type(function) is not _Function or type(args) is not tuple:
             raise Refused(f"wants to call {type(function).__name__!r}; refused.")

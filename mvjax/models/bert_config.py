@@ -37,6 +37,8 @@ _RANGES = (  # Field, least value, bound that is not reached.
     ("dropout", 0, 1),
     ("attention_dropout", 0, 1),
 )
+_MOST_LAYERS = 1_000  # What exceeds these is no BERT but a damaged file.
+_MOST_NUMBERS = 1 << 33
 _RATES = ("dropout", "attention_dropout")  # What training may choose.
 
 
@@ -73,7 +75,10 @@ class Config:
                     f"BERT's {field} must be a number from {least:g} to below {most:g}, "
                     f"got {value!r}."
                 )
-        if self.pad_id is not None and self.pad_id not in range(self.vocab_size):
+        words = range(self.vocab_size)
+        if self.pad_id is not None and (
+            type(self.pad_id) is not int or self.pad_id not in words
+        ):
             raise errors.UserError(
                 f"BERT's pad_id must be one of its {self.vocab_size} words or nothing, "
                 f"got {self.pad_id!r}."
@@ -82,6 +87,13 @@ class Config:
             raise errors.UserError(
                 f"BERT's hidden_size {self.hidden_size} is no multiple of its "
                 f"{self.heads} heads."
+            )
+        rows = self.vocab_size + self.max_positions + self.type_vocab_size
+        layer = 4 * self.hidden_size + 2 * self.intermediate_size
+        numbers = self.hidden_size * (rows + self.layers * layer)
+        if self.layers > _MOST_LAYERS or numbers > _MOST_NUMBERS:
+            raise errors.UserError(
+                f"A BERT of {self.layers} layers and {numbers} numbers is larger than any."
             )
 
     @classmethod

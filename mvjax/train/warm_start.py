@@ -1,9 +1,11 @@
 """Variables of a new run taken from another run or from published weights."""
 
+import os
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -95,8 +97,10 @@ def _read(
 ) -> method_lib.Variables:
     """The components that one entry names."""
     path = storage.path(entry["source"])
-    published = not path.is_dir()
-    if published and storage.is_remote(path):
+    remote = storage.is_remote(path)
+    # Unlike `is_dir`, `isdir` is false for impossible paths.
+    published = not (path.is_dir() if remote else os.path.isdir(path))
+    if published and remote:
         raise errors.UserError(
             f"there is no workdir {path}; files of weights are read from local folders "
             "only."
@@ -225,6 +229,12 @@ def _check(label: str, source: str, variables: Any, new: Any) -> None:
                 f"config.warm_start.{label}: {path} has shape {np.shape(leaf)} in "
                 f"{source}, but {np.shape(mine[path])} here; the two stages' "
                 "config.method must agree."
+            )
+        floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        if floats and not np.isfinite(leaf).all():
+            raise errors.UserError(
+                f"config.warm_start.{label}: {path} has NaN or infinite numbers in "
+                f"{source}."
             )
     taken = {tuple(p.split("/")[:2]) for p in theirs}
     for path in mine:

@@ -1,6 +1,7 @@
 """State dicts come out of every kind of file the same, or not at all."""
 
 import io
+import json
 import os
 
 import ml_dtypes
@@ -199,7 +200,7 @@ def test_a_list_is_a_checkpoint_whose_names_are_numbers(monkeypatch, tmp_path):
         ({"epoch": 3, "lr": 0.1}, r"no state dict, only: epoch \(int\), lr \(float\)"),
         ({"metrics": {"loss": np.array(1.0)}}, r"only: metrics \(dict\)"),
         ({}, "holds no state dict, only: nothing"),
-        ([np.array("text")], "holds no"),
+        ([1, {}], r"only: 0 \(int\), 1 \(dict\)"),
         (np.ones(1), "holds no state dict but one ndarray"),
         ({"a\nb": 3}, r"only: 'a\\nb \(int\)'"),
         ({"a" * 1000: 3}, r"only: a{200}\.\.\.\."),
@@ -228,3 +229,12 @@ def test_an_archive_of_numpy_under_another_name_is_told(tmp_path):
     os.rename(tmp_path / "b.pth", tmp_path / "b.safetensors")
     with pytest.raises(errors.UserError, match="; it is a zip archive, as .npz and Py"):
         files.read(tmp_path / "b.safetensors")
+
+
+def test_numbers_that_numpy_lacks_are_named(tmp_path):
+    entry = {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}
+    header = json.dumps({"w": entry}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(errors.UserError, match="a.safetensors holds float8.* numbers"):
+        files.read(path)

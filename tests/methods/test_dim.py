@@ -222,6 +222,23 @@ def test_conversion_is_exact_both_ways(kind):
         assert "conv1.weight" in torch_map.to_torch(leaves, part)
 
 
+@pytest.mark.parametrize("kind", [sdim.Method, edim.Method])
+def test_what_whole_files_lack_for_the_published_class_is_told(kind):
+    plain = kind(probes=(("digit", "label", "x", 10),), **SMALL)
+    released = dataclasses.replace(plain, probe_norm_logits=True)
+    name, *_ = plain.torch_tables()
+    keys = [
+        {key for leaf in method.torch_tables()[name] for key in leaf.torch_names}
+        for method in (plain, released)
+    ]
+    assert all(".bn3." in key for key in keys[1] - keys[0]) and keys[1] > keys[0]
+    assert list(plain.torch_notes()) == [name]
+    for text in ("bn3", "config.method.probe_norm_logits=True", "variant=released"):
+        assert text in plain.torch_notes()[name]
+    assert released.torch_notes() == {}
+    assert dataclasses.replace(plain, probes=()).torch_notes() == {}
+
+
 def test_colours_are_new_in_each_epoch_and_the_same_in_any_batch():
     index = jnp.array([5, 17, 900])
     first = colouring.draw(3, jnp.int32(0), index)

@@ -223,6 +223,19 @@ def test_every_kind_of_file_gives_the_same_variables(tmp_path, name):
     assert_same(loaded, draw())
 
 
+def test_wrapped_weights_in_shards_are_the_same(tmp_path):
+    saved = {f"module._orig_mod.bert.{key}": x for key, x in tensors().items()}
+    places = {}
+    for i, key in enumerate(saved):
+        places[key] = f"pytorch_model-0000{i % 2 + 1}-of-00002.bin"
+    for name in set(places.values()):
+        part = {key: saved[key] for key in saved if places[key] == name}
+        files.write(tmp_path / name, part)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    assert_same(bert.load(tmp_path, CONFIG), draw())
+
+
 def test_a_file_without_pooler(tmp_path):
     path = tmp_path / "a.safetensors"
     files.write(path, tensors(pooler=False))
@@ -323,6 +336,20 @@ def test_config_comes_from_a_folder(tmp_path):
         ({"hidden_act": "gleu"}, "hidden_act 'gleu'. Did you mean 'gelu'"),
         ({"num_attention_heads": 5}, "12 is no multiple of its 5 heads"),
         ({"hidden_size": "12"}, "hidden_size must be a positive integer, got '12'"),
+        ({"vocab_size": True}, "vocab_size must be a positive integer, got True"),
+        ({"hidden_act": ["gelu"]}, r"hidden_act \"\['gelu'\]\""),
+        ({"hidden_act": None}, "hidden_act 'None'"),
+        ({"layer_norm_eps": "1e-5"}, "eps must be a number from 0 to below 1, got '1e"),
+        ({"layer_norm_eps": float("nan")}, "eps must be a number .* got nan"),
+        ({"hidden_dropout_prob": 1.0}, "dropout must be a number .* got 1.0"),
+        ({"attention_probs_dropout_prob": None}, "attention_dropout must .* got None"),
+        ({"pad_token_id": 20}, "pad_id must be one of its 20 words or nothing, got 20"),
+        ({"pad_token_id": [0]}, r"pad_id must be .* got \[0\]"),
+        ({"pad_token_id": True}, "pad_id must be .* got True"),
+        ({"num_hidden_layers": 2**70}, "larger than any"),
+        ({"hidden_size": 3 * 2**40}, "larger than any"),
+        ({"type_vocab_size": 0}, "type_vocab_size must be a positive integer"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is {'0': \\[1\\]}, must be {}"),
     ],
 )
 def test_other_models_are_refused(tmp_path, change, message):
@@ -330,6 +357,20 @@ def test_other_models_are_refused(tmp_path, change, message):
     with pytest.raises(errors.UserError, match=message) as caught:
         bert.Config.from_folder(tmp_path)
     assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "good"),
+    [(["BertModel"], True), (["RobertaModel"], False), (None, True), ("x", False)],
+)
+def test_the_class_tells_where_no_model_type_does(architectures, good):
+    content = {k: v for k, v in JSON.items() if k != "model_type"}
+    content["architectures"] = architectures
+    if good:
+        assert bert.Config.from_json(content) == CONFIG
+    else:
+        with pytest.raises(errors.UserError, match="no plain BERT: architectures"):
+            bert.Config.from_json(content)
 
 
 @pytest.mark.parametrize(
