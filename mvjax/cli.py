@@ -20,24 +20,42 @@ from mvjax.commands import searching
 from mvjax.commands import training
 from mvjax.core import cpu
 from mvjax.core import errors
+from mvjax.core import interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command; exits with 2 after a mistake of use."""
+    """Runs one command; exits with 2 after a mistake of use, 130 after Ctrl-C."""
+    with interrupt.Signals(at_once=True) as signals:
+        try:
+            code = _run(argv)
+        except KeyboardInterrupt:
+            signals.code = signals.code or 130
+        except BaseException:
+            if not signals.code:  # Or a library made an error of its own of it.
+                raise
+        if signals.code:
+            if argv is None:  # Nobody waits for this process to be in order.
+                interrupt.end_now(signals.code)
+            print(interrupt.LINE, file=sys.stderr)
+            code = signals.code
+    sys.exit(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Runs one command; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     _prepare(args)
     try:
         args.overrides = _overrides(parser, rest)
-        code = args.run(args)
+        return args.run(args)
     except errors.UserError as error:
         if args.debug:
             raise
         print(f"mvjax: error: {error}", file=sys.stderr)
-        code = 2
+        return 2
     except BrokenPipeError:
-        code = 1
-    sys.exit(code)
+        return 1
 
 
 def _prepare(args: argparse.Namespace) -> None:

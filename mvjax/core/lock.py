@@ -36,6 +36,8 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
                 f"{folder} is in use by {stream.read().strip() or 'another program'}; "
                 "wait for it, or choose another --workdir."
             ) from None
+        except OSError as error:  # Some network disks know no locks.
+            raise errors.UserError(f"Cannot lock {path}: {error.strerror}.") from error
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()}\n")
         stream.flush()
