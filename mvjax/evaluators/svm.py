@@ -59,7 +59,7 @@ class Evaluator:
         for expression in self.features:
             offer.columns(expression)
             with offer.leaving_out(expression):
-                offer.check_factor()
+                offer.check_factor(least=2)
                 offer.check_size(self.split, 3, "a division with two classes to fit on")
                 names += metrics.names_over_runs(expression, metrics.CLASSIFICATION)
         return names

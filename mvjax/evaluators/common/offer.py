@@ -62,14 +62,23 @@ class Offer(features_lib.LeavesOut):
         """Names of the factors; `("label",)` where the data have none."""
         return tuple(self.spec.factors) or (features_lib.LABEL,)
 
-    def check_factor(self, name: str = features_lib.LABEL) -> None:
-        """Raises `UserError` for an unknown factor, `Insufficient` without labels."""
-        if name == features_lib.LABEL:
-            if not self.spec.classes:
-                raise features_lib.Insufficient("The data have no labels.")
-        elif name not in self.spec.factors:
-            known = {features_lib.LABEL, *self.spec.factors}
+    def check_factor(self, name: str = features_lib.LABEL, *, least: int = 1) -> None:
+        """Looks for a factor with at least so many classes.
+
+        Raises:
+          UserError: There is no such factor, or, as `Insufficient`, the data have no
+            labels or too few classes.
+        """
+        known = {features_lib.LABEL: self.spec.classes or 0, **self.spec.factors}
+        if name not in known:
             raise errors.unknown("factor", name, known)
+        if not known[name]:
+            raise features_lib.Insufficient("The data have no labels.")
+        if known[name] < least:
+            what = "labels" if name == features_lib.LABEL else f"factor {name!r}"
+            raise features_lib.Insufficient(
+                f"The data have {known[name]} class of {what}; {least} are needed."
+            )
 
     def check_target(self, name: str) -> None:
         """Raises `UserError` for an unknown target."""
@@ -77,19 +86,30 @@ class Offer(features_lib.LeavesOut):
             raise errors.unknown("target", name, self.spec.targets)
 
     def check_size(
-        self, split: str, least: int, what: str, *, share: float = 1.0
+        self,
+        split: str,
+        least: int,
+        what: str,
+        *,
+        share: float = 1.0,
+        limit: int = 0,
     ) -> None:
-        """Raises `Insufficient` if a share of a split is known to be too small.
+        """Raises `Insufficient` if what is used of a split is known to be too small.
 
         Args:
           split: Name of the split.
           least: How many samples are needed.
           what: For what, such as "10 neighbours".
           share: Part of the split that is used.
+          limit: Most samples that are used; 0: all.
         """
-        size = self.sizes.get(split)
-        if size is not None and max(1, round(share * size)) < least:
-            part = f", of which a share of {share:g} is used" if share < 1 else ""
+        if split not in self.sizes:
+            return
+        size = self.sizes[split]
+        used = max(1, round(share * size))
+        used = min(used, limit) if limit else used
+        if used < least:
+            part = f", of which {used} are used" if used < size else ""
             raise features_lib.Insufficient(
                 f"Split {split!r} has {size} samples{part}: too few for {what}."
             )

@@ -46,7 +46,7 @@ def check(
     for expression in expressions:
         offer.columns(expression)
         with offer.leaving_out(expression):
-            offer.check_factor()
+            offer.check_factor(least=2)
             offer.check_size(train, neighbours, f"{neighbours} neighbours", share=share)
             names += metrics.names_over_runs(expression, ["accuracy"])
     return names

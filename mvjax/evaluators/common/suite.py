@@ -112,7 +112,9 @@ def run(
         except features_lib.Insufficient as error:
             features.left_out.clear()
             features.left_out[""] = str(error)
-        except Exception as error:  # Of anybody's code: the others shall not pay for it.
+        except (
+            Exception
+        ) as error:  # Of anybody's code: the others shall not pay for it.
             if dist.share()[1] > 1:
                 raise  # The other processes may wait for this one's rows.
             found.failed[label] = _describe(error)
@@ -161,4 +163,8 @@ def _labelled(
 def _describe(error: Exception) -> str:
     """Type and first line of an error; a mistake of use speaks for itself."""
     text = (str(error).strip() or "no reason given").splitlines()[0]
-    return text if isinstance(error, errors.UserError) else f"{type(error).__name__}: {text}"
+    return (
+        text
+        if isinstance(error, errors.UserError)
+        else f"{type(error).__name__}: {text}"
+    )
