@@ -20,7 +20,9 @@ def _add_train(commands) -> None:
         "train",
         _train,
         "train one stage; a workdir with checkpoints resumes by itself",
-        f"mvjax train --config={common.STAGE_1} --workdir=runs/c --config.epochs=2",
+        f"mvjax train --config={common.STAGE_1} --workdir=runs/c --config.epochs=2\n"
+        "Ctrl-C and SIGTERM end it with 130 and 143 and lose nothing; the same command\n"
+        "goes on. A second Ctrl-C ends it at once.\n" + common.FAILED_HELP,
     )
     command.add_argument("--config", required=True, help=common.CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=common.workdir)
@@ -66,7 +68,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def train_quietly(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
-    """Trains one run to its end; the exit code is not 0 if it was asked to stop."""
+    """Trains one run to its end; returns the exit code if it was asked to stop, or 0."""
     from mvjax.train import loop
     from mvjax.train import run as run_lib
 
@@ -91,7 +93,7 @@ def _train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
     evaluation = config_lib.read_json(workdir / run_lib.EVALUATION_FILE)
     print(f"\n{workdir}, step {evaluation['step']}\n")
     print(text.evaluation(evaluation))
-    return 0
+    return int("failed" in evaluation)
 
 
 def _add_chain(commands) -> None:
@@ -105,7 +107,9 @@ def _add_chain(commands) -> None:
         "such as --disentangle.epochs=5\n"
         "several runs of one config beside each other:\n"
         "mvjax chain plain=configs/rerd/rerd.py:debug robust=configs/rerd/rerd.py:debug "
-        "--workdir=runs/drop --robust.method.modality_dropout=0.3",
+        "--workdir=runs/drop --robust.method.modality_dropout=0.3\n"
+        + common.FAILED_HELP
+        + "\nThe stages after it are trained all the same.",
     )
     command.add_argument(
         "configs",
@@ -120,6 +124,8 @@ def _chain(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
     from mvjax.core import dist
     from mvjax.train import chain
+    from mvjax.train import evaluation
+    from mvjax.train import run as run_lib
 
     join(args)
     stages = chain.name_stages(args.configs)
@@ -132,11 +138,17 @@ def _chain(args: argparse.Namespace) -> int:
         configs[stage] = config_lib.load(
             spec, common.overrides_for(mine, "config", stage)
         )
+    for config in configs.values():  # Before the first one costs hours.
+        evaluation.check_training(
+            run_lib.Run(config, cache=args.cache, data_needed=False)
+        )
     chain.link(configs, args.workdir)
+    failed = 0
     for stage, config in configs.items():
         if dist.is_main():
             print(f"stage {stage}", file=sys.stderr)
         code = _train_run(config, args.workdir / stage, args)
-        if code:
+        if code > 1:
             return code
-    return results.report(args) if dist.is_main() else 0
+        failed = failed or code
+    return (results.report(args) if dist.is_main() else 0) or failed

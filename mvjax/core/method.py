@@ -81,6 +81,14 @@ class Method:
           spec: `mvjax.data.batch.Spec` of the data set.
         """
 
+    def accepts(self, spec: Any) -> tuple[dict[str, Any], ...]:
+        """Returns the sets of views that `predict` takes, each `{name: ViewSpec}`.
+
+        Args:
+          spec: `mvjax.data.batch.Spec` of the data set, whose views are the first set.
+        """
+        return (spec.views,)
+
     def constants(
         self, variables: Variables, batch: Batch, *, frozen: tuple[str, ...]
     ) -> dict[str, jax.Array]:

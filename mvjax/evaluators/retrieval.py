@@ -258,6 +258,8 @@ class Evaluator:
             asked = self._draw(len(queries), self.queries, "queries")
         size = len(pool) - (own is not None)
         classes, wanted = {}, []
+        if instance:
+            wanted += _possible(features, place, size, self._tops())
         for name in factors:
             part = f"{place}/{name}"
             with features.leaving_out(part):
@@ -266,8 +268,6 @@ class Evaluator:
                     features.factor(gallery_split, name)[pool],
                 )
                 wanted += _possible(features, part, size, self._needs())
-        if instance:
-            wanted += _possible(features, place, size, self._tops())
         if not wanted:
             return {}
         values: dict[str, list[np.ndarray]] = {}

@@ -164,6 +164,14 @@ class Base(method.Method):
                     f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
                 )
 
+    def accepts(self, spec: Any) -> tuple[dict[str, Any], ...]:
+        if self.colours == "none":
+            return (spec.views,)
+        digit = spec.views["digit"]
+        shapes = zip(self.views, self.image_shapes, strict=True)
+        ready = {view: digit._replace(shape=tuple(shape)) for view, shape in shapes}
+        return spec.views, ready
+
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
         held = batch["views"]

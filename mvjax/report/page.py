@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 170
+FILE = "index.html"
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ddd;
@@ -75,6 +76,7 @@ class Stage(NamedTuple):
     config: str  # JSON.
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
+    missing: Mapping[str, str] = {}  # Why scores are not there, by their names.
 
 
 def write(
@@ -112,7 +114,7 @@ def write(
         + "\n".join(sections)
         + "</body></html>\n"
     )
-    path = folder / "index.html"
+    path = folder / FILE
     with atomic.replace(path) as stream:
         stream.write(page.encode())
     return path
@@ -135,6 +137,9 @@ def _section(folder: pathlib.Path, stage: Stage, number: int, taken: set[str]) -
         parts.append(
             _picture(folder, stage, "Comparison", plots.comparison(metrics), taken)
         )
+    if stage.missing:
+        parts.append("<h3>Without scores</h3>")
+        parts.append(_facts(stage.missing))
     if pictures:
         parts.append("<h3>Pictures</h3>")
         for caption, figure in pictures.items():

@@ -7,13 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
+from mvjax.report import text
 from mvjax.train import chain
 from mvjax.train import loop
 from mvjax.train import neighbours
@@ -40,10 +43,13 @@ def write_page(
     Raises:
       UserError: There is no run.
     """
+    target = workdir / "report"
+    storage.make(target)  # Before the work, in case that is impossible.
+    atomic.check(target / page.FILE)
     stages = [
         _stage(name, folder, cache) for name, folder in chain.stages(workdir).items()
     ]
-    return page.write(workdir / "report", title=f"mvjax: {workdir.name}", stages=stages)
+    return page.write(target, title=f"mvjax: {workdir.name}", stages=stages)
 
 
 def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
@@ -74,6 +80,7 @@ def _stage(name: str, workdir: pathlib.Path, cache: Any) -> page.Stage:
         config=json.dumps(run.config.to_dict(), indent=2),
         environment=about.get("environment", {}),
         data=data,
+        missing=text.missing(evaluation),
     )
 
 

@@ -1,5 +1,6 @@
 """Codes of whole data sets or of a user's own views, as files."""
 
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -13,44 +14,54 @@ from mvjax.data.sources import npz
 from mvjax.evaluators.common import features as features_lib
 
 
-def open_views(file: pathlib.Path, spec: batch_lib.Spec) -> Any:
+def open_views(
+    file: pathlib.Path, accepted: Sequence[Mapping[str, batch_lib.ViewSpec]]
+) -> Any:
     """Opens a file of paired views that a trained model is to see.
 
     Args:
       file: `.npz` with one array for each view, `[N, ...]`, paired by row; images
         uint8, or float in [0, 1].
-      spec: What the model was trained on.
+      accepted: Sets of views that the model takes, see `Method.accepts`.
 
     Raises:
       UserError: A missing, left-over or unpaired view, another shape, NaN, or values
         outside [0, 1].
     """
     source = npz.Source(split="all", file=str(file))
-    found, wanted = source.spec.views, spec.views
-    if sorted(found) != sorted(wanted):
+    found = source.spec.views
+    wanted = next((x for x in accepted if sorted(x) == sorted(found)), None)
+    if wanted is None:
+        choices = " or ".join(", ".join(views) for views in accepted)
         raise errors.UserError(
-            f"{file} has the views {', '.join(found)}; the model wants "
-            f"{', '.join(wanted)}."
+            f"{file} has the views {', '.join(found)}; the model wants {choices}."
         )
     for name, view in found.items():
-        if tuple(view.shape) != tuple(wanted[name].shape):
-            raise errors.UserError(
-                f"{file}: view {name!r} has shape {tuple(view.shape)} for each sample; "
-                f"the model wants {tuple(wanted[name].shape)} (height, width, channels)."
-            )
-        floats = np.dtype(view.dtype).kind == "f"
-        was_image = wanted[name].dtype == "uint8"
-        if was_image and floats and not 0 <= view.low <= view.high <= 1:
-            raise errors.UserError(
-                f"{file}: view {name!r} holds values from {view.low:g} to "
-                f"{view.high:g}; float images are in [0, 1], others uint8."
-            )
-        if was_image and not floats and view.dtype != "uint8":
-            raise errors.UserError(
-                f"{file}: view {name!r} has dtype {view.dtype}; images are uint8, or "
-                "float in [0, 1]."
-            )
+        problem = _problem(view, wanted[name])
+        if problem:
+            raise errors.UserError(f"{file}: view {name!r} {problem}.")
     return source
+
+
+def _problem(found: batch_lib.ViewSpec, wanted: batch_lib.ViewSpec) -> str:
+    """What keeps a view from the model; "" for nothing."""
+    if tuple(found.shape) != tuple(wanted.shape):
+        return (
+            f"has shape {tuple(found.shape)} for each sample; the model wants "
+            f"{tuple(wanted.shape)} (height, width, channels)"
+        )
+    if wanted.dtype != "uint8":  # No images.
+        return ""
+    if np.dtype(found.dtype).kind == "f":
+        if 0 <= found.low <= found.high <= 1:
+            return ""
+        return (
+            f"holds values from {found.low:g} to {found.high:g}; float images are in "
+            "[0, 1], others uint8"
+        )
+    if found.dtype != "uint8":
+        return f"has dtype {found.dtype}; images are uint8, or float in [0, 1]"
+    return ""
 
 
 def codes(
@@ -81,10 +92,14 @@ def codes(
     return arrays
 
 
-def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an `.npz` file, the old one staying until the new one is whole."""
+def check_output(file: pathlib.Path) -> None:
+    """Raises `UserError` if codes cannot be written to a file."""
     if file.suffix != ".npz":
         raise errors.UserError(f"--output {file} must end in .npz.")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.check(file)
+
+
+def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an `.npz` file, the old one staying until the new one is whole."""
     with atomic.replace(file) as stream:
         np.savez_compressed(stream, **arrays)
