@@ -1,6 +1,17 @@
-"""`python -m mvjax`, the same as the console script `mvjax`."""
+"""`python -m mvjax` and the console script `mvjax`."""
 
-from mvjax import cli
+import sys
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        from mvjax import cli
+    except KeyboardInterrupt:
+        print("mvjax: interrupted", file=sys.stderr)
+        sys.exit(130)
+    cli.main()
+
 
 if __name__ == "__main__":
-    cli.main()
+    main()

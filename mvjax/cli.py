@@ -23,24 +23,43 @@ from mvjax.commands import training
 from mvjax.core import cpu
 from mvjax.core import devices
 from mvjax.core import errors
+from mvjax.core import interrupt
 from mvjax.core import notice
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command; exits with 2 after a mistake of use."""
+    """Runs one command; exits with 2 after a mistake of use, 130 after Ctrl-C."""
+    with interrupt.Signals(at_once=True) as signals:
+        try:
+            code = _run(argv)
+        except KeyboardInterrupt:
+            signals.code = signals.code or 130
+        except BaseException:
+            if not signals.code:  # Or a library made an error of its own of it.
+                raise
+        if signals.code:
+            if argv is None:  # Nobody waits for this process to be in order.
+                interrupt.end_now(signals.code)
+            print(interrupt.LINE, file=sys.stderr)
+            code = signals.code
+    sys.exit(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Runs one command; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     try:
         _prepare(args)
         args.overrides = _overrides(parser, rest)
-        code = _run(args)
+        return _call(args)
     except errors.UserError as error:
         if args.debug:
             raise
         print(f"mvjax: error: {error}", file=sys.stderr)
-        code = 2
+        return 2
     except BrokenPipeError:
-        code = 1
+        return 1
     except Exception as error:
         if args.debug or not _is_memory(error):
             raise
@@ -49,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "config.data.batch_size or the sizes in config.method.",
             file=sys.stderr,
         )
-        code = 2
-    sys.exit(code)
+        return 2
 
 
 def _is_memory(error: Exception) -> bool:
@@ -58,7 +76,7 @@ def _is_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _call(args: argparse.Namespace) -> int:
     """Runs the command; says so where JAX itself could not start."""
     try:
         return args.run(args)

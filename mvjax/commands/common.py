@@ -13,6 +13,10 @@ CONFIG_HELP = (
     "config file, with arguments behind a colon: path.py:dataset=digits,debug; "
     "`mvjax show --config=FILE --settings` lists what --config.KEY=VALUE can set"
 )
+FAILED_HELP = (
+    "What the data cannot give, such as a score that needs labels, is left out with its\n"
+    "reason. An evaluator that fails keeps no other back: the exit code is 1 then."
+)
 
 
 def command(

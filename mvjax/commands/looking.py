@@ -108,7 +108,6 @@ def _bench(args: argparse.Namespace) -> int:
 
     from mvjax.core import config as config_lib
     from mvjax.core import dist
-    from mvjax.core import errors
     from mvjax.report import bench as report_lib
     from mvjax.train import bench
     from mvjax.train import run as run_lib
@@ -119,8 +118,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     overrides = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, overrides)
-    if args.output and not args.output.absolute().parent.is_dir():
-        raise errors.UserError(f"--output: there is no folder {args.output.parent}.")
+    if args.output:
+        atomic.check(args.output)
     old = report_lib.read(args.compare, config) if args.compare else None
     new = bench.measure(
         run_lib.Run(config, cache=args.cache),

@@ -22,7 +22,7 @@ def _add_evaluate(commands) -> None:
         "evaluate",
         _evaluate,
         "run the evaluators of a trained or converted workdir",
-        "mvjax evaluate --workdir=runs/digits/consistency",
+        "mvjax evaluate --workdir=runs/digits/consistency\n" + common.FAILED_HELP,
     )
     common.add_run_arguments(command)
     command.add_argument(
@@ -32,22 +32,25 @@ def _add_evaluate(commands) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from mvjax.report import text
+    from mvjax.train import evaluation
     from mvjax.train import run as run_lib
 
-    run, variables, step = common.open_run(args, replica=None)
-    labels = [label for label in args.only.split(",") if label]
-    for label in labels:
-        if label not in run.config.evals:
-            raise errors.unknown("evaluator", label, run.config.evals)
-    if args.replica is None:
-        results, spread = run.evaluate_seeds(variables, labels or None)
-    else:
-        results, spread = run.evaluate(variables, labels or None), {}
-    found = {"step": step, "results": results} | spread
+    labels = [label for label in args.only.split(",") if label] or None
+    file = None
     if not labels and args.replica is None:
-        atomic.write_json(args.workdir / run_lib.EVALUATION_FILE, found)
+        file = args.workdir / run_lib.EVALUATION_FILE
+    run, variables, step = common.open_run(args, replica=None)
+    evaluation.check(run, labels)
+    if file:
+        atomic.check(file)
+    evaluate = evaluation.evaluate_seeds
+    if args.replica is not None:
+        evaluate = evaluation.evaluate
+    found = {"step": step} | evaluate(run, variables, labels)
     print(text.evaluation(found))
-    return 0
+    if file:
+        atomic.write_json(file, found)
+    return int("failed" in found)
 
 
 def _add_embed(commands) -> None:
@@ -74,6 +77,7 @@ def _add_embed(commands) -> None:
 def _embed(args: argparse.Namespace) -> int:
     from mvjax.evaluators.common import embed
 
+    embed.check_output(args.output)
     run, variables, step = common.open_run(args)
     if args.input:
         source = embed.open_views(args.input, run.spec, run.method)
@@ -162,6 +166,7 @@ def _convert(args: argparse.Namespace) -> int:
             )
         )
         return 0
+    atomic.check(args.output)
     run, variables, _ = common.open_run(args)
     print(port.to_torch(run.method, variables, args.output, args.table))
     return 0

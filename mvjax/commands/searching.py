@@ -54,6 +54,8 @@ def _search(args: argparse.Namespace) -> int:
     from mvjax.core import dist
     from mvjax.core import storage
     from mvjax.report import text
+    from mvjax.train import evaluation
+    from mvjax.train import run as run_lib
     from mvjax.train import search
 
     training.join(args)
@@ -61,6 +63,7 @@ def _search(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, given)
     draws = [search.parse(draw, config) for draw in args.draw]
     metric, mode = _objective(args, config)
+    evaluation.check_score(run_lib.Run(config, cache=args.cache), "--metric", metric)
     settings = {
         "config": args.config,
         "overrides": given,
@@ -82,7 +85,9 @@ def _search(args: argparse.Namespace) -> int:
             if code:
                 return code
             if dist.is_main():
-                score = None if failure else search.score(args.workdir / name, metric)
+                score = None
+                if not failure:
+                    score, failure = search.score(args.workdir / name, metric)
                 facts = {"overrides": drawn, "score": score, "failure": failure}
                 trials[name] = {"name": name} | facts
                 search.write(args.workdir, settings, trials)
@@ -100,9 +105,6 @@ def _objective(args: argparse.Namespace, config: Any) -> tuple[str, str]:
     if args.metric and not args.mode:
         raise errors.UserError("--metric needs --mode=min or --mode=max.")
     metric = args.metric or config.control.metric
-    label = metric.partition("/")[0]
-    if label not in config.evals:
-        raise errors.unknown("evaluator in --metric", label, config.evals)
     return metric, args.mode or config.control.mode
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import stat
 from typing import Any, BinaryIO
 
 from mvjax.core import errors
@@ -30,17 +31,56 @@ def replace(path: str | os.PathLike) -> Iterator[BinaryIO]:
         yield buffer
         _upload(path, buffer.getvalue())
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    if not path.parent.is_dir():
-        raise errors.UserError(f"Cannot write {path}: there is no such folder.")
-    try:
+    with _beside(path) as temporary:
         with open(temporary, "wb") as stream:
             yield stream
         os.replace(temporary, path)
+
+
+def check(path: str | os.PathLike) -> None:
+    """Raises `UserError` if a file cannot be written there; for before the work.
+
+    An object store is not asked.
+    """
+    path = storage.path(path)
+    if not storage.is_remote(path):
+        with _beside(path) as temporary:
+            open(temporary, "wb").close()
+
+
+@contextlib.contextmanager
+def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The name of a temporary file in the folder of `path`, gone after the block.
+
+    What the system refuses meanwhile becomes a `UserError`.
+    """
+    if not path.name:
+        raise errors.UserError(f"Cannot write '{path}': it is no name of a file.")
+    # Not longer than names may be where that of the file itself is not.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+    try:
+        _refuse_occupied(path)
+        yield temporary
     except OSError as error:
-        raise errors.UserError(f"Cannot write {path}: {error}.") from error
+        # A library's own OSError may have no number but words.
+        reason = storage.reason(error).rstrip(".")
+        raise errors.UserError(f"Cannot write {path}: {reason}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # It was never there, or its disk is gone.
+            temporary.unlink()
+
+
+def _refuse_occupied(path: pathlib.Path) -> None:
+    """Refuses what a file must not take the place of, such as folders and devices."""
+    if not os.path.isdir(path.parent):
+        raise errors.UserError(f"Cannot write {path}: there is no such folder.")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+        raise errors.UserError(f"Cannot write {path}: it is {what}.")
 
 
 def write_json(file: pathlib.Path, value: Any) -> None:

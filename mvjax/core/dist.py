@@ -13,6 +13,7 @@ from typing import Any
 
 from mvjax.core import devices
 from mvjax.core import errors
+from mvjax.core import interrupt
 
 # A process that sends no heartbeat for so long is dead; the others end then.
 HEARTBEAT_SECONDS = 20
@@ -114,6 +115,17 @@ def gather_rows(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def greatest(number: int) -> int:
+    """The greatest of the processes' numbers; all call it at the same place."""
+    import jax
+    from jax.experimental import multihost_utils
+    import numpy as np
+
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
 STOP = "stop"  # Of a batch: the code that its process wishes to stop with, in each row.
 
 
@@ -167,8 +179,13 @@ def end_together(*allowed: type[BaseException]) -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
+        code = 1
         if isinstance(error, errors.UserError):
+            code = 2
             print(f"mvjax: error: {error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            code = getattr(error, "code", 130)
+            print(interrupt.LINE, file=sys.stderr)
         else:
             traceback.print_exc()
             print(
@@ -178,4 +195,4 @@ def end_together(*allowed: type[BaseException]) -> Iterator[None]:
                 file=sys.stderr,
             )
         sys.stderr.flush()
-        os._exit(2 if isinstance(error, errors.UserError) else 1)
+        os._exit(code)

@@ -36,6 +36,8 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
                 f"{folder} is in use by {stream.read().strip() or 'another program'}; "
                 "wait for it, or choose another --workdir."
             ) from None
+        except OSError as error:  # Some network disks know no locks.
+            raise errors.UserError(f"Cannot lock {path}: {error.strerror}.") from error
         if os.fstat(stream.fileno()).st_nlink == 0:
             raise errors.UserError(
                 f"Another program has just removed {folder}, which it had made for "

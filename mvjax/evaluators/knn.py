@@ -7,6 +7,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
 METRICS = ("cosine", "euclidean")
@@ -33,14 +34,16 @@ def classify(
       Predicted labels, `[N]`.
 
     Raises:
-      UserError: Unknown metric, or k larger than the training set.
+      UserError: Unknown metric, or, as `Insufficient`, k larger than the training set.
     """
     from sklearn import neighbors
 
     if metric not in METRICS:
         raise errors.unknown("metric", metric, METRICS)
     if not 1 <= k <= len(rows):
-        raise errors.UserError(f"k must lie in 1..{len(rows)} (samples), not {k}.")
+        raise features_lib.Insufficient(
+            f"k must lie in 1..{len(rows)} (samples), not {k}."
+        )
     model = neighbors.KNeighborsClassifier(k, metric=metric, algorithm="brute")
     return model.fit(rows, labels).predict(test_rows)
 
@@ -58,6 +61,23 @@ class Evaluator:
     share: limits.Part = 0.8  # Part of the training split that a run uses.
     seed: limits.Natural = 0
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown split, feature or metric.
+        """
+        if self.metric not in METRICS:
+            raise errors.unknown("metric", self.metric, METRICS)
+        return probe.check(
+            offer,
+            self.features,
+            train=self.train,
+            test=self.test,
+            share=self.share,
+            neighbours=self.k,
+        )
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
 
@@ -66,14 +86,15 @@ class Evaluator:
 
         result = {}
         for expression in self.features:
-            result |= probe.score(
-                features,
-                expression,
-                vote,
-                train=self.train,
-                test=self.test,
-                runs=self.runs,
-                share=self.share,
-                seed=self.seed,
-            )
+            with features.leaving_out(expression):
+                result |= probe.score(
+                    features,
+                    expression,
+                    vote,
+                    train=self.train,
+                    test=self.test,
+                    runs=self.runs,
+                    share=self.share,
+                    seed=self.seed,
+                )
         return result

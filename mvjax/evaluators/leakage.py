@@ -7,6 +7,7 @@ of untrained encoders already tell colours and many shapes apart, so an accuracy
 little without theirs beside it.
 """
 
+from collections.abc import Collection, Sequence
 import dataclasses
 import math
 import warnings
@@ -19,6 +20,7 @@ from mvjax.evaluators import knn
 from mvjax.evaluators import linear_probe
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import metrics
+from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
 PROBES = ("logistic", "knn", "mlp")
@@ -117,6 +119,47 @@ class Evaluator:
     baseline: bool = True  # Also the same codes of untrained variables.
     seed: limits.Natural = 0
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown split, probe, feature, factor or wanted pair, or a code
+            without a column.
+        """
+        offer.check_splits(self.train, self.test)
+        factors = self.factors or offer.factors
+        learned = [e for e in self._codes if _is_learned(*offer.expand(e))]
+        self._check_settings(learned, factors)
+        names = []
+        for expression in self._with_baselines(learned):
+            offer.columns(expression)
+            for factor in factors:
+                place = f"{expression}/{factor}"
+                with offer.leaving_out(place):
+                    offer.check_factor(factor, least=2)
+                    names += self._names(offer, place)
+        for prefix in self._prefixes if self.wanted else ():
+            name = f"{prefix}all codes/disentanglement"
+            with offer.leaving_out(name):
+                self._refuse_gaps(prefix, learned, factors, names)
+                names.append(name)
+        return names
+
+    def _names(self, offer: offer_lib.Offer, place: str) -> list[str]:
+        """Names of the scores of a code and a factor."""
+        names = []
+        for name in self.probes:
+            with offer.leaving_out(f"{place}/{name}"):
+                if name == "knn":
+                    offer.check_size(
+                        self.train,
+                        self.k,
+                        f"{self.k} neighbours",
+                        limit=self.train_limit,
+                    )
+                names.append(f"{place}/{name}")
+        return [*names, f"{place}/chance"]
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/<factor>/<score>`, scores being probes and `chance`.
 
@@ -124,30 +167,63 @@ class Evaluator:
         `all codes/disentanglement` and its value without training.
 
         Raises:
-          UserError: Unknown probe, feature, factor or wanted pair; a factor that has one
-            class only, or a code without a column.
+          UserError: See `check`.
         """
+        factors = self.factors or tuple(features.factor_names(self.train))
+        learned = [
+            e for e in self._codes if _is_learned(*features.expand(self.train, e))
+        ]
+        self._check_settings(learned, factors)
+        result = {}
+        for expression in self._with_baselines(learned):
+            for factor in factors:
+                place = f"{expression}/{factor}"
+                with features.leaving_out(place):
+                    scores = self._scores(features, expression, factor)
+                    result |= {f"{place}/{k}": v for k, v in scores.items()}
+        for prefix in self._prefixes if self.wanted else ():
+            name = f"{prefix}all codes/disentanglement"
+            with features.leaving_out(name):
+                self._refuse_gaps(prefix, learned, factors, result)
+                pairs = [(e, f) for e in learned for f in factors]
+                result[name] = self._disentanglement(result, prefix, pairs)
+        return result
+
+    @property
+    def _codes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.features))
+
+    @property
+    def _prefixes(self) -> tuple[str, ...]:
+        return ("", features_lib.UNTRAINED) if self.baseline else ("",)
+
+    def _with_baselines(self, learned: Sequence[str]) -> list[str]:
+        """All codes, then the learned ones of untrained variables."""
+        untrained = [features_lib.UNTRAINED + e for e in learned if self.baseline]
+        return list(dict.fromkeys([*self._codes, *untrained]))
+
+    def _refuse_gaps(
+        self,
+        prefix: str,
+        learned: Sequence[str],
+        factors: Sequence[str],
+        known: Collection[str],
+    ) -> None:
+        """Raises `Insufficient` if a pair that the mean is over has no score."""
+        for expression in learned:
+            for factor in factors:
+                name = f"{prefix}{expression}/{factor}/{self.probes[0]}"
+                if name not in known:
+                    raise features_lib.Insufficient(f"It needs {name}.")
+
+    def _check_settings(self, learned: Sequence[str], factors: Sequence[str]) -> None:
+        """Refuses what makes no sense for any data with these codes and factors."""
         if not self.probes:
             raise errors.UserError(f"probes is empty. Choices: {', '.join(PROBES)}.")
         for name in self.probes:
             if name not in PROBES:
                 raise errors.unknown("probe", name, PROBES)
-        expressions = tuple(dict.fromkeys(self.features))
-        factors = self.factors or tuple(features.factor_names(self.train))
-        learned = [e for e in expressions if _is_learned(features, self.train, e)]
         self._check_wanted([f"{e}:{f}" for e in learned for f in factors])
-        untrained = [features_lib.UNTRAINED + e for e in learned if self.baseline]
-        result = {}
-        for expression in dict.fromkeys([*expressions, *untrained]):
-            for factor in factors:
-                scores = self._scores(features, expression, factor)
-                result |= {f"{expression}/{factor}/{k}": v for k, v in scores.items()}
-        if self.wanted:
-            pairs = [(e, f) for e in learned for f in factors]
-            for prefix in ("", features_lib.UNTRAINED) if self.baseline else ("",):
-                score = self._disentanglement(result, prefix, pairs)
-                result[f"{prefix}all codes/disentanglement"] = score
-        return result
 
     def _check_wanted(self, pairs: list[str]) -> None:
         """Refuses wanted pairs that are not measured, and a score without contrast."""
@@ -171,16 +247,17 @@ class Evaluator:
         test_rows = features.get(self.test, expression)
         for split, values in ((self.train, classes), (self.test, test_classes)):
             if len(np.unique(values)) < 2:
-                raise errors.UserError(
+                raise features_lib.Insufficient(
                     f"Factor {factor!r} has one class only in the {len(values)} samples "
-                    f"of split {split!r}; leave it out of `factors`."
+                    f"of split {split!r}."
                 )
         if not rows.shape[1]:
             raise errors.UserError(f"Feature {expression!r} has no columns.")
         scores = {}
         for name in self.probes:
-            guess = self._classify(name, rows, classes, test_rows)
-            scores[name] = metrics.accuracy(test_classes, guess)
+            with features.leaving_out(f"{expression}/{factor}/{name}"):
+                guess = self._classify(name, rows, classes, test_rows)
+                scores[name] = metrics.accuracy(test_classes, guess)
         return scores | {"chance": chance_rate(classes, test_classes)}
 
     def _chosen(self, size: int) -> np.ndarray:
@@ -219,8 +296,6 @@ class Evaluator:
         return wanted - others
 
 
-def _is_learned(features: features_lib.Features, split: str, expression: str) -> bool:
-    """Whether training has a part in a code."""
-    prefix, names = features.expand(split, expression)
-    raw = all(name.startswith(f"{features_lib.RAW}/") for name in names)
-    return not (prefix or raw)
+def _is_learned(prefix: str, names: Sequence[str]) -> bool:
+    """Whether training has a part in a code of this prefix and these plain names."""
+    return not (prefix or all(n.startswith(f"{features_lib.RAW}/") for n in names))

@@ -7,6 +7,7 @@ import numpy as np
 
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
 
@@ -55,6 +56,14 @@ class Evaluator:
     share: limits.Part = 0.8  # Part of the training split that a run fits on.
     seed: limits.Natural = 0
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown split or feature.
+        """
+        return probe.check(offer, self.features, train=self.train, test=self.test)
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
 
@@ -65,14 +74,15 @@ class Evaluator:
 
         result = {}
         for expression in self.features:
-            result |= probe.score(
-                features,
-                expression,
-                fit,
-                train=self.train,
-                test=self.test,
-                runs=self.runs,
-                share=self.share,
-                seed=self.seed,
-            )
+            with features.leaving_out(expression):
+                result |= probe.score(
+                    features,
+                    expression,
+                    fit,
+                    train=self.train,
+                    test=self.test,
+                    runs=self.runs,
+                    share=self.share,
+                    seed=self.seed,
+                )
         return result

@@ -5,7 +5,7 @@ switched off for the views outside, and the method does with it what it does for
 that lack a view. So this works for any method whose `predict` heeds `present`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
 import itertools
 from typing import Any
@@ -16,6 +16,7 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import offer as offer_lib
 
 _MOST_VIEWS = 6  # 63 passes.
 
@@ -60,15 +61,32 @@ class Evaluator:
     ] = ()  # Metrics; (): mae and corr, or accuracy and f1.
     seed: limits.Natural = 0
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown kind, split, view, target, output or metric, or more views
+            than can be left out.
+        """
+        task = sentiment.Task(self.kind, self.target, self.output)
+        table = task.check(offer, (self.split,), self.intervals)
+        views = self._views(offer.spec.views)
+        ends = task.interval_names(self.intervals) if self.draws else ()
+        changes = [f"{n}_change{end}" for n in ends for end in ("", "_low", "_high")]
+        return [
+            f"{'+'.join(subset)}/{name}"
+            for subset in subsets(views)
+            for name in (*table, *(changes if subset != views else ()))
+        ]
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<subset>/<metric>`.
 
         Raises:
-          UserError: Unknown kind, split, view, target, output or metric, or a method
-            that pays no attention to `present`.
+          UserError: See `check`, or a method that pays no attention to `present`.
         """
         task = sentiment.Task(self.kind, self.target, self.output)
-        views = self._views(features)
+        views = self._views(features.views(self.split))
         truth = task.truth(features, self.split)
         predictions = {s: self._predict(features, task, s) for s in subsets(views)}
         full = predictions[views]
@@ -80,16 +98,15 @@ class Evaluator:
             )
         result = {}
         for subset, prediction in predictions.items():
-            scores = task.score(prediction, truth)
+            scores, place = task.score(prediction, truth), "+".join(subset)
+            task.note_undefined(features, place, prediction, scores)
             if subset != views:
                 scores |= self._changes(task, prediction, full, truth)
-            place = "+".join(subset)
             result |= {f"{place}/{name}": value for name, value in scores.items()}
         return result
 
-    def _views(self, features: features_lib.Features) -> tuple[str, ...]:
+    def _views(self, known: Collection[str]) -> tuple[str, ...]:
         """The views whose subsets are scored, in the order of the data."""
-        known = features.views(self.split)
         for view in self.views:
             if view not in known:
                 raise errors.unknown("view", view, known)
@@ -138,7 +155,7 @@ class Evaluator:
             draws=self.draws,
             seed=self.seed,
         )
-        table, scores = task.table(full), {}
+        table, scores = task.table(sentiment.columns(full)), {}
         for name, (low, high) in ends.items():
             change = table[name](prediction, truth) - table[name](full, truth)
             scores |= {

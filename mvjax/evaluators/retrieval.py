@@ -13,6 +13,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
 METRICS = ("euclidean", "cosine")
@@ -41,11 +42,7 @@ def distances(
 
     if metric not in METRICS:
         raise errors.unknown("metric", metric, METRICS)
-    if queries.shape[1] != gallery.shape[1]:
-        raise errors.UserError(
-            f"Cannot compare codes of width {queries.shape[1]} with codes of width "
-            f"{gallery.shape[1]}."
-        )
+    _check_widths(queries.shape[1], gallery.shape[1])
     if not queries.shape[1]:
         raise errors.UserError("Cannot compare codes without a column.")
     if metric == "euclidean":
@@ -108,7 +105,7 @@ def neighbours(
       Positions in the gallery, `[Q, k]`.
 
     Raises:
-      UserError: k exceeds the gallery, or see `distances`.
+      UserError: k exceeds the gallery (as `Insufficient`), or see `distances`.
     """
     _check_size(k, len(gallery) - (own is not None))
     parts = [np.empty((0, k), np.int64)]
@@ -163,6 +160,58 @@ class Evaluator:
     cross: tuple[limits.Text, ...] = ()
     seed: limits.Natural = 0
 
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
+
+        Raises:
+          UserError: Unknown split, metric or name, malformed pair, or widths that differ.
+        """
+        if self.metric not in METRICS:
+            raise errors.unknown("metric", self.metric, METRICS)
+        for k in (*self.ks, self.k):
+            if k < 1:
+                raise errors.UserError(f"ks and k must be at least 1, not {k}.")
+        offer.check_splits(self.query, self.gallery)
+        pairs = {pair: _parts(pair) for pair in self.cross}
+        names = []
+        for expression in self.features:
+            offer.columns(expression)
+            names += self._names(offer, expression, self.gallery)
+        for pair, parts in pairs.items():
+            _check_widths(*(offer.columns(part) for part in parts))
+            names += self._names(offer, pair, self.query)
+            names += _possible(offer, pair, self._size(offer, self.query), self._tops())
+        return names
+
+    def _names(
+        self, offer: offer_lib.Offer, place: str, gallery_split: str
+    ) -> list[str]:
+        """Names of the scores of a code or a pair for each factor."""
+        names = []
+        for factor in self.factors or offer.factors:
+            part = f"{place}/{factor}"
+            with offer.leaving_out(part):
+                offer.check_factor(factor)
+                size = self._size(offer, gallery_split)
+                names += _possible(offer, part, size, self._needs())
+        return names
+
+    def _size(self, offer: offer_lib.Offer, split: str) -> int | None:
+        """Samples that a ranking of a split will hold, None if nobody knows."""
+        size = offer.sizes.get(split)
+        if size is None:
+            return None
+        return min(size, self.gallery_limit or size) - (split == self.query)
+
+    def _needs(self) -> dict[str, int]:
+        """How long a ranking must be for each score of a factor, by name."""
+        needs = {f"precision@{k}": k for k in self.ks}
+        return needs | {"map": 1, "vote": self.k, "chance": 1}
+
+    def _tops(self) -> dict[str, int]:
+        """The same for how often the own sample comes early."""
+        return {f"top{k}": k for k in sorted({1, *self.ks})} | {"chance": 1}
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Scores of each expression or pair of expressions.
 
@@ -173,32 +222,32 @@ class Evaluator:
           sample is among the first k, and `<pair>/chance`, that for k = 1 at random.
 
         Raises:
-          UserError: Unknown name, malformed pair, widths that differ, or a k that
-            exceeds the gallery.
+          UserError: See `check`.
         """
         factors = self.factors or tuple(features.factor_names(self.query))
         pairs = {pair: _parts(pair) for pair in self.cross}
         result = {}
         for expression in self.features:
-            scores = self._search(
-                features, factors, (expression, expression), self.gallery
+            result |= self._search(
+                features, factors, expression, (expression, expression), self.gallery
             )
-            result |= {f"{expression}/{name}": v for name, v in scores.items()}
         for pair, parts in pairs.items():
-            scores = self._search(features, factors, parts, self.query, instance=True)
-            result |= {f"{pair}/{name}": v for name, v in scores.items()}
+            result |= self._search(
+                features, factors, pair, parts, self.query, instance=True
+            )
         return result
 
     def _search(
         self,
         features: features_lib.Features,
         factors: tuple[str, ...],
+        place: str,
         expressions: tuple[str, str],
         gallery_split: str,
         *,
         instance: bool = False,
     ) -> dict[str, float]:
-        """Scores of one code of the queries and one of the gallery."""
+        """Scores of one code of the queries and one of the gallery, below `place`."""
         queries = features.get(self.query, expressions[0])
         gallery = features.get(gallery_split, expressions[1])
         pool = self._draw(len(gallery), self.gallery_limit, "gallery_limit")
@@ -208,29 +257,36 @@ class Evaluator:
             asked = pool[own]
         else:
             asked = self._draw(len(queries), self.queries, "queries")
-        classes = {
-            name: (
-                features.factor(self.query, name)[asked],
-                features.factor(gallery_split, name)[pool],
-            )
-            for name in factors
-        }
-        for k in (*self.ks, self.k):
-            _check_size(k, len(pool) - (own is not None))
+        size = len(pool) - (own is not None)
+        classes, wanted = {}, []
+        if instance:
+            wanted += _possible(features, place, size, self._tops())
+        for name in factors:
+            part = f"{place}/{name}"
+            with features.leaving_out(part):
+                classes[part] = (
+                    features.factor(self.query, name)[asked],
+                    features.factor(gallery_split, name)[pool],
+                )
+                wanted += _possible(features, part, size, self._needs())
+        if not wanted:
+            return {}
         values: dict[str, list[np.ndarray]] = {}
         for rows in _chunks(len(asked), len(pool)):
             order = rank(queries[asked[rows]], gallery[pool], metric=self.metric)
             scores = {}
             if own is not None:
-                order, place = leave_out(order, own[rows])
+                order, found = leave_out(order, own[rows])
                 if instance:
-                    scores = {f"top{k}": place < k for k in sorted({1, *self.ks})}
-                    scores["chance"] = np.full(len(place), 1 / len(pool))
+                    scores = {
+                        f"{place}/{t}": found < k for t, k in self._tops().items()
+                    }
+                    scores[f"{place}/chance"] = np.full(len(found), 1 / len(pool))
             scores |= self._rate(
                 order, {name: (q[rows], g) for name, (q, g) in classes.items()}
             )
-            for name, numbers in scores.items():
-                values.setdefault(name, []).append(numbers)
+            for name in wanted:
+                values.setdefault(name, []).append(scores[name])
         return {k: float(np.concatenate(v).mean()) for k, v in values.items()}
 
     def _rate(
@@ -268,10 +324,38 @@ def _parts(pair: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def _possible(
+    gaps: features_lib.LeavesOut, place: str, size: int | None, needs: dict[str, int]
+) -> list[str]:
+    """Names below `place` of the scores for which rankings are long enough.
+
+    Args:
+      gaps: Notes the others.
+      place: What the scores are of.
+      size: Length of a ranking; None: unknown, and taken as enough.
+      needs: Length that each score needs, by name.
+    """
+    found = []
+    for name, k in needs.items():
+        with gaps.leaving_out(f"{place}/{name}"):
+            if size is not None:
+                _check_size(k, size)
+            found.append(f"{place}/{name}")
+    return found
+
+
 def _check_size(k: int, size: int) -> None:
     """Refuses to look at more samples than there are."""
     if not 1 <= k <= size:
-        raise errors.UserError(f"k must lie in 1..{size} (gallery), not {k}.")
+        raise features_lib.Insufficient(f"k must lie in 1..{size} (gallery), not {k}.")
+
+
+def _check_widths(query: int, gallery: int) -> None:
+    """Refuses to compare codes of different widths."""
+    if query != gallery:
+        raise errors.UserError(
+            f"Cannot compare codes of width {query} with codes of width {gallery}."
+        )
 
 
 def _chunks(queries: int, gallery: int) -> Iterator[slice]:

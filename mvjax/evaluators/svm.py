@@ -6,6 +6,7 @@ published runs are unseeded; here run r has the seed `seed + r`.
 """
 
 import dataclasses
+import math
 from typing import Annotated
 
 import numpy as np
@@ -14,6 +15,8 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import metrics
+from mvjax.evaluators.common import offer as offer_lib
+from mvjax.evaluators.common import probe
 
 
 def gamma_scale(rows: np.ndarray) -> float:
@@ -43,31 +46,55 @@ class Evaluator:
     test_share: Annotated[float, limits.Range(above=0, below=1)] = 0.2
     seed: limits.Natural = 0
 
-    def run(self, features: features_lib.Features) -> dict[str, float]:
-        """Returns `<expression>/<metric>` and `<expression>/<metric>_std`.
+    def check(self, offer: offer_lib.Offer) -> list[str]:
+        """Names of the scores.
 
         Raises:
-          UserError: A division would leave one side empty.
+          UserError: Unknown split or feature, or a share that is none.
         """
-        from sklearn import model_selection
-
-        labels = features.labels(self.split)
-        if not 0 < self.test_share < 1 or len(labels) < 2:
+        if not 0 < self.test_share < 1:
             raise errors.UserError(
-                f"Cannot divide the {len(labels)} samples of split {self.split!r} with "
-                f"test_share={self.test_share}."
+                f"test_share must lie between 0 and 1, not {self.test_share}."
             )
+        offer.check_splits(self.split)
+        names = []
+        for expression in self.features:
+            offer.columns(expression)
+            with offer.leaving_out(expression):
+                offer.check_factor(least=2)
+                offer.check_size(self.split, 3, "a division with two classes to fit on")
+                names += metrics.names_over_runs(expression, metrics.CLASSIFICATION)
+        return names
+
+    def run(self, features: features_lib.Features) -> dict[str, float]:
+        """Returns `<expression>/<metric>` and `<expression>/<metric>_std`."""
+        labels = features.labels(self.split)
         result = {}
         for expression in self.features:
             rows = features.get(self.split, expression)
-            scores = []
-            for run in range(self.runs):
-                train, test = model_selection.train_test_split(
-                    np.arange(len(rows)),
-                    test_size=self.test_share,
-                    random_state=self.seed + run,
-                )
-                guess = classify(rows[train], labels[train], rows[test])
-                scores.append(metrics.classification_scores(labels[test], guess))
-            result.update(metrics.over_runs(expression, scores))
+            with features.leaving_out(expression):
+                scores = [
+                    self._scores(rows, labels, self.seed + run)
+                    for run in range(self.runs)
+                ]
+                result.update(metrics.over_runs(expression, scores))
         return result
+
+    def _scores(
+        self, rows: np.ndarray, labels: np.ndarray, seed: int
+    ) -> dict[str, float]:
+        """Scores of one division."""
+        from sklearn import model_selection
+
+        most = len(rows) - math.ceil(self.test_share * len(rows))
+        if most < 2:
+            raise features_lib.Insufficient(
+                f"Cannot divide the {len(rows)} samples of split {self.split!r} with "
+                f"test_share={self.test_share}: {max(most, 0)} would be left to fit on."
+            )
+        train, test = model_selection.train_test_split(
+            np.arange(len(rows)), test_size=self.test_share, random_state=seed
+        )
+        probe.refuse_single(labels[train], f"a division of split {self.split!r}")
+        guess = classify(rows[train], labels[train], rows[test])
+        return metrics.classification_scores(labels[test], guess)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 170
+FILE = "index.html"
 FORMATS = ("png", "pdf")
 MOST_PIXELS = 2**15  # Of a side; longer pictures are coarser.
 
@@ -77,6 +78,7 @@ class Stage(NamedTuple):
     config: str  # JSON.
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
+    missing: Mapping[str, str] = {}  # Why scores are not there, by their names.
 
 
 class Written(NamedTuple):
@@ -123,7 +125,7 @@ def write(
         + "\n".join(sections)
         + "</body></html>\n"
     )
-    path = folder / "index.html"
+    path = folder / FILE
     with atomic.replace(path) as stream:
         stream.write(page.encode(errors="xmlcharrefreplace"))
     return Written(path, tuple(pictures))
@@ -146,6 +148,9 @@ def _section(folder: pathlib.Path, stage: Stage, number: int, taken: list[str]) 
         parts.append(
             _picture(folder, stage, "Comparison", plots.comparison(metrics), taken)
         )
+    if stage.missing:
+        parts.append("<h3>Without scores</h3>")
+        parts.append(_facts(stage.missing))
     if pictures:
         parts.append("<h3>Pictures</h3>")
         for caption, figure in pictures.items():

@@ -31,18 +31,37 @@ def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def evaluation(found: Mapping[str, Any]) -> str:
-    """Renders the content of `evaluation.json`: tables, and intervals over seeds."""
-    if "seeds" not in found or "intervals" not in found:
-        return table(found["results"])
-    rows = [
-        [f"{name}/{score}", f"{low:.4g} to {high:.4g}"]
-        for name, scores in found["intervals"].items()
-        for score, (low, high) in scores.items()
-        if not tables.is_baseline(score)
-    ]
-    head = f"Means and deviations over {len(found['seeds'])} seeds; 95 % intervals:"
-    lines = _align([["score", "interval of the mean"], *rows])
-    return "\n".join([table(found["results"]), "", head, *lines])
+    """Renders the content of `evaluation.json`.
+
+    Tables, then intervals over seeds, then what is not in the tables and why.
+    """
+    parts = [table(found["results"])]
+    if "seeds" in found and "intervals" in found:
+        rows = [
+            [f"{name}/{score}", f"{low:.4g} to {high:.4g}"]
+            for name, scores in found["intervals"].items()
+            for score, (low, high) in scores.items()
+            if not tables.is_baseline(score)
+        ]
+        head = f"Means and deviations over {len(found['seeds'])} seeds; 95 % intervals:"
+        lines = _align([["score", "interval of the mean"], *rows])
+        parts.append("\n".join([head, *lines]))
+    gaps = missing(found)
+    if gaps:
+        parts.append("\n".join(f"{names}: {reason}" for names, reason in gaps.items()))
+    return "\n\n".join(parts)
+
+
+def missing(found: Mapping[str, Any]) -> dict[str, str]:
+    """What `evaluation.json` says of scores that are not in it, by their names.
+
+    Names with the same reason stand together.
+    """
+    gaps: dict[str, list[str]] = {}
+    for kind, title in (("failed", "failed"), ("left_out", "left out")):
+        for name, reason in found.get(kind, {}).items():
+            gaps.setdefault(f"{title}: {reason}", []).append(name)
+    return {", ".join(names): reason for reason, names in gaps.items()}
 
 
 def search(metric: str, ranked: Sequence[Mapping[str, Any]]) -> str:

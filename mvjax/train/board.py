@@ -141,7 +141,10 @@ def _run(tool: Tool, command: list[str], port: int) -> int:
     # Its own session: Ctrl-C reaches it once, through `_stop`. What it says goes to
     # stderr, so that stdout holds the address only.
     child = subprocess.Popen(command, start_new_session=True, stdout=2)
-    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handlers = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         print(f"Starting {tool.title} ...", file=sys.stderr)
         _await(tool, child, port)
@@ -151,7 +154,8 @@ def _run(tool: Tool, command: list[str], port: int) -> int:
         return 0
     finally:
         _stop(child)
-        signal.signal(signal.SIGTERM, terminate)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _await(tool: Tool, child: subprocess.Popen, port: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import schema
 from mvjax.train import sharding
@@ -52,15 +51,11 @@ class Control:
     def observe(self, results: dict[str, dict[str, float]]) -> None:
         """Takes what evaluators found, `{label: {metric: value}}`.
 
-        Raises:
-          UserError: An evaluator of that label has no such metric.
+        One that ran and has no value of the metric, or NaN, did not improve it.
         """
         label, _, metric = self.settings["metric"].partition("/")
-        if not metric or label not in results:
-            return
-        if metric not in results[label]:
-            raise errors.unknown("config.control.metric", metric, results[label])
-        self._count(results[label][metric])
+        if metric and label in results:
+            self._count(results[label].get(metric, math.nan))
 
     def _count(self, value: float) -> None:
         if self._is_better(value):
@@ -75,10 +70,8 @@ class Control:
             self.waiting_to_lower = 0
 
     def _is_better(self, value: float) -> bool:
-        if math.isnan(value):
-            return False
-        if math.isnan(self.best):
-            return True
+        if math.isnan(value) or math.isnan(self.best):
+            return not math.isnan(value)
         share = self.settings["threshold"]
         if self.settings["mode"] == "min":
             return value < self.best * (1 - share)

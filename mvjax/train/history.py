@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import lettering
 from mvjax.report import page
 from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
+from mvjax.report import text
 from mvjax.train import artifacts
 from mvjax.train import chain
 from mvjax.train import neighbours
@@ -46,13 +49,15 @@ def write_page(
     Raises:
       UserError: There is no run.
     """
-    folders = chain.stages(workdir)
+    folders, target = chain.stages(workdir), workdir / "report"
+    storage.make(target)  # Before the work, in case that is impossible.
+    atomic.check(target / page.FILE)
     with lettering.style():
         stages = [
             _stage(name, folder, cache, allow_code) for name, folder in folders.items()
         ]
         title = f"mvjax: {workdir.name}"
-        written = page.write(workdir / "report", title=title, stages=stages)
+        written = page.write(target, title=title, stages=stages)
     names = (run_lib.CONFIG_FILE, workdir_lib.RUN_FILE, run_lib.EVALUATION_FILE)
     for folder, pictures in zip(folders.values(), written.pictures, strict=True):
         step = workdir_lib.read_evaluation(folder)["step"]
@@ -90,6 +95,7 @@ def _stage(
         config=json.dumps(run.config.to_dict(), indent=2),
         environment=about.get("environment", {}),
         data=data,
+        missing=text.missing(evaluation),
     )
 
 

@@ -50,8 +50,10 @@ class Log:
         """Ends the bar's line where an error is to be told."""
         if kind:
             self._bar.close()
-            with contextlib.suppress(errors.UserError):  # The first one is told.
-                self.keep()
+            for writer in self.writers:
+                # The first trouble is told; a full disk makes more of them.
+                with contextlib.suppress(errors.UserError, OSError):
+                    writer.keep()
 
     def add(self, metrics: dict[str, jax.Array], steps: int = 1) -> None:
         """Takes the metrics of some steps, see `feed`."""
@@ -180,5 +182,6 @@ class Log:
     def close(self) -> None:
         """Ends the bar and the files."""
         self._bar.close()
-        for writer in self.writers:
+        writers, self.writers = self.writers, []  # Nothing can be kept after this.
+        for writer in writers:
             writer.close()

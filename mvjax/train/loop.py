@@ -6,7 +6,6 @@ import datetime
 from importlib import metadata
 import pathlib
 import platform
-import signal
 import sys
 from typing import Any
 
@@ -16,11 +15,14 @@ from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import interrupt
 from mvjax.core import json_value
 from mvjax.core import storage
+from mvjax.evaluators.common import suite
 from mvjax.train import artifacts
 from mvjax.train import checkpoint as checkpoint_lib
 from mvjax.train import control as control_lib
+from mvjax.train import evaluation
 from mvjax.train import feed as feed_lib
 from mvjax.train import health
 from mvjax.train import log as log_lib
@@ -35,39 +37,28 @@ FIXED = ("seed", "seeds", "method", "accumulate")
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has saved; `code` is the exit code."""
+    """The run was asked to stop, and what it did is saved; `code` is the exit code."""
 
-    def __init__(self, step: int, code: int):
-        super().__init__(f"Stopped and saved at step {step}; run again to resume.")
+    def __init__(self, text: str, code: int):
+        super().__init__(text)
         self.code = code
 
 
-class _Signals:
-    """Turns SIGINT and SIGTERM into a wish that the loop fulfils between two steps."""
+class _Signals(interrupt.Signals):
+    """Turns SIGINT and SIGTERM into a wish that the loop heeds between two steps."""
 
     def __init__(self) -> None:
-        self.code = 0
+        super().__init__()
         self._agreement = dist.Agreement()
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
     def hear(self, metrics: dict[str, Any]) -> int:
         """Exit code that this or another process was told, at the same step on all; or 0."""
         return self._agreement.hear(self.code, metrics)
 
-    def _note(self, number: int, frame: Any) -> None:
-        del frame
-        self.code = 128 + number
-        if number == signal.SIGINT:  # Schedulers may send SIGTERM twice.
-            signal.signal(number, self._old[number])  # A second one ends at once.
+    def obey(self, text: str) -> None:
+        """Raises `Interrupted` if any process was told, where all are at one place."""
+        if code := dist.greatest(self.code):
+            raise Interrupted(text, code)
 
 
 def train(
@@ -109,6 +100,7 @@ def train(
         if run.constant_shapes:
             log.warn("looks at every record with what is frozen")
             run.keep_constants(run.fetch(state.eval_variables))
+        signals.obey(f"Stopped at step {step}; run again to go on.")
         with feed_lib.make(run, step) as feed, log:
             while step < total and not control.stopped:
                 limit = _next_stop(run, step) - step
@@ -125,9 +117,9 @@ def train(
                     log.health(step, figures, watch.observe(step, figures))
                 if due:
                     variables = run.fetch(state.eval_variables)
-                    results, _ = run.evaluate_seeds(variables, due)
+                    results = evaluation.evaluate_seeds(run, variables, due)["results"]
                     log.evaluation(step, results)
-                    control.observe(results)
+                    control.observe({label: results.get(label, {}) for label in due})
                     state = control.apply(state)
                 if last or control.stopped or _due_checkpoint(run, step):
                     log.flush(step)
@@ -138,23 +130,27 @@ def train(
                 if stop:
                     checkpoints.wait()
                     log.close()
-                    raise Interrupted(step, stop)
+                    text = f"Stopped and saved at step {step}; run again to resume."
+                    raise Interrupted(text, stop)
         checkpoints.wait()
-        _finish(run, workdir, checkpoints, state, log)
+        _finish(run, workdir, checkpoints, state, log, signals)
     return state
 
 
-def build(run: run_lib.Run) -> None:
+def build(run: run_lib.Run) -> dict[str, str]:
     """Makes all that a run consists of but its state, so that mistakes show at once.
+
+    Returns:
+      What the evaluation will leave out, see `suite.Found`.
 
     Raises:
       UserError: The config does not fit itself or the data.
     """
     for split in run.splits:
         run.source(split)
-    control_lib.Control.make(run.config.control)
-    run.evaluators()
+    left_out = evaluation.check_training(run)
     _ = run.state_target, run.constant_shapes, run.step
+    return left_out
 
 
 @contextlib.contextmanager
@@ -163,7 +159,7 @@ def _begin(run: run_lib.Run, workdir: pathlib.Path) -> Iterator[tuple]:
 
     Nothing is written before everything has been made.
     """
-    build(run)
+    suite.warn_of(build(run), "will be")
     refuse_other_run(run.config, workdir)
     with run.checkpoints(workdir) as checkpoints:
         run.evaluated_step(checkpoints)  # Refuses what no run can evaluate.
@@ -301,26 +297,33 @@ def _finish(
     checkpoints: checkpoint_lib.Checkpoints,
     state: state_lib.TrainState,
     log: log_lib.Log,
+    signals: _Signals,
 ) -> None:
     """Evaluates the final state, unless that was done before."""
     file = workdir / run_lib.EVALUATION_FILE
     step = state.steps_done
-    if not file.exists() or workdir_lib.read_evaluation(workdir)["step"] != step:
-        variables = _final_variables(run, checkpoints, state)
-        results, spread = run.evaluate_seeds(variables)
-        log.evaluation(step, results)
-        if dist.is_main():
-            found = {"step": step, "best_step": checkpoints.best_step()}
-            atomic.write_json(file, found | {"results": results} | spread)
-            first = seeds.pick(variables, 0) if run.config.seeds > 1 else variables
-            files = [
-                workdir / run_lib.CONFIG_FILE,
-                workdir / workdir_lib.RUN_FILE,
-                file,
-            ]
-            artifacts.keep_run(log.writers, run, first, files)
+    text = f"Stopped at the end, step {step}, which is saved; run again to "
+    try:
+        if not file.exists() or workdir_lib.read_evaluation(workdir)["step"] != step:
+            variables = _final_variables(run, checkpoints, state)
+            found = evaluation.evaluate_seeds(
+                run, variables, between=lambda: signals.obey(text + "evaluate it.")
+            )
+            log.evaluation(step, found["results"])
+            if dist.is_main():
+                best = {"step": step, "best_step": checkpoints.best_step()}
+                atomic.write_json(file, best | found)
+                first = seeds.pick(variables, 0) if run.config.seeds > 1 else variables
+                names = (run_lib.CONFIG_FILE, workdir_lib.RUN_FILE)
+                files = [*(workdir / name for name in names), file]
+                artifacts.keep_run(log.writers, run, first, files)
+    except Interrupted:
+        log.close()
+        raise
     log.close()
     dist.barrier("finished")
+    # It came with the last evaluator: what would follow this run is not to begin.
+    signals.obey(f"Stopped after the evaluation of step {step}.")
 
 
 def _final_variables(

@@ -56,7 +56,7 @@ class Run:
         self.config = config
         self._cache = cache
         self._devices = devices
-        self._data_needed = data_needed
+        self.data_needed = data_needed
         self._constant: dict[str, Any] = {}  # Sources with constants, by split.
 
     @classmethod
@@ -160,7 +160,7 @@ class Run:
     @functools.cached_property
     def epoch_batches(self) -> tuple[int, int]:
         """Batches of an epoch, and rows of the last one."""
-        if not self._data_needed:
+        if not self.data_needed:
             return 1, self.batch_size
         return order.epoch_batches(
             len(self.source("train")), self.batch_size, self.config.data.last_batch
@@ -390,38 +390,6 @@ class Run:
     def evaluators(self) -> dict[str, Any]:
         """The evaluators of `config.evals` by label."""
         return suite.make(self.config.evals)
-
-    def evaluate(
-        self,
-        variables: method_lib.Variables,
-        labels: Sequence[str] | None = None,
-    ) -> dict[str, dict[str, float]]:
-        """Runs evaluators, all of them or those with the labels.
-
-        Returns:
-          Metrics by evaluator, `{"clustering": {"shared/acc": ...}}`; see `suite.run`.
-        """
-        made = self.evaluators()
-        chosen = {label: made[label] for label in (labels or made)}
-        return suite.run(chosen, self.features(variables))
-
-    def evaluate_seeds(
-        self,
-        variables: method_lib.Variables,
-        labels: Sequence[str] | None = None,
-    ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-        """`evaluate` of each seed.
-
-        Returns:
-          Metrics by evaluator, with several seeds their means and deviations; and then
-          also `{"seeds": ..., "intervals": ..., "each": ...}`, else `{}`.
-        """
-        number = len(self.seeds)
-        if number == 1:
-            return self.evaluate(variables, labels), {}
-        each = [self.evaluate(seeds.pick(variables, i), labels) for i in range(number)]
-        spread = {"intervals": seeds.intervals(each), "each": each}
-        return seeds.mean(each), {"seeds": list(self.seeds), **spread}
 
     def health(self, state: state_lib.TrainState) -> dict[str, float]:
         """How the codes of the first training records spread, see `health.measure`."""

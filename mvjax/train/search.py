@@ -89,23 +89,21 @@ def overrides(draws: Iterable[Draw], seed: int, trial: int) -> list[str]:
     return [f"{draw.key}={draw.value(seed, trial)}" for draw in draws]
 
 
-def score(workdir: pathlib.Path, metric: str) -> float:
-    """What a finished trial reached.
+def score(workdir: pathlib.Path, metric: str) -> tuple[float | None, str]:
+    """What a finished trial reached, or None and why there is no such score.
 
     Args:
       workdir: Folder of the trial.
       metric: Evaluator and score, such as `scores/valid/mae`.
-
-    Raises:
-      UserError: The evaluation has no such score.
     """
-    results = workdir_lib.read_evaluation(workdir)["results"]
-    flat = {
-        f"{k}/{name}": v for k, scores in results.items() for name, v in scores.items()
-    }
-    if metric not in flat:
-        raise errors.unknown("--metric", metric, flat)
-    return flat[metric]
+    found = workdir_lib.read_evaluation(workdir)
+    label, _, name = metric.partition("/")
+    if name in found["results"].get(label, {}):
+        return found["results"][label][name], ""
+    reasons = found.get("failed", {}) | found.get("left_out", {})
+    mine = [key for key in reasons if f"{metric}/".startswith(f"{key}/")]
+    why = reasons[mine[0]] if mine else "the evaluation does not have it"
+    return None, f"no {metric}: {why}"
 
 
 def rank(trials: Iterable[dict[str, Any]], mode: str) -> list[dict[str, Any]]:

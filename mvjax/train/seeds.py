@@ -34,7 +34,8 @@ def common(tree: Any) -> Any | None:
 def mean(results: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Means over seeds, and as `<metric>_std` their standard deviations (n - 1).
 
-    A metric's own deviation, such as that over runs of k-means, gives way to it.
+    A metric's own deviation, such as that over runs of k-means, gives way to it. What
+    some seed has no value of has no mean.
     """
     return {
         label: {
@@ -45,7 +46,7 @@ def mean(results: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, floa
                 (f"{metric}_std", float(np.std(values, ddof=1))),
             )
         }
-        for label in results[0]
+        for label in _common(results)
     }
 
 
@@ -57,7 +58,7 @@ def intervals(
 
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(results) - 1) / len(results) ** 0.5
     found: dict[str, dict[str, tuple[float, float]]] = {}
-    for label in results[0]:
+    for label in _common(results):
         for metric, values in _columns(results, label).items():
             half = float(reach * np.std(values, ddof=1))
             centre = float(np.mean(values))
@@ -69,5 +70,10 @@ def _columns(
     results: list[dict[str, dict[str, float]]], label: str
 ) -> dict[str, list[float]]:
     """Values of each metric of an evaluator, one for each seed."""
-    names = [name for name in results[0][label] if not name.endswith("_std")]
+    names = [n for n in _common([r[label] for r in results]) if not n.endswith("_std")]
     return {name: [r[label][name] for r in results] for name in names}
+
+
+def _common(parts: list[dict[str, Any]]) -> list[str]:
+    """Keys that all have, in the order of the first."""
+    return [key for key in parts[0] if all(key in part for part in parts)]

@@ -12,6 +12,8 @@ EVALUATION = {
     "step": int,
     "best_step?": (int, None),
     "results": _SCORES,
+    "left_out?": {str: str},  # Reasons by evaluator, or by evaluator and part.
+    "failed?": {str: str},  # Errors by evaluator.
     "seeds?": [int],
     "intervals?": {str: {str: [float, float]}},
     "each?": [_SCORES],

@@ -17,7 +17,7 @@ from mvjax.train import board
 from mvjax.train import mlflow_writer
 from mvjax.train import wandb_writer
 
-REMOTE_PERIOD = 30.0  # Seconds between two uploads.
+PERIOD = 30.0  # Seconds between two uploads, or writes to the disk.
 
 
 class Writer(Protocol):
@@ -72,7 +72,7 @@ class RemoteLines(Writer):
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         self._lines.append(json.dumps({"step": step, **metrics}) + "\n")
-        if time.monotonic() - self._kept > REMOTE_PERIOD:
+        if time.monotonic() - self._kept > PERIOD:
             self.keep()
 
     def keep(self) -> None:
@@ -115,19 +115,41 @@ class Pictures(Writer):
 
 
 class TensorBoard(Writer):
-    """Event files, when the extra `tensorboard` is installed."""
+    """Event files, when the extra `tensorboard` is installed.
+
+    They are written here and not by the thread of `tensorboardX.SummaryWriter`, which
+    tells of a full disk by tracebacks and then blocks whoever goes on.
+    """
 
     def __init__(self, folder: pathlib.Path, step: int):
-        import tensorboardX
+        from tensorboardX import event_file_writer
+        from tensorboardX import summary
+        from tensorboardX.proto import event_pb2
 
-        self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)
+        folder.mkdir(exist_ok=True)
+        self._scalar, self._event = summary.scalar, event_pb2.Event
+        self._file = event_file_writer.EventsWriter(str(folder / "events"))
+        # What comes after the step is of an earlier process, and no longer shown.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(step + 1, session_log=start)
+        self.keep()
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+            self._add(step, summary=self._scalar(name, value))
+        if time.monotonic() - self._kept > PERIOD:
+            self.keep()
+
+    def _add(self, step: int, **content: Any) -> None:
+        event = self._event(step=step, wall_time=time.time(), **content)
+        self._file.write_event(event)
+
+    def keep(self) -> None:
+        self._file.flush()
+        self._kept = time.monotonic()
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
 
 
 def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from mvjax.evaluators import linear_probe
 from mvjax.evaluators import reconstruction
 from mvjax.evaluators import svm
 from mvjax.evaluators.common import probe
+from mvjax.evaluators.common import suite
 
 PROTOCOLS = [
     (clustering.Evaluator(("shared", "raw"), runs=3), "acc"),
@@ -38,10 +39,52 @@ def test_a_second_run_gives_the_same_numbers(
 
 
 @pytest.mark.parametrize(("evaluator", "metric"), PROTOCOLS)
-def test_data_without_labels_is_refused(make_features, make_source, evaluator, metric):
+def test_data_without_labels_is_left_out(make_features, make_source, evaluator, metric):
     source = make_source(12, labelled=False)
-    with pytest.raises(errors.UserError, match="no label"):
-        evaluator.run(make_features({"train": source, "test": source}))
+    features = make_features({"train": source, "test": source})
+    found = suite.run({"it": evaluator}, features)
+    assert not found.results and not found.failed
+    assert "no label for 12 of 12" in found.left_out["it"]
+
+
+@pytest.mark.parametrize(("evaluator", "metric"), PROTOCOLS[1:])
+def test_labels_of_one_class_cannot_be_learned(
+    make_features, make_source, evaluator, metric
+):
+    source = make_source(12)
+    source.label[:] = 2
+    features = make_features({"train": source, "test": source})
+    found = suite.run({"it": evaluator}, features)
+    assert not found.results and not found.failed
+    assert "needs two classes" in found.left_out["it"]
+
+
+def test_labels_of_one_class_are_one_cluster(make_features, make_source):
+    source = make_source(12)
+    source.label[:] = 2
+    found = suite.run(
+        {"it": clustering.Evaluator(runs=1)}, make_features({"train": source})
+    )
+    assert found.results["it"]["shared/acc"] == 1.0
+
+
+def test_equal_samples_make_fewer_clusters_without_a_word(
+    make_features, make_source, recwarn
+):
+    def same(batch):
+        return {"shared": np.ones((len(batch["label"]), 2), np.float32)}
+
+    features = make_features({"train": make_source(12)}, same)
+    result = clustering.Evaluator(runs=1).run(features)
+    assert result["shared/acc"] == pytest.approx(1 / 3, abs=1e-3)
+    assert not recwarn.list
+
+
+def test_one_sample_cannot_be_divided(make_features, make_source):
+    for size, share in ((1, 0.2), (3, 0.99)):
+        features = make_features({"train": make_source(size)})
+        found = suite.run({"it": svm.Evaluator(test_share=share)}, features)
+        assert f"Cannot divide the {size} samples" in found.left_out["it"]
 
 
 def test_each_clustering_run_has_its_own_seed(features):
@@ -59,9 +102,9 @@ def test_relabelled_clusters_are_scored_as_a_classification(features):
     assert result["shared/precision"] == result["shared/f1"] == 1.0
 
 
-def test_more_clusters_than_samples_is_refused(features):
-    with pytest.raises(errors.UserError, match="100 clusters of 47"):
-        clustering.Evaluator(clusters=100).run(features)
+def test_more_clusters_than_samples_are_left_out(features):
+    found = suite.run({"it": clustering.Evaluator(clusters=100)}, features)
+    assert found.left_out == {"it": "Cannot make 100 clusters of 47 samples."}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -80,11 +123,11 @@ def test_neighbours_match_a_plain_loop(metric):
     np.testing.assert_array_equal(ours, expected)
 
 
-def test_knn_refuses_unknown_metrics_and_too_many_neighbours(features):
+def test_knn_refuses_unknown_metrics_and_leaves_out_too_many_neighbours(features):
     with pytest.raises(errors.UserError, match="'cosin'.*Did you mean 'cosine'"):
         knn.Evaluator(metric="cosin").run(features)
-    with pytest.raises(errors.UserError, match=r"1\.\.38.*not 40"):
-        knn.Evaluator(k=40).run(features)
+    found = suite.run({"it": knn.Evaluator(("shared", "raw"), k=40)}, features)
+    assert found.left_out == {"it": "k must lie in 1..38 (samples), not 40."}
 
 
 def test_linear_probe_ignores_the_scale_of_features():
@@ -126,6 +169,15 @@ def test_reconstruction_leaves_out_samples_that_lack_the_view(
     source = make_source(12, present=np.arange(12) % 3 == 0)
     result = reconstruction.Evaluator().run(make_features({"test": source}, shifted))
     assert result["recon/a/mse"] == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_view_that_no_sample_has_is_left_out(make_features, make_source):
+    source = make_source(12, present=np.zeros(12, bool))
+    found = suite.run(
+        {"it": reconstruction.Evaluator()}, make_features({"test": source})
+    )
+    assert list(found.results["it"]) == ["recon/b/mse"]
+    assert list(found.left_out) == ["it/recon/a"]
 
 
 def test_reconstruction_of_the_baseline_and_of_what_is_no_view(features):

@@ -295,7 +295,19 @@ def test_mistakes_are_named(known, fields, message):
         sentiment.Evaluator(**fields).run(known)
 
 
-def test_a_sample_without_truth_is_named(make_features):
-    sources = {"train": Source(12), "test": Source(15, bad=np.nan)}
-    with pytest.raises(errors.UserError, match="'score' of split 'test'.*1 of 15"):
-        sentiment.Evaluator().run(make_features(sources, predict))
+def test_a_split_without_all_truths_is_left_out(make_features):
+    sources = {"train": Source(12), "valid": Source(9), "test": Source(15, bad=np.nan)}
+    features = make_features(sources, predict)
+    result = sentiment.Evaluator().run(features)
+    assert {key.split("/")[-2] for key in result if "official" not in key} == {"valid"}
+    reason = features.left_out["test"]
+    assert "'score' of split 'test'" in reason and "1 of 15" in reason
+
+
+def test_a_metric_that_is_not_defined_is_named(make_features):
+    source = Source(15)
+    source.truth[:] = 0
+    features = make_features({"train": Source(12), "test": source}, predict)
+    result = sentiment.Evaluator().run(features)
+    assert "test/mae" in result and "test/non0_acc2" not in result
+    assert "not defined" in features.left_out["test/non0_acc2"]

@@ -82,10 +82,14 @@ def codes(
     return arrays
 
 
-def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an `.npz` file, the old one staying until the new one is whole."""
+def check_output(file: pathlib.Path) -> None:
+    """Raises `UserError` if codes cannot be written to a file."""
     if file.suffix != ".npz":
         raise errors.UserError(f"--output {file} must end in .npz.")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.check(file)
+
+
+def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an `.npz` file, the old one staying until the new one is whole."""
     with atomic.replace(file) as stream:
         np.savez_compressed(stream, **arrays)

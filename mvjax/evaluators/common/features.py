@@ -10,7 +10,8 @@ concatenated. A name is one of
 The prefix `untrained:` takes the whole expression from the untrained baseline.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,68 @@ def unit_range(view: np.ndarray) -> np.ndarray:
     return view.astype(np.float32)
 
 
-class Unlabelled(errors.UserError):
-    """No sample of a split has the labels that an evaluation compares with."""
+class Insufficient(errors.UserError):
+    """The data cannot give what a part of an evaluation needs; what else is asked can be.
+
+    Raised inside `LeavesOut.leaving_out`, or for a whole evaluator outside of it.
+    """
 
 
-class Features:
+class LeavesOut:
+    """Collects in `left_out` what an evaluator has to do without: name and reason."""
+
+    left_out: dict[str, str]
+
+    @contextlib.contextmanager
+    def leaving_out(self, name: str) -> Iterator[None]:
+        """Ends a block where it raises `Insufficient`, which is noted under a name.
+
+        Args:
+          name: Of what the block computes, such as a feature expression.
+        """
+        try:
+            yield
+        except Insufficient as error:
+            self.left_out[name] = str(error)
+
+
+def expand(
+    expression: str, outputs: Iterable[str], views: Iterable[str]
+) -> tuple[str, list[str]]:
+    """Splits an expression into its prefix (may be empty) and its plain names.
+
+    Args:
+      expression: See the top of this file.
+      outputs: Names that `predict` returns.
+      views: Names of the views in the order of the data, which families follow.
+
+    Raises:
+      UserError: A name does not exist.
+    """
+    views = list(views)
+
+    def place(name: str) -> tuple[str, int, str]:
+        family, _, member = name.partition("/")
+        return family, views.index(member) if member in views else len(views), name
+
+    # jit returns dicts in alphabetical order.
+    offers = sorted(outputs, key=place) + [f"{RAW}/{view}" for view in views]
+    prefix = UNTRAINED if expression.startswith(UNTRAINED) else ""
+    names = []
+    for part in expression.removeprefix(prefix).split("+"):
+        part = part.strip()
+        if part == RAW or part.endswith("/*"):
+            family = part.removesuffix("*").rstrip("/") + "/"
+            found = [name for name in offers if name.startswith(family)]
+        else:
+            found = [part] if part in offers else []
+        if not found:
+            raise errors.unknown("feature", part, [*offers, RAW])
+        names += found
+    return prefix, names
+
+
+class Features(LeavesOut):
     """Named features of the splits of a data set, computed once and kept.
 
     Args:
@@ -61,6 +119,7 @@ class Features:
         batch_size: int,
         baseline: Predict | None = None,
     ):
+        self.left_out = {}
         self._predict = {"": predict, UNTRAINED: baseline}
         self._sources = dict(sources)
         self._batch_size = batch_size
@@ -114,7 +173,7 @@ class Features:
         """Labels of a split in index order, `[N]`.
 
         Raises:
-          UserError: Unknown split, or a sample without a label (-1).
+          UserError: Unknown split, or, as `Insufficient`, a sample without a label (-1).
         """
         return self.factor(split, LABEL)
 
@@ -122,8 +181,8 @@ class Features:
         """Classes of one factor in index order, `[N]`; `"label"` gives the labels.
 
         Raises:
-          UserError: Unknown split or factor, or a sample whose class is unknown (-1);
-            `Unlabelled` if that holds for all samples.
+          UserError: Unknown split or factor, or, as `Insufficient`, a sample whose class
+            is unknown (-1).
         """
         self._keep(split, RAW, [])
         kept = self._kept[split, RAW]
@@ -135,8 +194,7 @@ class Features:
         missing = int((values < 0).sum())
         if missing:
             what = "label" if name == LABEL else f"class of factor {name!r}"
-            kind = Unlabelled if missing == len(values) else errors.UserError
-            raise kind(
+            raise Insufficient(
                 f"Split {split!r} has no {what} for {missing} of {len(values)} "
                 "samples, and this evaluation needs them."
             )
@@ -191,24 +249,11 @@ class Features:
           UserError: A name does not exist, or there is no baseline to take it from.
         """
         self._look(split)
-        prefix = UNTRAINED if expression.startswith(UNTRAINED) else ""
+        prefix, names = expand(expression, self._offers[split], self._views[split])
         if self._predict[prefix] is None:
             raise errors.UserError(
                 f"Feature {expression!r} needs an untrained baseline; there is none."
             )
-        raw = [f"{RAW}/{view}" for view in self._views[split]]
-        offers = self._offers[split] + raw
-        names = []
-        for part in expression.removeprefix(prefix).split("+"):
-            part = part.strip()
-            if part == RAW or part.endswith("/*"):
-                family = part.removesuffix("*").rstrip("/") + "/"
-                found = [name for name in offers if name.startswith(family)]
-            else:
-                found = [part] if part in offers else []
-            if not found:
-                raise errors.unknown("feature", part, [*offers, RAW])
-            names += found
         return prefix, names
 
     def batches(
@@ -233,6 +278,8 @@ class Features:
         if split not in self._sources:
             raise errors.unknown("split", split, self._sources)
         source = self._sources[split]
+        if not len(source):
+            raise Insufficient(f"Split {split!r} is empty.")
         host, hosts = dist.share()
         for batch in pipeline.eval_batches(
             source, batch_size=self._batch_size, host=host, hosts=hosts
@@ -245,22 +292,9 @@ class Features:
         """Learns the names of views and outputs from one batch."""
         if split in self._offers:
             return
-        first = next(self._data(split), None)
-        if first is None:
-            raise errors.UserError(f"Split {split!r} is empty.")
-        batch, _ = first
-        views = list(batch["views"])
-        # jit returns dicts in alphabetical order; families follow the order of views.
-        rank = {view: i for i, view in enumerate(views)}
-        self._offers[split] = sorted(
-            self._predict[""](batch),
-            key=lambda name: (
-                name.partition("/")[0],
-                rank.get(name.partition("/")[2], len(rank)),
-                name,
-            ),
-        )
-        self._views[split] = views
+        batch, _ = next(self._data(split))
+        self._offers[split] = list(self._predict[""](batch))
+        self._views[split] = list(batch["views"])
 
     def _keep(self, split: str, group: str, names: list[str]) -> None:
         """Fills the table of a group (`""`, `untrained:` or `raw`) for some names.
@@ -288,8 +322,6 @@ class Features:
                         rows[prefix + key] = np.asarray(values)
             for name, value in rows.items():
                 parts.setdefault(name, []).append(value)
-        if not order:
-            raise errors.UserError(f"Split {split!r} is empty.")
         order = np.argsort(np.concatenate(order), kind="stable")
         fresh = {name: np.concatenate(values)[order] for name, values in parts.items()}
         self._kept[split, group] = {**(kept or {}), **fresh}

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 DECIMALS = 4
+CLUSTERING = ("acc", "nmi", "ari")
+CLASSIFICATION = ("accuracy", "precision", "f1")
 
 
 def contingency(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -131,3 +133,8 @@ def over_runs(expression: str, runs: Sequence[dict[str, float]]) -> dict[str, fl
         result[f"{expression}/{name}"] = float(values.mean())
         result[f"{expression}/{name}_std"] = float(values.std())
     return result
+
+
+def names_over_runs(expression: str, names: Sequence[str]) -> list[str]:
+    """The names that `over_runs` gives scores of these names."""
+    return [f"{expression}/{name}{end}" for name in names for end in ("", "_std")]
