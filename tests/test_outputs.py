@@ -1,0 +1,120 @@
+"""Outputs that cannot be written, and signals at bad moments: one line, right codes."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import signal
+
+import pytest
+
+from mvjax import cli
+from mvjax.core import atomic
+from mvjax.core import errors
+from mvjax.evaluators import knn
+from mvjax.train import loop
+from tests.train import test_loop
+
+
+def end(*argv) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in argv])
+    return stop.value.code
+
+
+def places(folder: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
+    """Paths that no file can have, and what is told of them."""
+    (folder / "file").write_text("text")
+    (folder / "folder.npz").mkdir()
+    return [
+        (folder / "none" / "x.npz", "no such folder"),
+        (folder / "file" / "x.npz", "no such folder|is a file"),
+        (folder / "folder.npz", "it is a folder"),
+        (folder / ("x" * 300 + ".npz"), "[Tt]oo long|name is too|longer"),
+    ]
+
+
+def test_paths_that_no_file_can_have_are_told_before_the_work(tmp_path):
+    for path, message in places(tmp_path):
+        for write in (atomic.check, lambda path: atomic.write_json(path, {})):
+            with pytest.raises(errors.UserError, match=f"Cannot write .*({message})"):
+                write(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.npz"]
+
+
+def test_a_check_leaves_the_old_file_as_it_was(tmp_path):
+    (tmp_path / "x.json").write_text("old")
+    atomic.check(tmp_path / "x.json")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "x.json").write_text("old")
+
+    def full(*unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(errors.UserError, match="Cannot write .*: the disk is full."):
+        atomic.write_json(tmp_path / "x.json", {})
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_embed_and_convert_look_at_their_output_first(tmp_path, capsys):
+    # There is no such workdir either, which would be told otherwise.
+    workdir = f"--workdir={tmp_path}/none"
+    for path, _ in places(tmp_path):
+        for command in (("embed", "--dataset=test"), ("convert", "--to=torch")):
+            assert end(*command, workdir, f"--output={path}") == 2
+            lines = capsys.readouterr().err.strip().splitlines()
+            assert len(lines) == 1 and lines[0].startswith("mvjax: error: Cannot write")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_final_evaluation_stops_between_evaluators(
+    tmp_path, monkeypatch, number
+):
+    run = knn.Evaluator.run
+
+    def interrupted(self, features):
+        os.kill(os.getpid(), number)
+        return run(self, features)
+
+    # The one evaluator is the last: what would follow the run is not to begin.
+    monkeypatch.setattr(knn.Evaluator, "run", interrupted)
+    with pytest.raises(loop.Interrupted) as stop:
+        test_loop.train(tmp_path, "epochs=1")
+    assert stop.value.code == 128 + number
+    monkeypatch.undo()
+    assert test_loop.train(tmp_path, "epochs=1").step == 3
+    assert (tmp_path / "evaluation.json").is_file()
+
+
+def test_a_chain_that_is_told_to_stop_does_not_begin_its_next_stage(
+    tmp_path, monkeypatch, capsys
+):
+    run = knn.Evaluator.run
+
+    def interrupted(self, features):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return run(self, features)
+
+    argv = ["chain", "one=tests/toy/config.py:epochs=1", "two=tests/toy/config.py"]
+    argv += [f"--workdir={tmp_path}/c", "--no-progress", "--two.epochs=1"]
+    monkeypatch.setattr(knn.Evaluator, "run", interrupted)
+    assert end(*argv) == 143
+    assert not (tmp_path / "c" / "two").exists()
+    monkeypatch.undo()
+    assert end(*argv) == 0
+    assert (tmp_path / "c" / "two" / "evaluation.json").is_file()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_signal_outside_the_loop_is_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted(*unused, **more):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("mvjax.core.config.load", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert end("show", "--config=configs/mrdd/consistency.py:debug") == 130
+    assert capsys.readouterr().err == "mvjax: interrupted\n"
