@@ -197,7 +197,7 @@ def test_mistakes_come_before_the_measurement(tmp_path, capsys, monkeypatch):
     for option, message in (
         (f"--compare={file}", "no report of `mvjax bench`"),
         (f"--compare={tmp_path}/b.json", "No such file"),
-        (f"--output={tmp_path}/nowhere/a.json", "no folder"),
+        (f"--output={tmp_path}/nowhere/a.json", "no such folder"),
     ):
         assert command(option) == 2
         assert message in capsys.readouterr().err
