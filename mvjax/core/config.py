@@ -288,11 +288,7 @@ def build(kind: type, what: str, fields: Any) -> Any:
       UserError: There is no such field, or a value that it cannot have.
     """
     fields = {k: v for k, v in dict(fields).items() if k != "name"}
-    known = limits.declared(kind)
-    for key, value in fields.items():
-        if key not in known:
-            raise errors.unknown(f"key of {what}", key, known)
-        limits.check(f"{what}.{key}", value, known[key].kind)
+    limits.check_all(what, fields, limits.declared(kind))
     return kind(**fields)
 
 

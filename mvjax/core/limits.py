@@ -171,6 +171,23 @@ def check(where: str, value: Any, kind: Any) -> None:
         _check_plain(where, value, kind)
 
 
+def check_all(where: str, values: Mapping[str, Any], fields: dict[str, Field]) -> None:
+    """Checks each value against the field of its name.
+
+    Args:
+      where: Name of the part that holds them, such as `"config.method"`.
+      values: Settings by name.
+      fields: What there may be, see `declared`.
+
+    Raises:
+      UserError: There is no such field, or see `check`.
+    """
+    for name, value in values.items():
+        if name not in fields:
+            raise errors.unknown(f"key of {where}", str(name), fields)
+        check(f"{where}.{name}", value, fields[name].kind)
+
+
 def _check_plain(where: str, value: Any, kind: type) -> None:
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:

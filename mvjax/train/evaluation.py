@@ -15,8 +15,6 @@ from mvjax.train import run as run_lib
 from mvjax.train import seeds
 from mvjax.train import summary
 
-CHECKPOINTS = ("last", "best")
-
 
 def check(
     run: run_lib.Run, labels: Sequence[str] | None = None
@@ -172,10 +170,6 @@ def _check_control(run: run_lib.Run, names: Mapping[str, Iterable[str] | None]) 
 def _check_best(run: run_lib.Run, names: Mapping[str, Iterable[str] | None]) -> None:
     """Refuses a best checkpoint whose metric will not be there when it is chosen."""
     settings, what = run.config.checkpoint, "config.checkpoint.best"
-    if settings.evaluate not in CHECKPOINTS:
-        raise errors.unknown(
-            "config.checkpoint.evaluate", settings.evaluate, CHECKPOINTS
-        )
     if not settings.best:
         if settings.evaluate == "best":
             raise errors.UserError(

@@ -162,7 +162,6 @@ def _begin(run: run_lib.Run, workdir: pathlib.Path) -> Iterator[tuple]:
     suite.warn_of(build(run), "will be")
     refuse_other_run(run.config, workdir)
     with run.checkpoints(workdir) as checkpoints:
-        run.evaluated_step(checkpoints)  # Refuses what no run can evaluate.
         yield checkpoints, *_start(run, workdir, checkpoints)
 
 

@@ -166,8 +166,4 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
 
 def _check(where: str, fields: dict[str, Any], function: Callable[..., Any]) -> None:
     """Refuses settings that an optimiser does not take."""
-    known = limits.declared(function) | _COMMON
-    for key, value in fields.items():
-        if key not in known:
-            raise errors.unknown(f"key of {where}", key, known)
-        limits.check(f"{where}.{key}", value, known[key].kind)
+    limits.check_all(where, fields, limits.declared(function) | _COMMON)

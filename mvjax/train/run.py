@@ -345,15 +345,9 @@ class Run:
         )
 
     def evaluated_step(self, checkpoints: checkpoint.Checkpoints) -> int | None:
-        """Step of the checkpoint that evaluations are of; None: the latest.
-
-        Raises:
-          UserError: `config.checkpoint.evaluate` is neither last nor best.
-        """
-        choice = self.config.checkpoint.evaluate
-        if choice not in ("last", "best"):
-            raise errors.unknown("config.checkpoint.evaluate", choice, ("last", "best"))
-        return checkpoints.best_step() if choice == "best" else None
+        """Step of the checkpoint that evaluations are of; None: the latest."""
+        best = self.config.checkpoint.evaluate == "best"
+        return checkpoints.best_step() if best else None
 
     def predictor(self, variables: method_lib.Variables) -> features_lib.Predict:
         """`predict` with variables bound: NumPy batch to named NumPy arrays."""

@@ -189,10 +189,7 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
     fields = {k: f.default for k, f in _COMMON.items()} | dict(config)
     function = find(fields["name"])
     known = limits.declared(function) | _COMMON
-    for key, value in fields.items():
-        if key not in known:
-            raise errors.unknown(f"key of schedule {fields['name']!r}:", key, known)
-        limits.check(f"config.optim.schedule.{key}", value, known[key].kind)
+    limits.check_all("config.optim.schedule", fields, known)
     unit, length, _ = (fields.pop(key) for key in ("unit", "length", "name"))
     if length is None:
         length = total if unit == "epoch" else total * steps_per_epoch

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from mvjax.convert import files
@@ -15,14 +14,15 @@ from mvjax.convert import torch_map
 from mvjax.convert import torch_names
 from mvjax.convert import torch_report
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method as method_lib
+from mvjax.core import schema
 from mvjax.core import storage
 from mvjax.core import tree
 from mvjax.train import checkpoint
 
 PREVIOUS = "previous"  # The stage before, filled in by `mvjax chain`.
 WHOLE = "*"  # In `take`: all components of the source, nested in one of ours.
-KEYS = ("source", "take", "table", "part")  # Of an entry of `config.warm_start`.
 
 
 class Converted(NamedTuple):
@@ -71,16 +71,9 @@ def apply(
 def _entry(label: str, entry: Any) -> dict[str, Any]:
     """One entry of `config.warm_start`, of known keys."""
     where = f"config.warm_start.{label}"
-    if not isinstance(entry, dict | ml_collections.ConfigDict):
-        raise errors.UserError(f"{where} is {entry!r}; it must hold {', '.join(KEYS)}.")
-    entry = dict(entry)
-    for key in entry:
-        if key not in KEYS:
-            raise errors.unknown(f"key of {where}", str(key), KEYS)
-    if not entry.get("source"):
-        raise errors.UserError(
-            f"{where}.source names no workdir, folder of Hugging Face or file of weights."
-        )
+    limits.check(where, entry, dict)
+    entry = {"source": ""} | dict(entry)  # Or its absence would be told elsewhere.
+    limits.check_all(where, entry, limits.declared(schema.WarmStart))
     if entry["source"] == PREVIOUS:
         raise errors.UserError(
             f"{where}.source is the stage before: run both with `mvjax chain`, or give "

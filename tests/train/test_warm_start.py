@@ -117,9 +117,9 @@ def test_a_folder_of_nobody_is_told(tmp_path, run, fresh, content, message):
     ("entry", "message"),
     [
         (dict(source="x", tabel="toy"), "key of config.warm_start.a 'tabel'. Did you"),
-        (dict(table="toy"), "config.warm_start.a.source names no workdir"),
-        (dict(source=""), "config.warm_start.a.source names no workdir"),
-        ("runs/c", "config.warm_start.a is 'runs/c'; it must hold source, take"),
+        (dict(table="toy"), "config.warm_start.a.source is .*; it must not be empty"),
+        (dict(source=""), "config.warm_start.a.source is .*; it must not be empty"),
+        ("runs/c", "config.warm_start.a is 'runs/c'; it must hold settings of its own"),
         (dict(source="previous"), "is the stage before"),
         (dict(source="none.pth"), "config.warm_start.a: There is no file none.pth"),
         (
