@@ -122,9 +122,7 @@ def run(
         except features_lib.Insufficient as error:
             features.left_out.clear()
             features.left_out[""] = str(error)
-        except (
-            Exception
-        ) as error:  # Of anybody's code: the others shall not pay for it.
+        except Exception as error:  # Of anybody's code; the others go on.
             if dist.share()[1] > 1:
                 raise  # The other processes may wait for this one's rows.
             found.failed[label] = _describe(error)
