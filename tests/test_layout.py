@@ -111,6 +111,7 @@ def test_the_top_level_holds_what_the_plan_says():
         "mvjax",
         "configs",
         "launch",
+        "findings",
         "tests",
         "README.md",
         "pyproject.toml",
