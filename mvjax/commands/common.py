@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 import pathlib
+import warnings
 
 from mvjax.core import errors
 from mvjax.core import storage
@@ -115,4 +116,22 @@ def open_run(args: argparse.Namespace, *, replica: int | None = 0):
         if step is None:
             step = run.evaluated_step(checkpoints)
         variables, step = checkpoints.variables(step, replica=replica, run=run)
+    _warn_of_other_fields(run, args)
     return run, variables, step
+
+
+def _warn_of_other_fields(run, args: argparse.Namespace) -> None:
+    """Says so where an override makes trained weights compute something else."""
+    from mvjax.train import warm_start
+
+    found = warm_start.find_other_field(
+        run.method,
+        lambda: warm_start.read_fields(args.workdir),
+        components=run.shapes["params"],
+    )
+    if found:
+        warnings.warn(
+            f"{args.workdir} was trained with another setting on which its weights "
+            f"depend, {found}",
+            stacklevel=2,
+        )
