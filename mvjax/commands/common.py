@@ -72,6 +72,26 @@ def number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return read
 
 
+def add_memory_argument(command: argparse.ArgumentParser) -> None:
+    """Adds what raises the bound on the memory that a file may take."""
+    command.add_argument(
+        "--max-gib",
+        type=_gib,
+        help="memory that the input may take, in GiB; by default half of what is free",
+    )
+
+
+def _gib(text: str) -> float:
+    """The type of an argument that is a size in GiB, for argparse."""
+    value = float(text)
+    if not 0 < value < 2**30:  # NaN is not, either.
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and finite")
+    return value
+
+
+_gib.__name__ = "number"  # What argparse calls a text that is none.
+
+
 def add_trust_argument(command: argparse.ArgumentParser) -> None:
     """Adds what lets the config of a workdir import code."""
     command.add_argument(

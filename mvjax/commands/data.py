@@ -45,6 +45,7 @@ def add(commands) -> None:
     convert.add_argument(
         "--target", default="regression_labels", help="key of the scores"
     )
+    common.add_memory_argument(convert)
 
 
 def _data_fetch(args: argparse.Namespace) -> int:
@@ -72,7 +73,12 @@ def _data_convert(args: argparse.Namespace) -> int:
 
     atomic.check(args.output)
     for note in mmsa.convert_to_npz(
-        args.input, args.output, tokens=args.tokens, target=args.target
+        args.input,
+        args.output,
+        tokens=args.tokens,
+        target=args.target,
+        max_gib=args.max_gib,
+        option="--max-gib",
     ):
         print(note)
     return 0

@@ -68,6 +68,7 @@ def _add_embed(commands) -> None:
         "--input", type=pathlib.Path, help="views.npz: one array per view, NHWC"
     )
     source.add_argument("--dataset", choices=("train", "valid", "test", "all"))
+    common.add_memory_argument(command)
     command.add_argument("--output", required=True, type=pathlib.Path)
     command.add_argument(
         "--images", action="store_true", help="write reconstructions too"
@@ -80,7 +81,13 @@ def _embed(args: argparse.Namespace) -> int:
     embed.check_output(args.output)
     run, variables, step = common.open_run(args)
     if args.input:
-        source = embed.open_views(args.input, run.spec, run.method)
+        source = embed.open_views(
+            args.input,
+            run.spec,
+            run.method,
+            max_gib=args.max_gib,
+            option="--max-gib",
+        )
     else:
         source = run.source(args.dataset)
     codes = embed.codes(

@@ -80,3 +80,11 @@ def test_codes_come_with_the_names_of_the_classes(tmp_path, names):
     with np.load(tmp_path / "codes.npz", allow_pickle=False) as found:
         np.testing.assert_array_equal(found["label"], labels)
         assert tuple(found.get("label_names", ())) == names
+
+
+def test_the_bound_on_memory_is_told_and_can_be_raised(tmp_path):
+    np.savez(tmp_path / "mine.npz", photo=np.zeros((60, 4, 5, 3), np.uint8))
+    arguments = (tmp_path / "mine.npz", SPEC, Method())
+    with pytest.raises(errors.UserError, match="be taken; --max-gib raises that"):
+        embed.open_views(*arguments, max_gib=1e-8, option="--max-gib")
+    assert len(embed.open_views(*arguments, max_gib=1.0)) == 60
