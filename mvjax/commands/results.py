@@ -6,6 +6,7 @@ import pathlib
 from mvjax.commands import common
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import notice
 
 
 def add(commands) -> None:
@@ -94,6 +95,8 @@ def _embed(args: argparse.Namespace) -> int:
         run.predictor(variables), source, run.batch_size, images=args.images
     )
     embed.write(args.output, codes)
+    for line in embed.find_broken(codes):
+        notice.warn(f"{args.output}: {line}")
     print(f"{args.output}: {len(source)} samples at step {step}")
     for name, array in codes.items():
         print(f"  {name}  {' x '.join(map(str, array.shape))}  {array.dtype}")

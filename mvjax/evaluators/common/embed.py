@@ -80,7 +80,7 @@ def codes(
         outputs |= {"index": batch["index"], "label": batch["label"]}
         for name, value in outputs.items():
             if images or np.ndim(value) <= 2:
-                parts.setdefault(name, []).append(np.asarray(value)[mask])
+                parts.setdefault(name, []).append(_readable(value)[mask])
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     names = source.spec.class_names
     if (arrays["label"] < 0).all():
@@ -88,6 +88,27 @@ def codes(
     elif names:
         arrays["label_names"] = np.array(names)
     return arrays
+
+
+def _readable(value: Any) -> np.ndarray:
+    """The array in a type that `.npz` files hold: float32 for bfloat16, NumPy's `V`."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def find_broken(arrays: dict[str, np.ndarray]) -> list[str]:
+    """Says which codes hold NaN or infinite numbers, and in how many samples."""
+    lines = []
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not len(array):
+            continue
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if bad.any():
+            lines.append(
+                f"{name} holds NaN or infinite numbers in {bad.sum()} of {len(array)} "
+                "samples"
+            )
+    return lines
 
 
 def check_output(file: pathlib.Path) -> None:
