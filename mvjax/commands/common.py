@@ -50,6 +50,8 @@ def overrides_for(overrides: Sequence[str], *prefixes: str) -> list[str]:
 
 def workdir(text: str) -> pathlib.Path:
     """The type of an argument that names a workdir, for argparse to tell what is wrong."""
+    if not text:  # As of a variable that the shell does not know.
+        raise argparse.ArgumentTypeError("it is empty; the folder you are in is '.'")
     try:
         return storage.path(text)
     except errors.UserError as error:

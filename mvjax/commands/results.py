@@ -186,12 +186,17 @@ def _add_report(commands) -> None:
     command = common.command(
         commands,
         "report",
-        report,
+        _report,
         "write the HTML page of a workdir, or of all stages below it",
         "mvjax report runs/digits",
     )
     command.add_argument("workdir", type=common.workdir)
     common.add_trust_argument(command)
+
+
+def _report(args: argparse.Namespace) -> int:
+    common.overrides_for(args.overrides)  # The page is of the run as it was.
+    return report(args)
 
 
 def report(args: argparse.Namespace) -> int:
