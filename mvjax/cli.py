@@ -25,6 +25,7 @@ from mvjax.core import devices
 from mvjax.core import errors
 from mvjax.core import interrupt
 from mvjax.core import notice
+from mvjax.core import storage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,6 +61,15 @@ def _run(argv: Sequence[str] | None) -> int:
         return 2
     except BrokenPipeError:
         return 1
+    except OSError as error:  # Of a path that nobody looked at before, or of stdout.
+        if args.debug or error.errno not in storage.TROUBLES:
+            raise
+        place = error.filename or "the output"
+        print(
+            f"mvjax: error: Cannot use {place}: {storage.reason(error)}.",
+            file=sys.stderr,
+        )
+        return 2
     except Exception as error:
         if args.debug or not _is_memory(error):
             raise

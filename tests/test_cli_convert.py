@@ -9,6 +9,7 @@ import pytest
 from mvjax import cli
 from mvjax.convert import files
 from mvjax.convert import torch_file
+from mvjax.train import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOY = f"--config={ROOT}/tests/toy/config.py"
@@ -136,6 +137,36 @@ def test_numbers_that_are_no_weights_are_refused_by_key(
     argv = (TOY, f"--input={tmp_path}/a.pth", f"--workdir={tmp_path}/w")
     assert message in fails(capsys, "convert", "--from=torch", *argv)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "npz", "safetensors"])
+def test_a_checkpoint_of_numbers_that_are_no_weights_is_refused_by_key(
+    tmp_path, capsys, monkeypatch, suffix
+):
+    files.write(tmp_path / "a.pth", tensors())
+    workdir = f"--workdir={tmp_path}/w"
+    assert convert(tmp_path / "a.pth", workdir) == 0
+    read = checkpoint.Checkpoints.variables
+
+    def broken(*args, **kwargs):
+        variables, step = read(*args, **kwargs)
+        kernel = variables["params"]["left"]["kernel"].copy()
+        kernel[0, 0] = np.inf
+        variables["params"]["left"]["kernel"] = kernel
+        return variables, step
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "variables", broken)
+    (tmp_path / f"b.{suffix}").write_text("old")
+    argv = ("--to=torch", workdir, f"--output={tmp_path}/b.{suffix}")
+    line = fails(capsys, "convert", *argv, "--allow-code=toy")
+    assert "keys with NaN or infinite numbers: left.weight (float32)" in line
+    assert (tmp_path / f"b.{suffix}").read_text() == "old"
+    # Codes may be looked at all the same, with a warning.
+    argv = ("embed", workdir, "--dataset=test", f"--output={tmp_path}/c.npz")
+    assert run(*argv, "--allow-code=toy") == 0
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"mvjax: warning: {tmp_path}/c.npz: shared holds NaN or inf")
+    assert line.endswith("in 20 of 20 samples")
 
 
 @pytest.mark.parametrize(

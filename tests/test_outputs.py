@@ -9,8 +9,11 @@ import signal
 import pytest
 
 from mvjax import cli
+from mvjax.convert import files
+from mvjax.convert import torch_map
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import lock
 from mvjax.evaluators import knn
 from mvjax.train import loop
 from tests.train import test_loop
@@ -118,3 +121,92 @@ def test_a_signal_outside_the_loop_is_one_line(tmp_path, monkeypatch, capsys):
     with contextlib.suppress(KeyboardInterrupt):
         assert end("show", "--config=configs/mrdd/consistency.py:debug") == 130
     assert capsys.readouterr().err == "mvjax: interrupted\n"
+
+
+TOY = "tests/toy/config.py:epochs=1"
+
+
+def fails(capsys, *argv) -> str:
+    """The one line of an expected mistake."""
+    capsys.readouterr()
+    assert end(*argv) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("mvjax: error: ")
+    return line
+
+
+@pytest.fixture
+def weights(tmp_path):
+    run = test_loop.make_run()
+    table = run.method.torch_tables()["toy"]
+    tensors = torch_map.to_torch(table, run.fresh_variables())
+    files.write(tmp_path / "weights.pth", tensors)
+    return f"--input={tmp_path}/weights.pth"
+
+
+def test_names_that_no_folder_can_have_are_one_line(tmp_path, capsys, weights):
+    long = tmp_path / ("n" * 300)
+    for argv in (
+        ("train", f"--config={TOY}", f"--workdir={long}"),
+        ("chain", f"one={TOY}", f"--workdir={long}"),
+        ("convert", "--from=torch", f"--config={TOY}", weights, f"--workdir={long}"),
+        ("report", long),
+        ("show", f"--config={long}.py"),
+    ):
+        line = fails(capsys, *argv)
+        assert "the path, or a name in it, is too long." in line
+        assert "goes on" not in line  # The same command never will.
+
+
+def test_an_empty_workdir_is_not_the_folder_that_one_is_in(capsys):
+    for argv in (("train", f"--config={TOY}", "--workdir="), ("report", "")):
+        assert "it is empty; the folder you are in is '.'" in fails(capsys, *argv)
+
+
+def test_a_link_to_nothing_is_told(tmp_path, capsys):
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    argv = ("train", f"--config={TOY}", f"--workdir={tmp_path}/link/w")
+    assert fails(capsys, *argv).endswith(f"{tmp_path}/link is a link to nothing.")
+
+
+def test_report_makes_no_folder_where_there_is_no_run(tmp_path, capsys):
+    assert "is no workdir of mvjax" in fails(capsys, "report", tmp_path / "none")
+    assert not any(tmp_path.iterdir())
+
+
+def full(*unused, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_conversion_on_a_full_disk_leaves_nothing(
+    tmp_path, capsys, monkeypatch, weights
+):
+    workdir = tmp_path / "w"
+    argv = ("convert", "--from=torch", f"--config={TOY}", weights)
+    argv += (f"--workdir={workdir}",)
+    for place in ("Checkpoints.save", "Checkpoints.wait"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"mvjax.train.checkpoint.{place}", full)
+            line = fails(capsys, *argv)
+        assert line == f"mvjax: error: Cannot write {workdir}: the disk is full."
+        assert not workdir.exists()
+    # What a thread of the library leaves behind its failure is in nobody's way.
+    (workdir / "checkpoints" / "0.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert end(*argv) == 0
+    assert "holds checkpoints already" in fails(capsys, *argv)
+
+
+def test_a_lock_on_a_full_disk_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "ftruncate", full)
+    with lock.hold(tmp_path):
+        with pytest.raises(errors.UserError, match="is in use"), lock.hold(tmp_path):
+            pass
+
+
+def test_overrides_that_a_command_has_no_use_for_are_refused(tmp_path, capsys):
+    for argv in (
+        ("report", tmp_path),
+        ("data", "fetch", "mnist"),
+        ("data", "convert", "--input=a.pkl", f"--output={tmp_path}/a.npz"),
+    ):
+        assert "override prefix 'config'" in fails(capsys, *argv, "--config.seed=1")

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 import pathlib
+import warnings
 
 from mvjax.core import errors
 from mvjax.core import storage
@@ -49,6 +50,8 @@ def overrides_for(overrides: Sequence[str], *prefixes: str) -> list[str]:
 
 def workdir(text: str) -> pathlib.Path:
     """The type of an argument that names a workdir, for argparse to tell what is wrong."""
+    if not text:  # As of a variable that the shell does not know.
+        raise argparse.ArgumentTypeError("it is empty; the folder you are in is '.'")
     try:
         return storage.path(text)
     except errors.UserError as error:
@@ -69,6 +72,26 @@ def number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
 
     read.__name__ = "whole number"  # What argparse calls a text that is none.
     return read
+
+
+def add_memory_argument(command: argparse.ArgumentParser) -> None:
+    """Adds what raises the bound on the memory that a file may take."""
+    command.add_argument(
+        "--max-gib",
+        type=_gib,
+        help="memory that the input may take, in GiB; by default half of what is free",
+    )
+
+
+def _gib(text: str) -> float:
+    """The type of an argument that is a size in GiB, for argparse."""
+    value = float(text)
+    if not 0 < value < 2**30:  # NaN is not, either.
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and finite")
+    return value
+
+
+_gib.__name__ = "number"  # What argparse calls a text that is none.
 
 
 def add_trust_argument(command: argparse.ArgumentParser) -> None:
@@ -115,4 +138,22 @@ def open_run(args: argparse.Namespace, *, replica: int | None = 0):
         if step is None:
             step = run.evaluated_step(checkpoints)
         variables, step = checkpoints.variables(step, replica=replica, run=run)
+    _warn_of_other_fields(run, args)
     return run, variables, step
+
+
+def _warn_of_other_fields(run, args: argparse.Namespace) -> None:
+    """Says so where an override makes trained weights compute something else."""
+    from mvjax.train import warm_start
+
+    found = warm_start.find_other_field(
+        run.method,
+        lambda: warm_start.read_fields(args.workdir),
+        components=run.shapes["params"],
+    )
+    if found:
+        warnings.warn(
+            f"{args.workdir} was trained with another setting on which its weights "
+            f"depend, {found}",
+            stacklevel=2,
+        )

@@ -45,11 +45,13 @@ def add(commands) -> None:
     convert.add_argument(
         "--target", default="regression_labels", help="key of the scores"
     )
+    common.add_memory_argument(convert)
 
 
 def _data_fetch(args: argparse.Namespace) -> int:
     from mvjax.data import fetch
 
+    common.overrides_for(args.overrides)
     fetch.fetch(args.name, args.cache)
     return 0
 
@@ -70,9 +72,15 @@ def _data_check(args: argparse.Namespace) -> int:
 def _data_convert(args: argparse.Namespace) -> int:
     from mvjax.data import mmsa
 
+    common.overrides_for(args.overrides)
     atomic.check(args.output)
     for note in mmsa.convert_to_npz(
-        args.input, args.output, tokens=args.tokens, target=args.target
+        args.input,
+        args.output,
+        tokens=args.tokens,
+        target=args.target,
+        max_gib=args.max_gib,
+        option="--max-gib",
     ):
         print(note)
     return 0

@@ -6,6 +6,7 @@ import pathlib
 from mvjax.commands import common
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import notice
 
 
 def add(commands) -> None:
@@ -68,6 +69,7 @@ def _add_embed(commands) -> None:
         "--input", type=pathlib.Path, help="views.npz: one array per view, NHWC"
     )
     source.add_argument("--dataset", choices=("train", "valid", "test", "all"))
+    common.add_memory_argument(command)
     command.add_argument("--output", required=True, type=pathlib.Path)
     command.add_argument(
         "--images", action="store_true", help="write reconstructions too"
@@ -80,13 +82,21 @@ def _embed(args: argparse.Namespace) -> int:
     embed.check_output(args.output)
     run, variables, step = common.open_run(args)
     if args.input:
-        source = embed.open_views(args.input, run.spec, run.method)
+        source = embed.open_views(
+            args.input,
+            run.spec,
+            run.method,
+            max_gib=args.max_gib,
+            option="--max-gib",
+        )
     else:
         source = run.source(args.dataset)
     codes = embed.codes(
         run.predictor(variables), source, run.batch_size, images=args.images
     )
     embed.write(args.output, codes)
+    for line in embed.find_broken(codes):
+        notice.warn(f"{args.output}: {line}")
     print(f"{args.output}: {len(source)} samples at step {step}")
     for name, array in codes.items():
         print(f"  {name}  {' x '.join(map(str, array.shape))}  {array.dtype}")
@@ -176,12 +186,17 @@ def _add_report(commands) -> None:
     command = common.command(
         commands,
         "report",
-        report,
+        _report,
         "write the HTML page of a workdir, or of all stages below it",
         "mvjax report runs/digits",
     )
     command.add_argument("workdir", type=common.workdir)
     common.add_trust_argument(command)
+
+
+def _report(args: argparse.Namespace) -> int:
+    common.overrides_for(args.overrides)  # The page is of the run as it was.
+    return report(args)
 
 
 def report(args: argparse.Namespace) -> int:

@@ -141,9 +141,12 @@ def _chain(args: argparse.Namespace) -> int:
             spec, common.overrides_for(mine, "config", stage)
         )
     chain.link(configs, args.workdir)
-    for stage, config in configs.items():  # Mistakes show before the first one trains.
-        loop.build(run_lib.Run(config, cache=args.cache))
-        loop.refuse_other_run(config, args.workdir / stage)
+    runs = {k: run_lib.Run(config, cache=args.cache) for k, config in configs.items()}
+    for stage, run in runs.items():  # Mistakes show before the first one trains.
+        loop.build(run)
+        loop.refuse_other_run(run.config, args.workdir / stage)
+    chain.check_fields(runs, args.workdir)
+    del runs  # Each stage makes its own, and has the memory for itself.
     if dist.is_main():
         chain.write(configs, args.workdir)
     failed = 0

@@ -206,7 +206,7 @@ def _unread(levels: tuple[dict, ...], tensors: dict[str, Any]) -> list[str]:
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    tensors, problems = npz_file.read(path)
+    tensors, problems = npz_file.read(path, hint="; a .safetensors file may be larger")
     if problems:
         raise errors.UserError(problems[0])
     for name, array in tensors.items():

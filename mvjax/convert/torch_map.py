@@ -373,8 +373,8 @@ def to_torch(
       Arrays by PyTorch key, in the order of the table; tied keys share one array.
 
     Raises:
-      UserError: A leaf is missing, is claimed by no leaf of the table, or has too many
-        or too few axes; one error names them all.
+      UserError: A leaf is missing, is claimed by no leaf of the table, has too many or
+        too few axes, or is nothing that `to_flax` would take; one error names them all.
     """
     _check_table(leaves)
     problems = torch_report.Problems()
@@ -390,6 +390,8 @@ def to_torch(
         except ValueError as error:
             problems.add("wrong arrays", f"{leaf.path} {array.shape} ({error})")
             continue
+        if leaf.layout is not COUNT and (wrong := _wrong_numbers(array)):
+            problems.add(wrong, f"{leaf.torch_names[0]} ({array.dtype})")
         tensors.update(dict.fromkeys(leaf.torch_names, array))
     for path in sorted(set(flat) - {leaf.path for leaf in leaves}):
         problems.add("leaves that the table does not write", path)

@@ -102,4 +102,4 @@ def _plain(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is _ABSENT else str(value)
+    return "nothing" if value is _ABSENT else str(_plain(value))

@@ -43,9 +43,12 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
                 f"Another program has just removed {folder}, which it had made for "
                 "itself; start again."
             )
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {platform.node()}\n")
-        stream.flush()
+        with contextlib.suppress(OSError):  # A full disk; the lock holds all the same.
+            os.ftruncate(stream.fileno(), 0)
+            os.write(
+                stream.fileno(),
+                f"process {os.getpid()} on {platform.node()}\n".encode(),
+            )
         yield
 
 

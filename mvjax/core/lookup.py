@@ -51,6 +51,13 @@ def find(kind: str, name: str) -> types.ModuleType:
     return module
 
 
+def is_trusted(name: str, allowed: Iterable[str]) -> bool:
+    """Whether a name is of mvjax or, with a dot in it, allowed; see `check_trusted`."""
+    if "." not in name or name.startswith("mvjax."):
+        return True
+    return any(name == m or name.startswith(m + ".") for m in allowed)
+
+
 def check_trusted(where: str, name: str, allowed: Iterable[str]) -> None:
     """Refuses to import code that only a file asks for.
 
@@ -62,9 +69,7 @@ def check_trusted(where: str, name: str, allowed: Iterable[str]) -> None:
     Raises:
       UserError: The name has a dot, and is neither of mvjax nor allowed.
     """
-    if "." not in name or name.startswith("mvjax."):
-        return
-    if not any(name == m or name.startswith(m + ".") for m in allowed):
+    if not is_trusted(name, allowed):
         raise errors.UserError(
             f"{where} is {name!r}, code outside mvjax, which is imported from here only "
             f"if you trust it: --allow-code={name}."

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 GIB = 1 << 30
+OPTION = "config.data.options.max_gib"  # How a user of a data set raises the bound.
 _UNKNOWN = 16 * GIB  # Free memory of a system that does not tell.
 _SHARE = 0.5  # Of the free memory: arrays are copied while they are made ready.
 
@@ -27,6 +28,11 @@ def available() -> int:
 def say(size: int) -> str:
     """A number of bytes in words."""
     return f"{size / GIB:.4g} GiB" if size >= GIB // 100 else f"{size} bytes"
+
+
+def hint(option: str) -> str:
+    """The end of a message about what does not fit: the option that raises the bound."""
+    return f"; {option} raises that" if option else ""
 
 
 def _machine() -> int | None:

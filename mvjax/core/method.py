@@ -113,6 +113,17 @@ class Method:
         """
         return {}
 
+    def weight_fields(self) -> dict[str, tuple[str, ...]]:
+        """The fields that decide, beside the shapes, what trained weights compute.
+
+        Weights are taken from another run only where its fields of these names have the
+        same values; fields that only one of both methods has are not compared.
+
+        Returns:
+          Names of fields by pattern of components.
+        """
+        return {}
+
     def torch_tables(self) -> dict[str, list[Any]]:
         """Tables of `torch_map.Leaf`, one for each published kind of file."""
         return {}

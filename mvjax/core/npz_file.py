@@ -59,7 +59,7 @@ def read(
     *,
     only: Collection[str] | None = None,
     max_gib: float | None = None,
-    option: str = "",
+    hint: str = "",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads the arrays of a file.
 
@@ -67,7 +67,7 @@ def read(
       path: The file.
       only: Names of the arrays to read; None: all. Others are not looked at.
       max_gib: What all of them may take in memory; None: half of what is free.
-      option: The setting that is `max_gib`, for the message.
+      hint: Ends the message about what does not fit, see `memory.hint`.
 
     Returns:
       Arrays by name in the order of the file, in the machine's byte order and C's order
@@ -90,7 +90,6 @@ def read(
         elif not any(m.filename.endswith(_SUFFIX) for m in members):
             return {}, [f"{path} holds no NumPy arrays{_instead(members)}."]
         left, found, problems = memory.bound(max_gib), {}, []
-        hint = f"; {option} raises that" if option else ""
         for member in members:
             name = _name(member)
             try:

@@ -139,5 +139,7 @@ class WarmStart:
 
     source: limits.Text
     take: dict = dataclasses.field(default_factory=dict)
+    # Fields of the method that the run it comes from may have had otherwise.
+    differ: tuple[limits.Text, ...] = ()
     table: limits.Text | None = None  # Of the method, where several describe a file.
     part: limits.Text | None = None  # Of a file that holds several sets of weights.

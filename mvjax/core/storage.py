@@ -122,6 +122,10 @@ def make(folder: pathlib.Path) -> None:
                 raise errors.UserError(
                     f"Cannot write {folder}: {part} is a file, not a folder."
                 )
+            if part.is_symlink() and not part.exists():
+                raise errors.UserError(
+                    f"Cannot write {folder}: {part} is a link to nothing."
+                )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise errors.UserError(f"Cannot write {folder}: {reason(error)}.") from error
@@ -132,8 +136,13 @@ def reason(error: OSError) -> str:
     return TROUBLES.get(error.errno) or error.strerror or str(error)
 
 
+GOES_ON = " Complete checkpoints are kept; the same command goes on from the last one."
+
+
 @contextlib.contextmanager
-def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
+def own(
+    folder: pathlib.Path, *, main: bool = True, advice: str = GOES_ON
+) -> Iterator[None]:
     """Makes a folder and keeps it for this program while the block runs.
 
     If the block raises before there is anything in a folder that was made for it, that
@@ -143,11 +152,12 @@ def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
     Args:
       folder: Of a run.
       main: Whether this process writes there; the others of a run only read.
+      advice: Ends the message about a folder that cannot be written any more.
 
     Raises:
       UserError: Another program works there, or the folder cannot be written any more.
     """
-    with _one_line(folder), contextlib.ExitStack() as stack:
+    with _one_line(folder, advice), contextlib.ExitStack() as stack:
         if main and is_remote(folder):
             reach(folder)
         elif main:
@@ -158,7 +168,8 @@ def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def _hold(folder: pathlib.Path) -> Iterator[None]:
     """Makes a folder and locks it; removes it after an error that left it empty."""
-    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    # Unlike `exists` of a path, this is false for impossible ones, which `make` tells.
+    made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
     make(folder)
     with lock.hold(folder):
         try:
@@ -173,7 +184,7 @@ def _hold(folder: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_line(folder: pathlib.Path) -> Iterator[None]:
+def _one_line(folder: pathlib.Path, advice: str) -> Iterator[None]:
     """Turns what a disk cannot do into `UserError`."""
     try:
         yield
@@ -183,10 +194,7 @@ def _one_line(folder: pathlib.Path) -> Iterator[None]:
         trouble = _find(error)
         if trouble is None:
             raise
-        raise errors.UserError(
-            f"Cannot write {folder}: {trouble}. Complete checkpoints are kept; the same "
-            "command goes on from the last one."
-        ) from error
+        raise errors.UserError(f"Cannot write {folder}: {trouble}.{advice}") from error
 
 
 def _find(error: BaseException | None) -> str | None:

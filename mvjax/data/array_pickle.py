@@ -42,7 +42,14 @@ _CONTAINERS = (dict, list, tuple)
 _ARRAY_CLASS = object()  # Stands for the class `numpy.ndarray` inside a pickle.
 
 
-def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> Any:
+def read(
+    path: str | os.PathLike,
+    *,
+    offset: int = 0,
+    nested: bool = False,
+    max_gib: float | None = None,
+    option: str = memory.OPTION,
+) -> Any:
     """Reads a pickle.
 
     Args:
@@ -50,6 +57,9 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
       offset: Where in it the pickle begins.
       nested: Whether arrays of objects may also hold arrays and containers, as those
         in `.npy` files do.
+      max_gib: What the objects of the file may take in memory, in GiB; None: half of
+        what is free. Arrays that stay on disk do not count.
+      option: The setting that is `max_gib`, for the message.
 
     Returns:
       The pickled object; arrays may be read-only.
@@ -66,7 +76,7 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         builder = _Builder(len(content), nested=nested)
         found = safe_pickle.load(
-            _Window(content, offset),
+            _Window(content, offset, memory.bound(max_gib), memory.hint(option)),
             functions=builder.functions(),
             values={"numpy.ndarray": _ARRAY_CLASS},
             persistent=_refuse_persistent,
@@ -99,15 +109,17 @@ class _Window:
     So does the reading of more steps than there is memory for what they make.
     """
 
-    def __init__(self, content: mmap.mmap, place: int) -> None:
+    def __init__(self, content: mmap.mmap, place: int, most: int, hint: str) -> None:
+        """Takes what the objects may take in bytes, and how a user raises that."""
         self._content, self._view, self._place = content, memoryview(content), place
-        self._left = memory.bound() // _STEP
+        self._left = most // _STEP
+        self._full = f"holds more objects than fit into {memory.say(most)}{hint}."
 
     def read(self, count: int) -> bytes | memoryview:
         """Returns exactly `count` bytes."""
         self._left -= 1
         if self._left < 0:
-            raise safe_pickle.Refused("holds more objects than fit into memory.")
+            raise safe_pickle.Refused(self._full)
         return self._take(self._place + count)
 
     def readline(self) -> bytes | memoryview:

@@ -104,7 +104,7 @@ def _read(
     if size > most:
         raise errors.UserError(
             f"{path} declares {shape} of {dtype}, {memory.say(size)}; {memory.say(most)} "
-            "may be taken; config.data.options.max_gib raises that."
+            f"may be taken{memory.hint(memory.OPTION)}."
         )
     data = _take(stream, size)
     if len(data) < size:

@@ -22,6 +22,7 @@ import numpy as np
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import memory
 from mvjax.data import array_pickle
 from mvjax.data import mmsa_values
 from mvjax.data import paths
@@ -150,14 +151,21 @@ def find_file(
     raise errors.UserError(f"No {' or '.join(names)} of {what} in {looked}.")
 
 
-def read_file(path: pathlib.Path) -> File:
+def read_file(
+    path: pathlib.Path, *, max_gib: float | None, option: str = memory.OPTION
+) -> File:
     """Returns the splits of a file; arrays may still lie on disk.
+
+    Args:
+      path: The file.
+      max_gib: See `array_pickle.read`.
+      option: The same.
 
     Raises:
       UserError: It is no file of splits, a split has an unknown name, or `array_pickle`
         refuses it.
     """
-    found = array_pickle.read(path)
+    found = array_pickle.read(path, max_gib=max_gib, option=option)
     if not isinstance(found, dict):
         raise errors.UserError(
             f"{path} holds no dict, expected {', '.join(sequences.SPLITS)}."
@@ -300,6 +308,8 @@ def convert_to_npz(
     *,
     tokens: bool = False,
     target: str = "regression_labels",
+    max_gib: float | None = None,
+    option: str = memory.OPTION,
 ) -> tuple[str, ...]:
     """Writes a pickle of either layout as the `.npz` that the data set `npz` reads.
 
@@ -310,6 +320,8 @@ def convert_to_npz(
         objects.
       tokens: Whether `text` is the word pieces of an MMSA file.
       target: Which labels of an MMSA file are the score.
+      max_gib: See `array_pickle.read`.
+      option: The same.
 
     Returns:
       What was mended, in words.
@@ -319,7 +331,7 @@ def convert_to_npz(
     """
     path = paths.find(file)
     parts, split, labelled = [], [], False
-    opened = read_file(path)
+    opened = read_file(path, max_gib=max_gib, option=option)
     for name, content in opened.splits.items():
         labelled |= has_labels(content, target)
         where = f"{path}, {name}"

@@ -15,11 +15,12 @@ _ROWS = 256  # Utterances looked at together; a file may be larger than the memo
 _SLACK = 1e-6  # Of scores beyond their range.
 
 
-def describe(path: pathlib.Path) -> list[str]:
+def describe(path: pathlib.Path, *, max_gib: float | None) -> list[str]:
     """Says what is in a file, one line for each fact.
 
     Args:
       path: A pickle in either layout.
+      max_gib: See `array_pickle.read`.
 
     Returns:
       Checksum and origin; for each split its keys; for each array its shape, type,
@@ -32,7 +33,7 @@ def describe(path: pathlib.Path) -> list[str]:
     known = mmsa.PUBLISHED.get(digest[:8])
     origin = f"as MMSA published it ({known})" if known else "none that MMSA published"
     lines = [f"{path}: {path.stat().st_size} bytes, SHA-256 {digest[:16]}, {origin}."]
-    file = mmsa.read_file(path)
+    file = mmsa.read_file(path, max_gib=max_gib)
     for split, content in file.splits.items():
         lines += [f"{split}: {note}" for note in file.notes[split]]
         lines.append(f"{split}: keys {', '.join(map(str, content))}.")
@@ -49,6 +50,7 @@ def find_problems(
     wanted: tuple[str, ...],
     score: str,
     greatest_score: float,
+    max_gib: float | None,
 ) -> list[str]:
     """Lists what is wrong with one split of a file.
 
@@ -59,12 +61,13 @@ def find_problems(
       wanted: Names of the arrays with the views.
       score: Name of the labels that are the target.
       greatest_score: Scores lie between minus this and this.
+      max_gib: See `array_pickle.read`.
 
     Returns:
       One line for each problem.
     """
     try:
-        file = mmsa.read_file(path)
+        file = mmsa.read_file(path, max_gib=max_gib)
         names = sequences.SPLITS if split == "all" else (split,)
         contents = [(name, mmsa.get_split(file, name, path)) for name in names]
     except errors.UserError as error:

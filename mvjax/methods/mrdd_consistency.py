@@ -262,5 +262,13 @@ class Method(method.Method):
         code = self.code(variables, stack_views(batch, self.views))
         return {"shared": code, **self.decode(variables, code)}
 
+    def weight_fields(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "encoder": ("norm",),
+            "decoders_*": ("norm",),
+            "fc_z": ("views", "c_dim", "categories"),
+            "to_decoder_input": ("c_dim", "categories"),
+        }
+
     def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
         return {"consistency": mrdd.consistency_leaves(self.net())}

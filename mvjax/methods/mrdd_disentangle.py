@@ -374,6 +374,15 @@ class Method(method.Method):
         recons = self.net().apply(variables, codes, train=False, method="decode")
         return {f"recon/{n}": r for n, r in zip(self.views, recons, strict=True)}
 
+    def weight_fields(self) -> dict[str, tuple[str, ...]]:
+        teacher = sum(self.teacher().weight_fields().values(), ())
+        return {
+            "teacher": tuple(dict.fromkeys(teacher)),
+            "encoders_*": ("norm",),
+            "decoders_*": ("norm", "c_dim", "categories"),
+            "estimators_*": ("c_dim", "categories"),
+        }
+
     def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
         net = self.net()
         teacher = mrdd.consistency_leaves(net.teacher)

@@ -423,6 +423,14 @@ class Method(method.Method):
             out[f"features/{view}"] = h.reshape(h.shape[0], -1)
         return out
 
+    def weight_fields(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "bert": bert_config.WEIGHT_FIELDS,
+            "refine_*": ("dis_n_heads", "dis_factor", "head_layout", "use_lengths"),
+            "fusion": ("active", "num_heads", "attn_mask"),
+            "head": ("active",),
+        }
+
     def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
         tables = {"rerd": rerd.torch_leaves(self.sizes, self.text)}
         if self.text is not None:

@@ -40,6 +40,8 @@ _RANGES = (  # Field, least value, bound that is not reached.
 _MOST_LAYERS = 1_000  # What exceeds these is no BERT but a damaged file.
 _MOST_NUMBERS = 1 << 33
 _RATES = ("dropout", "attention_dropout")  # What training may choose.
+# Fields of a method, see `to_fields`, that decide what a BERT's weights compute.
+WEIGHT_FIELDS = ("bert_sizes", *(f"bert_{k}" for k in _OPTIONS if k not in _RATES))
 
 
 @dataclasses.dataclass(frozen=True)

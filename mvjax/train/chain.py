@@ -1,6 +1,7 @@
 """Stages that meet on disk: where each one finds the one before."""
 
 from collections.abc import Iterable, Sequence
+import functools
 import json
 import pathlib
 import re
@@ -60,6 +61,35 @@ def link(configs: dict[str, Any], workdir: pathlib.Path) -> None:
                 )
             entry.source = str(storage.absolute(workdir) / previous)
         previous = stage
+
+
+def check_fields(runs: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Refuses a stage whose weights come from an earlier one of other settings.
+
+    Args:
+      runs: Run of each stage, in order, with its linked config.
+      workdir: Folder of all stages.
+
+    Raises:
+      UserError: See `warm_start.check_fields`.
+    """
+    earlier: dict[str, dict] = {}  # `config.method` of the stages by their workdir.
+    for stage, run in runs.items():
+        for label, entry in run.config.warm_start.items():
+            source = str(storage.absolute(storage.path(entry.source)))
+            fields = earlier.get(source)
+            if fields is None:
+                continue
+            try:
+                warm_start.check_fields(
+                    run.method, entry, functools.partial(dict, fields)
+                )
+            except errors.UserError as error:
+                raise errors.UserError(
+                    f"Stage {stage!r}, config.warm_start.{label}: {error}"
+                ) from None
+        path = str(storage.absolute(workdir) / stage)
+        earlier[path] = run.config.method.to_dict()
 
 
 def write(stages: Iterable[str], workdir: pathlib.Path) -> None:

@@ -1,6 +1,9 @@
 """Whole runs to and from PyTorch weights."""
 
+from collections.abc import Iterator
+import contextlib
 import pathlib
+import shutil
 
 from mvjax.convert import files
 from mvjax.convert import torch_map
@@ -37,7 +40,7 @@ def from_torch(
     Raises:
       UserError: The file does not fit, or the workdir holds a run.
     """
-    if (workdir / checkpoint.FOLDER).exists():
+    if checkpoint.find_steps(workdir):
         raise errors.UserError(f"{workdir} holds checkpoints already; choose another.")
     converted = warm_start.from_torch(
         run.method, file, run.shapes, table=table, part=part
@@ -54,13 +57,28 @@ def from_torch(
     # Collections that no PyTorch file holds start afresh.
     variables = tree.merge(run.fresh_variables(), new)
     state = run.place_state([variables] * run.config.seeds)
-    storage.make(workdir)
-    config_lib.save(run.config, workdir / run_lib.CONFIG_FILE)
-    with checkpoint.Checkpoints(workdir) as checkpoints:
-        checkpoints.save(state, {"converted_from": file.name}, {})
-        checkpoints.wait()
+    with storage.own(workdir, advice=""), _all_or_nothing(workdir):
+        config_lib.save(run.config, workdir / run_lib.CONFIG_FILE)
+        with checkpoint.Checkpoints(workdir) as checkpoints:
+            checkpoints.save(state, {"converted_from": file.name}, {})
+            checkpoints.wait()
     notes = [*converted.notes, *_note(run.method, converted.table)]
     return "\n".join([converted.report.text(), *notes])
+
+
+@contextlib.contextmanager
+def _all_or_nothing(workdir: pathlib.Path) -> Iterator[None]:
+    """Removes what the block has written to a workdir without checkpoints if it fails."""
+    config = workdir / run_lib.CONFIG_FILE
+    fresh = not config.exists()
+    try:
+        yield
+    except BaseException:
+        if not storage.is_remote(workdir):
+            shutil.rmtree(workdir / checkpoint.FOLDER, ignore_errors=True)
+            if fresh:
+                config.unlink(missing_ok=True)
+        raise
 
 
 def _note(method: method_lib.Method, table: str) -> list[str]:

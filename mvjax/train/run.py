@@ -29,7 +29,7 @@ from mvjax.train import state as state_lib
 from mvjax.train import step as step_lib
 from mvjax.train import warm_start
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE = config_lib.FILE
 EVALUATION_FILE = "evaluation.json"
 _MOST_STEPS = 2**31 - 1  # The state counts them in int32.
 

@@ -1,5 +1,6 @@
 """Variables of a new run taken from another run or from published weights."""
 
+from collections.abc import Callable, Iterable, Mapping
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -13,8 +14,11 @@ from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.convert import torch_names
 from mvjax.convert import torch_report
+from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import json_value
 from mvjax.core import limits
+from mvjax.core import lookup
 from mvjax.core import method as method_lib
 from mvjax.core import schema
 from mvjax.core import storage
@@ -48,7 +52,7 @@ def apply(
         file of PyTorch weights; one of the method's tables describes the latter two,
         `table` where several do, `part` where a file holds several) and, for a
         workdir, `take`: our component to its component, or to `"*"` for all of its
-        components.
+        components, and `differ`: fields of the method that need not be as there.
       method: The method that `variables` are of.
       variables: Fresh variables.
       replica: Which seed of a source that has as many seeds.
@@ -107,7 +111,9 @@ def _read(
                 f"{hugging_face.MODEL_TYPE} and no {hugging_face.FILES[0]})."
             )
     if not published:
-        return _from_workdir(path, dict(entry.get("take") or {}), replica)
+        new = _from_workdir(path, dict(entry.get("take") or {}), replica)
+        check_fields(method, entry, lambda: read_fields(path))
+        return new
     options = {key: entry.get(key) for key in ("table", "part")}
     return from_torch(method, path, variables, **options).variables
 
@@ -144,6 +150,87 @@ def _from_workdir(
                 f"component of {workdir}", name, (*theirs["params"], WHOLE)
             )
     return new
+
+
+def check_fields(
+    method: method_lib.Method,
+    entry: Mapping[str, Any],
+    read: Callable[[], dict[str, Any]],
+) -> None:
+    """Refuses weights that computed something else in the run that they come from.
+
+    Args:
+      method: Of this run.
+      entry: One entry of `config.warm_start` whose source is a workdir.
+      read: Gives `config.method` of that run; called only if weights depend on it.
+
+    Raises:
+      UserError: A field on which the taken components depend differs.
+    """
+    differ = tuple(entry.get("differ") or ())
+    declared = limits.declared(type(method))
+    for name in differ:
+        if name not in declared:
+            raise errors.unknown("field in `differ`", name, declared)
+    taken = tuple(entry.get("take") or ())
+    if found := find_other_field(method, read, components=taken, but=differ):
+        raise errors.UserError(
+            f"{entry['source']} was trained with another setting on which the taken "
+            f"weights depend, {found}; give both the same, or name the field in "
+            "`differ` beside the source."
+        )
+
+
+def find_other_field(
+    method: method_lib.Method,
+    read: Callable[[], dict[str, Any]],
+    *,
+    components: Iterable[str],
+    but: tuple[str, ...] = (),
+) -> str:
+    """The first field on which weights depend that differs, with both values, or "".
+
+    Args:
+      method: Says what its weights depend on, see `Method.weight_fields`.
+      read: Gives `config.method` of the run that trained the weights.
+      components: Of the method.
+      but: Fields that may differ.
+    """
+    names = [
+        name
+        for pattern, fields in method.weight_fields().items()
+        if any(tree.matches(component, [pattern]) for component in components)
+        for name in fields
+        if name not in but
+    ]
+    theirs = _with_defaults(read(), type(method).__module__) if names else {}
+    for name in dict.fromkeys(names):
+        if name in theirs:
+            mine, where = getattr(method, name), f"config.method.{name}"
+            if found := json_value.find_difference(theirs[name], mine, where):
+                return found
+    return ""
+
+
+def read_fields(workdir: pathlib.Path) -> dict[str, Any]:
+    """`config.method` of the run in a workdir.
+
+    Raises:
+      UserError: Its config is missing or damaged.
+    """
+    form = {"method": {"name": str}}
+    return config_lib.read_json(workdir / config_lib.FILE, form)["method"]
+
+
+def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
+    """The fields of a method with those that its config leaves to the code.
+
+    Of a method outside mvjax these are known only if it is the module `trusted`.
+    """
+    if not lookup.is_trusted(fields["name"], [trusted]):
+        return fields
+    code = lookup.find("methods", fields["name"]).Method
+    return {k: f.default for k, f in limits.declared(code).items()} | fields
 
 
 def from_torch(

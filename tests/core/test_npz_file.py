@@ -144,7 +144,7 @@ def test_nothing_is_unpacked_beyond_the_bound(tmp_path):
     arrays = {"a": np.zeros(20_000_000, np.uint8), "b": np.zeros(30_000_000, np.uint8)}
     np.savez_compressed(file, **arrays)
     assert file.stat().st_size < 100_000
-    found, problems = npz_file.read(file, max_gib=0.04, option="the option")
+    found, problems = npz_file.read(file, max_gib=0.04, hint="; the option raises that")
     # The bound is one for all of them together.
     assert list(found) == ["a"] and "array 'b' declares [30000000]" in problems[0]
     assert "may still be taken; the option raises that" in problems[0]

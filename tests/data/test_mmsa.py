@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+from mvjax import cli
 from mvjax.core import errors
 from mvjax.data import batch
 from mvjax.data import check
@@ -433,7 +434,7 @@ def test_the_doctor_says_what_is_in_a_file(tmp_path, monkeypatch):
     monkeypatch.setitem(mmsa_lib.PUBLISHED, digest[:8], "a test")
     assert (
         "as MMSA published it (a test)"
-        in mmsa_doctor.describe(tmp_path / "file.pkl")[0]
+        in mmsa_doctor.describe(tmp_path / "file.pkl", max_gib=None)[0]
     )
 
 
@@ -498,3 +499,47 @@ def test_specs_without_a_file_are_for_made_up_data():
     assert mmsa.spec(tokens=True).views["text"].shape == (3, 50)
     assert mmsa.spec(data_set="mosei", average=True).views["vision"].shape == (1, 35)
     assert mult.spec().views["text"].shape == (50, 300)
+
+
+@pytest.mark.parametrize("source", [mmsa, mult])
+def test_the_bound_on_memory_is_told_and_can_be_raised(tmp_path, monkeypatch, source):
+    file = str(tmp_path / "file.pkl")
+    if source is mmsa:
+        mmsa_synthetic.write_mmsa_pickle(file, kind="unaligned", counts=COUNTS)
+    else:
+        mmsa_synthetic.write_mult_pickle(file, counts=COUNTS)
+    monkeypatch.setattr("mvjax.core.memory.available", lambda: 1 << 12)
+    words = "fit into 2048 bytes; config.data.options.max_gib raises that"
+    calls = (
+        source.spec,
+        source.Source,
+        source.describe,
+        lambda **options: _raise(source.find_problems(**options)),
+    )
+    for call in calls:
+        with pytest.raises(errors.UserError, match=words):
+            call(file=file)
+        call(file=file, max_gib=1.0)
+
+
+def _raise(problems):
+    if problems:
+        raise errors.UserError(problems[0])
+
+
+def test_convert_has_the_option_too(tmp_path, monkeypatch, capsys):
+    argv = [
+        "data",
+        "convert",
+        f"--input={write(tmp_path)}",
+        f"--output={tmp_path}/a.npz",
+    ]
+    monkeypatch.setattr("mvjax.core.memory.available", lambda: 1 << 12)
+    for more, code in ([], 2), (["--max-gib=0"], 2), (["--max-gib=1"], 0):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*argv, *more])
+        assert stop.value.code == code
+    said = capsys.readouterr().err.splitlines()
+    assert "fit into 2048 bytes; --max-gib raises that." in said[0]
+    assert "must be above 0" in said[1]
+    assert npz.Source(file=f"{tmp_path}/a.npz", split="all", max_gib=1.0)

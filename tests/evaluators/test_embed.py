@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -80,3 +81,31 @@ def test_codes_come_with_the_names_of_the_classes(tmp_path, names):
     with np.load(tmp_path / "codes.npz", allow_pickle=False) as found:
         np.testing.assert_array_equal(found["label"], labels)
         assert tuple(found.get("label_names", ())) == names
+
+
+def test_the_bound_on_memory_is_told_and_can_be_raised(tmp_path):
+    np.savez(tmp_path / "mine.npz", photo=np.zeros((60, 4, 5, 3), np.uint8))
+    arguments = (tmp_path / "mine.npz", SPEC, Method())
+    with pytest.raises(errors.UserError, match="be taken; --max-gib raises that"):
+        embed.open_views(*arguments, max_gib=1e-8, option="--max-gib")
+    assert len(embed.open_views(*arguments, max_gib=1.0)) == 60
+
+
+def test_codes_of_half_width_are_written_so_that_numpy_reads_them(tmp_path):
+    spec = SPEC._replace(factors={})
+    source = arrays.ArraySource(spec, {"photo": np.zeros((3, 4, 5, 3), np.uint8)})
+    half = jnp.ones((3, 2), jnp.bfloat16)
+    codes = embed.codes(lambda b: {"shared": half}, source, 3, images=False)
+    embed.write(tmp_path / "codes.npz", codes)
+    with np.load(tmp_path / "codes.npz") as found:
+        np.testing.assert_array_equal(
+            found["shared"], np.ones((3, 2), np.float32), strict=True
+        )
+
+
+def test_broken_codes_are_counted():
+    shared = np.ones((4, 2), np.float32)
+    shared[1, 0], shared[3] = np.nan, np.inf
+    codes = {"shared": shared, "label": np.arange(4), "private/a": shared[:1]}
+    (line,) = embed.find_broken(codes)
+    assert line == "shared holds NaN or infinite numbers in 2 of 4 samples"

@@ -6,7 +6,7 @@ from mvjax.core import config as config_lib
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = config_lib.parse(arg, epochs=4)
+    arg = config_lib.parse(arg, epochs=4, stage=1)
     c = ml_collections.ConfigDict()
     c.epochs = arg.epochs
     c.method = dict(
@@ -23,5 +23,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         knn=dict(name="knn", features=("shared", "raw"), k=3, runs=2, every_epochs=0)
     )
     c.checkpoint = dict(every_epochs=1, keep=10, best="loss", best_mode="min")
+    if arg.stage == 2:
+        left = dict(left="left", norm="norm")
+        c.warm_start = dict(stage1=dict(source="previous", take=left))
     c.log_every_steps = 2
     return c

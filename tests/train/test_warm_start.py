@@ -7,10 +7,14 @@ import ml_collections
 import numpy as np
 import pytest
 
+from mvjax import cli
 from mvjax.convert import files
 from mvjax.convert import torch_map
+from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import tree
 from mvjax.train import checkpoint
+from mvjax.train import run as run_lib
 from mvjax.train import warm_start
 from tests.train import test_loop
 
@@ -95,6 +99,154 @@ def test_the_config_beside_weights_is_asked(tmp_path, run, fresh, weights, monke
     for source in (tmp_path, tmp_path / "model.safetensors"):
         with pytest.raises(errors.UserError, match="config.json: toy of other"):
             start(run, fresh, source)
+
+
+def method_of(spec, *overrides):
+    config = config_lib.load(spec, overrides)
+    return run_lib.Run(config, data_needed=False).method
+
+
+CONSISTENCY = "configs/mrdd/consistency.py:debug"
+DISENTANGLE = "configs/mrdd/disentangle.py:debug"
+RERD = "configs/rerd/rerd.py:text=bert,debug"
+SDIM, EDIM = "configs/dim/sdim.py:debug", "configs/dim/edim.py:debug"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "override", "take", "message"),
+    [
+        (
+            RERD,
+            RERD,
+            "bert_eps=1e-5",
+            dict(bert="bert"),
+            "bert_eps: 1e-05 there, 1e-12 here",
+        ),
+        (
+            RERD,
+            RERD,
+            "bert_activation=relu",
+            dict(bert="bert"),
+            "bert_activation: relu ",
+        ),
+        (
+            RERD,
+            RERD,
+            "num_heads=2",
+            dict(fusion="fusion"),
+            "num_heads: 2 there, 3 here",
+        ),
+        (
+            RERD,
+            RERD,
+            "head_layout=transpose",
+            dict(refine_text="refine_audio"),
+            "head_layout: transpose there, official here",
+        ),
+        (CONSISTENCY, DISENTANGLE, "norm=group", dict(teacher="*"), "norm: group "),
+        (
+            CONSISTENCY,
+            CONSISTENCY,
+            "views=('edge','image')",
+            dict(fc_z="fc_z"),
+            r"views: \['edge', 'image'\] there, \['image', 'edge'\] here",
+        ),
+    ],
+)
+def test_a_workdir_of_settings_that_its_weights_depend_on_is_refused(
+    theirs, ours, override, take, message
+):
+    fields = config_lib.load(theirs, [f"method.{override}"]).method.to_dict()
+    fields = json.loads(json.dumps(fields))  # As a workdir gives it.
+    method = method_of(ours)
+    entry = dict(source="runs/a", take=take)
+    with pytest.raises(errors.UserError, match=f"runs/a was .*config.method.{message}"):
+        warm_start.check_fields(method, entry, lambda: fields)
+    allowed = entry | dict(differ=(override.partition("=")[0],))
+    warm_start.check_fields(method, allowed, lambda: fields)
+    # A component that does not depend on the setting may come from there.
+    other = {"time_text": "time_text", "estimators_0": "estimators_0"}
+    warm_start.check_fields(method, entry | dict(take=other), lambda: fields)
+    with pytest.raises(errors.UserError, match="field in `differ` 'nrm'"):
+        warm_start.check_fields(method, entry | dict(differ=("nrm",)), lambda: fields)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [(SDIM, EDIM), (CONSISTENCY, DISENTANGLE), (RERD, RERD), (EDIM, EDIM)],
+)
+def test_stages_of_equal_settings_fit(theirs, ours):
+    fields = config_lib.load(theirs).method.to_dict()
+    method = method_of(ours)
+    take = {name: name for name in ("shared_x", "teacher", "bert", "fusion")}
+    entry = dict(source="runs/a", take=take)
+    warm_start.check_fields(method, entry, lambda: fields)
+
+
+def test_the_fields_of_methods_are_fields_of_theirs():
+    for spec in (CONSISTENCY, DISENTANGLE, RERD, SDIM, EDIM):
+        run = run_lib.Run(config_lib.load(spec), data_needed=False)
+        components = run.shapes["params"]
+        for pattern, fields in run.method.weight_fields().items():
+            assert tree.select(components, (pattern,)), pattern
+            assert all(hasattr(run.method, name) for name in fields)
+
+
+@pytest.fixture
+def depends_on_drop(run, monkeypatch):
+    fields = {"left": ("drop",)}
+    monkeypatch.setattr(type(run.method), "weight_fields", lambda self: fields)
+
+
+def test_the_config_of_a_workdir_is_asked(tmp_path, run, fresh, depends_on_drop):
+    test_loop.train(tmp_path, "epochs=1", "method.drop=0.3")
+    with pytest.raises(errors.UserError, match="start.a: .*drop: 0.3 there, 0.2 here"):
+        start(run, fresh, tmp_path, take=dict(left="left"))
+    start(run, fresh, tmp_path, take=dict(left="left"), differ=("drop",))
+    start(run, fresh, tmp_path, take=dict(right="right"))
+    # What a config leaves to the code counts as well.
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["method"]["drop"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    start(run, fresh, tmp_path, take=dict(left="left"))
+    # Code that only a workdir names is not imported for that.
+    config["method"]["name"] = "nobody.knows"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    start(run, fresh, tmp_path, take=dict(left="left"))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(errors.UserError, match="start.a: .*config.json is missing"):
+        start(run, fresh, tmp_path, take=dict(left="left"))
+
+
+def test_a_chain_is_refused_before_its_first_stage(tmp_path, capsys, depends_on_drop):
+    argv = [
+        "chain",
+        "one=tests/toy/config.py:stage=1",
+        "two=tests/toy/config.py:stage=2",
+    ]
+    argv += [f"--workdir={tmp_path}/c", "--no-progress", "--config.epochs=1"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*argv, "--one.method.drop=0.3"])
+    assert stop.value.code == 2
+    assert "drop: 0.3 there, 0.2 here" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    assert stop.value.code == 0
+
+
+def test_an_override_of_what_weights_depend_on_is_told(
+    tmp_path, capsys, depends_on_drop
+):
+    test_loop.train(tmp_path, "epochs=1")
+    argv = ["evaluate", f"--workdir={tmp_path}", "--allow-code=toy"]
+    for value, told in ((0.2, 0), (0.3, 1)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*argv, f"--config.method.drop={value}"])
+        assert stop.value.code == 0
+        lines = capsys.readouterr().err.splitlines()
+        told_of = [x for x in lines if "drop: 0.2 there, 0.3 here" in x]
+        assert len(told_of) == told
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ class Options(NamedTuple):
     # Part of tokens and frames to lose, of all views or by view; `sequences.drop`.
     missing: float | Mapping[str, float] = 0.0
     missing_seed: int = 1111
+    max_gib: float | None = (
+        None  # Memory of a file's objects; None: half of what is free.
+    )
 
 
 def spec(
@@ -57,6 +60,7 @@ def spec(
     vision_file: str | None = None,
     missing: limits.Share | dict[str, float] = 0.0,
     missing_seed: limits.Natural = 1111,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; reads the shapes in the files, if named."""
     if file or folder:
@@ -73,6 +77,7 @@ def spec(
             vision_file=vision_file,
             missing=missing,
             missing_seed=missing_seed,
+            max_gib=max_gib,
         )
         return _open(options, split, limit=1)[1]
     known = mmsa.find_data_set(data_set)
@@ -100,12 +105,14 @@ def find_problems(*, split: str = "train", **options: Any) -> list[str]:
         ),
         score=chosen.target,
         greatest_score=mmsa.find_data_set(chosen.data_set).greatest_score,
+        max_gib=chosen.max_gib,
     )
 
 
 def describe(**options: Any) -> list[str]:
     """Says what is in the file, one line for each fact; see `Options`."""
-    return mmsa_doctor.describe(_find(Options(**options)))
+    chosen = Options(**options)
+    return mmsa_doctor.describe(_find(chosen), max_gib=chosen.max_gib)
 
 
 class Source(sequences.SequenceSource):
@@ -197,14 +204,14 @@ def _read(
 
     And what a user should know of the names of the splits.
     """
-    file = mmsa.read_file(path)
+    file = mmsa.read_file(path, max_gib=options.max_gib)
     content, overrides = mmsa.get_split(file, split, path), {}
     notes = file.notes[split]
     for view in sequences.VIEWS:
         other = _other_file(options, view)
         if other:
             place = paths.find(other)
-            file = mmsa.read_file(place)
+            file = mmsa.read_file(place, max_gib=options.max_gib)
             overrides[view] = mmsa.get_split(file, split, place)
             notes += tuple(f"{place}: {note}" for note in file.notes[split])
     return content, overrides, notes

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import mmsa
@@ -30,6 +31,9 @@ class Options(NamedTuple):
     folder: str | None = None  # Holds the file, itself or in a folder of its name.
     file: str | None = None  # The file itself; comes before `folder`.
     aligned: bool = False  # Look for the aligned file in `folder`.
+    max_gib: float | None = (
+        None  # Memory of a file's objects; None: half of what is free.
+    )
 
 
 def spec(
@@ -39,10 +43,11 @@ def spec(
     folder: str | None = None,
     file: str | None = None,
     aligned: bool = False,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; reads the shapes in the file, if named."""
     if file or folder:
-        options = Options(data_set, folder, file, aligned)
+        options = Options(data_set, folder, file, aligned, max_gib)
         return _open(options, split, limit=1)[1]
     if data_set not in _USUAL:
         raise errors.unknown("data set", data_set, _USUAL)
@@ -63,12 +68,14 @@ def find_problems(*, split: str = "train", **options: Any) -> list[str]:
         wanted=sequences.VIEWS,
         score="labels",
         greatest_score=_GREATEST_SCORE,
+        max_gib=chosen.max_gib,
     )
 
 
 def describe(**options: Any) -> list[str]:
     """Says what is in the file, one line for each fact; see `Options`."""
-    return mmsa_doctor.describe(_find(Options(**options)))
+    chosen = Options(**options)
+    return mmsa_doctor.describe(_find(chosen), max_gib=chosen.max_gib)
 
 
 class Source(sequences.SequenceSource):
@@ -98,7 +105,7 @@ def _open(
     """Returns the utterances of a split, what they look like, and their file."""
     arrays.check_split(split, (*SPLITS, "all"))
     path = _find(options)
-    file, parts, left = mmsa.read_file(path), [], limit
+    file, parts, left = mmsa.read_file(path, max_gib=options.max_gib), [], limit
     for name in SPLITS if split == "all" else (split,):
         content = mmsa.get_split(file, name, path)
         part = mmsa.read_mult(content, where=f"{path}, {name}", limit=left)

@@ -28,6 +28,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.core import memory
 from mvjax.core import notice
 from mvjax.core import npz_file
 from mvjax.data import arrays
@@ -40,7 +41,6 @@ from mvjax.data import splits
 # Arrays beside the views, by what their names begin with, and those with a whole name.
 _PREFIXES = ("present/", "factor/", "target/", "length/", "info/")
 _LABEL, _NAMES, _SPLIT = "label", "label_names", "split"
-_MAX_GIB = "config.data.options.max_gib"
 
 
 class _File(NamedTuple):
@@ -122,6 +122,7 @@ class Source(arrays.ArraySource):
         train_fraction: float = 0.8,
         value_range: tuple[float, float] | None = None,
         max_gib: float | None = None,
+        option: str = memory.OPTION,
         limit: int | None = None,
     ):
         """Reads and checks the file.
@@ -135,6 +136,7 @@ class Source(arrays.ArraySource):
             the file holds (0..255 for uint8).
           max_gib: Memory that the arrays of the file may take, in GiB; None: half of
             what is free.
+          option: The setting that is `max_gib`, for the message.
           limit: Number of records to keep; None: all.
 
         Raises:
@@ -146,7 +148,7 @@ class Source(arrays.ArraySource):
             raise errors.UserError(
                 f"train_fraction must be above 0 and at most 1, got {train_fraction}."
             )
-        found = _load(file, max_gib=max_gib)
+        found = _load(file, max_gib=max_gib, option=option)
         _refuse(found.problems)
         chosen = _choose(found, split=split, train_fraction=train_fraction)[:limit]
         if not len(chosen):
@@ -175,6 +177,7 @@ def _load(
     only: tuple[str, ...] | None = None,
     *,
     max_gib: float | None = None,
+    option: str = memory.OPTION,
 ) -> _File:
     """Reads all arrays, or `only` some, and makes them ready."""
     if not file:
@@ -187,7 +190,9 @@ def _load(
         path = paths.find(file)
     except errors.UserError as error:
         return _File({}, {}, {}, [str(error)])
-    found, problems = npz_file.read(path, only=only, max_gib=max_gib, option=_MAX_GIB)
+    found, problems = npz_file.read(
+        path, only=only, max_gib=max_gib, hint=memory.hint(option)
+    )
     result = _File(found, {}, {}, [])
     if only is None and not result.views and not problems:
         result.problems.append("there are no views in it.")

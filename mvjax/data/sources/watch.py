@@ -41,9 +41,10 @@ def spec(
     window: limits.Size = 100,
     stride: limits.Size = 50,
     fold: Annotated[int, limits.Range(0, FOLDS - 1)] = 0,
+    max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, cache, stride, fold
+    del split, folder, cache, stride, fold, max_gib
     view = batch.ViewSpec((window, 3), "float32", -np.inf, np.inf)
     return batch.Spec(dict.fromkeys(VIEWS, view), CLASSES, {"subject": SUBJECTS})
 
@@ -60,6 +61,7 @@ class Source(arrays.ArraySource):
         window: int = 100,
         stride: int = 50,
         fold: int = 0,
+        max_gib: float | None = None,
         limit: int | None = None,
     ):
         """Reads the recordings and cuts them.
@@ -71,6 +73,8 @@ class Source(arrays.ArraySource):
           window: T, steps of a window, at 50 a second.
           stride: Steps from one window to the next.
           fold: 0..4, which two people are for testing.
+          max_gib: Memory that the file's objects may take, in GiB; None: half of what
+            is free.
           limit: Number of records to keep; None: all.
 
         Raises:
@@ -84,7 +88,7 @@ class Source(arrays.ArraySource):
             )
         root = pathlib.Path(cache) if cache else fetch.default_cache({})
         place = paths.find(folder) if folder else root / "watch"
-        found = read(place / _FILE)
+        found = read(place / _FILE, max_gib=max_gib)
         cuts, labels, subjects = [], [], []
         people = np.unique(found["subject"])
         for i in np.flatnonzero(
@@ -110,11 +114,12 @@ class Source(arrays.ArraySource):
         )
 
 
-def read(path: pathlib.Path) -> dict[str, object]:
+def read(path: pathlib.Path, *, max_gib: float | None = None) -> dict[str, object]:
     """Reads the recordings.
 
     Args:
       path: The `.npy` file, a pickled dict.
+      max_gib: See `array_pickle.read`.
 
     Returns:
       `X`, recordings `[T, 6]`; `X_labels`, their channels; `y` and `subject` `[N]`.
@@ -134,7 +139,7 @@ def read(path: pathlib.Path) -> dict[str, object]:
             raise errors.UserError(
                 f"{path} is no .npy file ({error}){file_kind.clause(path)}."
             ) from None
-    found = array_pickle.read(path, offset=offset, nested=True)
+    found = array_pickle.read(path, offset=offset, nested=True, max_gib=max_gib)
     if not isinstance(found, dict) or not set(_KEYS) <= set(found):
         raise errors.UserError(f"{path} holds no dict with {', '.join(_KEYS)}.")
     problem = _problem(found)

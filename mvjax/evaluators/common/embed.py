@@ -7,6 +7,7 @@ import numpy as np
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import memory
 from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
@@ -15,7 +16,12 @@ from mvjax.evaluators.common import features as features_lib
 
 
 def open_views(
-    file: pathlib.Path, spec: batch_lib.Spec, method: method_lib.Method
+    file: pathlib.Path,
+    spec: batch_lib.Spec,
+    method: method_lib.Method,
+    *,
+    max_gib: float | None = None,
+    option: str = memory.OPTION,
 ) -> Any:
     """Opens a file of paired views that a trained model is to see.
 
@@ -23,12 +29,14 @@ def open_views(
       file: `.npz` with one array for each view, `[N, ...]`, paired by row.
       spec: What the model was trained on.
       method: Says which views it takes, and checks them as it checks a data set's.
+      max_gib: Memory that the file may take, in GiB; None: half of what is free.
+      option: The setting that is `max_gib`, for the message.
 
     Raises:
       UserError: A missing, left-over or unpaired view, another shape or type, NaN, or
         values that the method does not take.
     """
-    source = npz.Source(split="all", file=str(file))
+    source = npz.Source(split="all", file=str(file), max_gib=max_gib, option=option)
     found, wanted = source.spec.views, method.ready_views(spec)
     if sorted(found) != sorted(wanted):
         wanted = ", ".join(wanted)
@@ -72,7 +80,7 @@ def codes(
         outputs |= {"index": batch["index"], "label": batch["label"]}
         for name, value in outputs.items():
             if images or np.ndim(value) <= 2:
-                parts.setdefault(name, []).append(np.asarray(value)[mask])
+                parts.setdefault(name, []).append(_readable(value)[mask])
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     names = source.spec.class_names
     if (arrays["label"] < 0).all():
@@ -80,6 +88,27 @@ def codes(
     elif names:
         arrays["label_names"] = np.array(names)
     return arrays
+
+
+def _readable(value: Any) -> np.ndarray:
+    """The array in a type that `.npz` files hold: float32 for bfloat16, NumPy's `V`."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def find_broken(arrays: dict[str, np.ndarray]) -> list[str]:
+    """Says which codes hold NaN or infinite numbers, and in how many samples."""
+    lines = []
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not len(array):
+            continue
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if bad.any():
+            lines.append(
+                f"{name} holds NaN or infinite numbers in {bad.sum()} of {len(array)} "
+                "samples"
+            )
+    return lines
 
 
 def check_output(file: pathlib.Path) -> None:
