@@ -1,15 +1,13 @@
 """`python -m mvjax` and the console script `mvjax`."""
 
-import sys
+from mvjax.core import interrupt
 
 
 def main() -> None:
-    """Runs the command line."""
-    try:
-        from mvjax import cli
-    except KeyboardInterrupt:
-        print("mvjax: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """Runs the command line; a signal before it, or after it, ends the process at once."""
+    interrupt.end_on_signals()
+    from mvjax import cli
+
     cli.main()
 
 
