@@ -56,7 +56,7 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
     """
     return {
         "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
-        "PYTHONPYCACHEPREFIX": str(cache / "python"),
+        "PYTHONPYCACHEPREFIX": sys.pycache_prefix or str(cache / "python"),
         "PYTHONDONTWRITEBYTECODE": "",
         "XDG_CACHE_HOME": str(cache),
         "JAX_COMPILATION_CACHE_DIR": str(cache / "xla"),

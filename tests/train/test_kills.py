@@ -147,10 +147,12 @@ def check_said(said: str, known: list[int]) -> None:
 def kill(process: subprocess.Popen, after: float) -> str:
     """Kills a process after so many seconds; returns what it said."""
     try:
-        return process.communicate(timeout=after)[1]
+        said = process.communicate(timeout=after)[1]
     except subprocess.TimeoutExpired:
         process.kill()
-        return process.communicate()[1]
+        said = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, said  # Or the run is too short.
+    return said
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -159,11 +161,16 @@ def finish(process: subprocess.Popen) -> str:
     return said
 
 
+@pytest.fixture(scope="module")
+def env(tmp_path_factory) -> dict[str, str]:
+    """Environment of all processes, which compile each program once."""
+    return struck.environment(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_fifty_kills_lose_nothing(tmp_path, name):
+def test_fifty_kills_lose_nothing(tmp_path, env, name):
     case, rng = CASES[name], random.Random(name)
-    env = struck.environment(tmp_path / "cache")
 
     def start(workdir: str, **moment) -> subprocess.Popen:
         argv = [text.replace(FOLDER, str(tmp_path)) for text in case.argv]
