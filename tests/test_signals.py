@@ -22,6 +22,7 @@ from tests.train import test_loop
 INT, TERM = signal.SIGINT, signal.SIGTERM
 FOLDER = "{folder}"  # Stands for the folder of the test.
 TOY = "tests/toy/config.py:epochs=3"
+LONG = "tests/toy/config.py:epochs=16"  # Each signal lets some of them pass.
 EVERY = "--config.evals.knn.every_epochs=1"
 STEP, SAVE = test_kills.STEP, test_kills.SAVE
 TOLD = re.compile(r"^mvjax: (interrupted|Stopped .*)$", re.MULTILINE)
@@ -38,13 +39,13 @@ class Case:
 
 CASES = {
     "train": Case(
-        ("train", f"--config={TOY}", f"--workdir={FOLDER}", "--no-progress", EVERY),
+        ("train", f"--config={LONG}", f"--workdir={FOLDER}", "--no-progress", EVERY),
         (
             ("jax", 1, 0.1),
             ("orbax.checkpoint", 1, 0.1),
             ("sklearn", 1, 0.1),
             ("mvjax.train.loop:train", 1, 0.0),
-            ("mvjax.train.run:Run.initial_state", 1, 0.1),
+            ("mvjax.train.loop:_start", 1, 0.1),
             (STEP, 1, 0.1),  # The compilation.
             (STEP, 2, 0.0),
             (test_kills.EVALUATE, 1, 0.1),
@@ -64,7 +65,7 @@ CASES = {
             ("mvjax.report.text:evaluation", 1, 0.0),
             (test_kills.STAGE, 2, 0.0),
             (test_kills.STAGE, 2, 0.3),
-            (test_kills.STAGE + ">mvjax.train.checkpoint:Checkpoints.save", 4, 0.0),
+            (test_kills.STAGE + ">mvjax.train.checkpoint:Checkpoints.save", 2, 0.0),
             (test_kills.REPORT, 1, 0.5),
         ),
         ("one/evaluation.json", "two/evaluation.json", "chain.json"),
@@ -133,11 +134,13 @@ TWICE = ((INT, INT), (TERM, TERM), (TERM, INT), (INT, TERM))
 
 
 def run(argv, folder: pathlib.Path, env: dict[str, str], **moment):
+    """Runs a command to its end; returns the exit code and what it said."""
     process = struck.start(
         *(text.replace(FOLDER, str(folder)) for text in argv), env=env, **moment
     )
-    said = process.communicate(timeout=600)
-    return process.returncode, *said
+    out, said = process.communicate(timeout=600)
+    assert ("the moment has come" in out) == bool(moment), said
+    return process.returncode, out, said
 
 
 def check(code: int, said: str, expected: tuple[int, ...]) -> None:
@@ -191,8 +194,9 @@ def test_a_signal_at_any_moment_costs_nothing(tmp_path, env, name):
             test_loop.train(folder, "epochs=3")
     code, out, said = run(case.argv, whole, env)
     assert code == 0, said
+    both = 2 if name == "train" else 1  # Signals; the others get them in turn.
     for i, (moment, nth, delay) in enumerate((*ALWAYS, *case.moments)):
-        for number in (INT, TERM)[:: 1 if i % 2 else -1][: 2 if name == "train" else 1]:
+        for number in ((INT, TERM), (TERM, INT))[i % 2][:both]:
             signals = ((delay, number),)
             began = time.monotonic()
             struck_code, _, said = run(
@@ -229,7 +233,7 @@ def test_two_signals_are_no_worse_than_one(tmp_path, env, moment, delay):
     code, _, said = run(case.argv, tmp_path, env)
     assert code == 0, said
     assert not leftovers(tmp_path)
-    wanted = test_loop.train(tmp_path / "whole", "epochs=3")
+    wanted = test_loop.train(tmp_path / "whole", "epochs=16")
     state = test_kills.read_state(tmp_path)
     test_loop.assert_same_bits(wanted.params, state["params"])
 

@@ -83,6 +83,26 @@ def _refuse_occupied(path: pathlib.Path) -> None:
         raise errors.UserError(f"Cannot write {path}: it is {what}.")
 
 
+def tidy(folder: pathlib.Path) -> None:
+    """Removes the temporary files of processes of this machine that were killed."""
+    for path in folder.glob(".*.tmp"):
+        number = path.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdecimal() and not _lives(int(number)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _lives(number: int) -> bool:
+    """Whether there is a process of a number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # Of another user.
+        pass
+    return True
+
+
 def write_json(file: pathlib.Path, value: Any) -> None:
     """Writes JSON so that a crash leaves the old file or the new one."""
     with replace(file) as stream:

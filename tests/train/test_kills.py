@@ -217,7 +217,7 @@ def test_fifty_kills_lose_nothing(tmp_path, env, name):
         steps = [m["step"] for m in read_metrics(killed) if "loss" in m]
         assert steps == sorted(set(steps))
         assert read_metrics(whole) == read_metrics(killed)
-        assert not look_around(killed)
+        assert look_around(killed) <= {"unsigned"}  # The best may have been struck.
         assert not (killed / integrity.DAMAGED).exists()
         assert checkpoint_lib.find_steps(whole) == checkpoint_lib.find_steps(killed)
     print(f"{name}: {sum(count.values())} kills: {dict(count)}; left: {dict(traces)}")

@@ -83,6 +83,15 @@ def test_a_finished_run_does_nothing(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == log
 
 
+def test_a_kill_before_the_last_evaluation_is_written_doubles_no_line(tmp_path):
+    train(tmp_path, "evals.knn.every_epochs=2", "epochs=2")
+    log = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "evaluation.json").unlink()
+    train(tmp_path, "evals.knn.every_epochs=2", "epochs=2")
+    assert (tmp_path / "metrics.jsonl").read_text() == log
+    assert (tmp_path / "evaluation.json").is_file()
+
+
 @pytest.mark.parametrize(
     "mesh",
     [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)],

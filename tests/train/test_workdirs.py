@@ -1,8 +1,10 @@
 """Workdirs: claimed last, nobody's without a checkpoint, told in one line when damaged."""
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -159,6 +161,18 @@ def test_what_a_kill_left_of_a_deleted_checkpoint_is_collected(trained, tmp_path
     test_loop.train(tmp_path / "run", "epochs=3")
     assert sorted(p.name for p in folder.iterdir()) == ["6", "9"]
     assert not (tmp_path / "run" / integrity.DAMAGED).exists()
+
+
+def test_what_a_kill_left_of_files_is_collected(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead, alive = (f".digest.json.{x}.tmp" for x in (ended.pid, os.getppid()))
+    for name in (dead, alive):
+        for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "3"):
+            (folder / name).write_text("{")
+    test_loop.train(tmp_path / "run", "epochs=2")
+    assert [p.name for p in (tmp_path / "run").rglob(".*.tmp")] == [alive, alive]
 
 
 @pytest.mark.parametrize(
