@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import glob
 import io
 import json
 import os
@@ -60,6 +61,7 @@ def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
     try:
         _refuse_occupied(path)
+        tidy(path)
         yield temporary
     except OSError as error:
         # A library's own OSError may have no number but words.
@@ -83,13 +85,13 @@ def _refuse_occupied(path: pathlib.Path) -> None:
         raise errors.UserError(f"Cannot write {path}: it is {what}.")
 
 
-def tidy(folder: pathlib.Path) -> None:
-    """Removes the temporary files of processes of this machine that were killed."""
-    for path in folder.glob(".*.tmp"):
-        number = path.name.removesuffix(".tmp").rpartition(".")[2]
+def tidy(path: pathlib.Path) -> None:
+    """Removes what processes that were killed on this machine left beside a file."""
+    for old in path.parent.glob(f".{glob.escape(path.name[:40])}.*.tmp"):
+        number = old.name.removesuffix(".tmp").rpartition(".")[2]
         if number.isdecimal() and not _lives(int(number)):
             with contextlib.suppress(OSError):
-                path.unlink()
+                old.unlink()
 
 
 def _lives(number: int) -> bool:

@@ -156,8 +156,8 @@ def tidy(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
         )
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
-    for place in (workdir, *(step for step in steps if step.is_dir())):
-        atomic.tidy(place)
+    for step in steps:
+        atomic.tidy(step / FILE)
     return [_move(step, damage, workdir) for step, damage in damaged.items()]
 
 
