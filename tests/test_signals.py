@@ -23,6 +23,7 @@ INT, TERM = signal.SIGINT, signal.SIGTERM
 FOLDER = "{folder}"  # Stands for the folder of the test.
 TOY = "tests/toy/config.py:epochs=3"
 LONG = "tests/toy/config.py:epochs=16"  # Each signal lets some of them pass.
+ALLOW = "--allow-code=toy"
 EVERY = "--config.evals.knn.every_epochs=1"
 STEP, SAVE = test_kills.STEP, test_kills.SAVE
 TOLD = re.compile(r"^mvjax: (interrupted|Stopped .*)$", re.MULTILINE)
@@ -55,6 +56,7 @@ CASES = {
             (test_kills.FINISH, 1, 0.1),
             (test_kills.FINISH + ">os:replace", 1, 0.0),
             ("mvjax.report.text:evaluation", 1, 0.0),
+            ("threading:_shutdown", 1, 0.0),  # Python's end.
         ),
         ("evaluation.json",),
     ),
@@ -71,7 +73,7 @@ CASES = {
         ("one/evaluation.json", "two/evaluation.json", "chain.json"),
     ),
     "evaluate": Case(
-        ("evaluate", f"--workdir={FOLDER}"),
+        ("evaluate", f"--workdir={FOLDER}", ALLOW),
         (
             ("mvjax.train.run:Run.open", 1, 0.0),
             ("mvjax.evaluators.knn:Evaluator.run", 1, 0.1),
@@ -80,7 +82,8 @@ CASES = {
         ("evaluation.json",),
     ),
     "embed": Case(
-        ("embed", f"--workdir={FOLDER}", "--dataset=test", f"--output={FOLDER}/x.npz"),
+        ("embed", f"--workdir={FOLDER}", ALLOW, "--dataset=test")
+        + (f"--output={FOLDER}/x.npz",),
         (
             ("mvjax.evaluators.common.embed:codes", 1, 0.1),
             ("mvjax.evaluators.common.embed:write", 1, 0.0),
@@ -88,7 +91,7 @@ CASES = {
         ("x.npz",),
     ),
     "report": Case(
-        ("report", FOLDER),
+        ("report", FOLDER, ALLOW),
         (
             (test_kills.REPORT, 1, 0.1),
             ("mvjax.report.plots:scatter", 1, 0.1),
@@ -97,7 +100,7 @@ CASES = {
         ("report/index.html",),
     ),
     "convert": Case(
-        ("convert", "--to=torch", f"--workdir={FOLDER}", "--table=toy")
+        ("convert", "--to=torch", f"--workdir={FOLDER}", ALLOW, "--table=toy")
         + (f"--output={FOLDER}/x.npz",),
         (
             ("mvjax.train.checkpoint:Checkpoints.variables", 1, 0.02),
