@@ -174,7 +174,8 @@ def content(folder: pathlib.Path, case: Case) -> dict[str, object]:
             found[name] = file.is_file()
     for file in sorted(folder.rglob("checkpoints")):
         name = str(file.parent.relative_to(folder))
-        found[name] = checkpoint_lib.find_steps(file.parent)
+        # Where a run had to stop there is a checkpoint more.
+        found[name] = checkpoint_lib.find_steps(file.parent)[-1]
         found[f"{name} state"] = test_kills.read_state(file.parent)
         found[f"{name} metrics"] = test_kills.read_metrics(file.parent)
     return found

@@ -211,7 +211,10 @@ def test_a_signal_saves_and_stops_and_the_run_resumes_to_the_same_bits(
     monkeypatch.undo()
     resumed = train(tmp_path / "parts", *settings)
     assert_same_bits(whole, resumed)
-    assert [m["step"] for m in lines(tmp_path / "parts") if "loss" in m][-1] == 12
+    one, other = (lines(tmp_path / name) for name in ("whole", "parts"))
+    for line in (*one, *other):
+        line.pop("items_per_second", None)
+    assert one == other
     with (
         make_run(*settings).checkpoints(tmp_path / "whole", read_only=True) as one,
         make_run(*settings).checkpoints(tmp_path / "parts", read_only=True) as other,
