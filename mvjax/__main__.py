@@ -1,11 +1,17 @@
 """`python -m mvjax` and the console script `mvjax`."""
 
-from mvjax.core import interrupt
+import sys
 
 
 def main() -> None:
     """Runs the command line; a signal before it, or after it, ends the process at once."""
-    interrupt.end_on_signals()
+    try:
+        from mvjax.core import interrupt
+
+        interrupt.end_on_signals()
+    except KeyboardInterrupt:
+        print("mvjax: interrupted", file=sys.stderr)
+        sys.exit(130)
     from mvjax import cli
 
     cli.main()
