@@ -189,8 +189,12 @@ EVALUATED = (
 
 @pytest.mark.parametrize(
     ("at", "settings"),
-    [(5, ()), (1, EVALUATED)],
-    ids=["second epoch", "before the metric of the best checkpoint is known"],
+    [(5, ()), (4, ()), (1, EVALUATED)],  # It is heard one step later.
+    ids=[
+        "end of an epoch",
+        "within one",
+        "before the metric of the best checkpoint is known",
+    ],
 )
 def test_a_signal_saves_and_stops_and_the_run_resumes_to_the_same_bits(
     tmp_path, monkeypatch, at, settings
