@@ -24,7 +24,7 @@ ALLOWED = {
     "train": {"core", "convert", "data", "evaluators", "report"},
     "commands": {"core", "data", "evaluators", "report", "train"},
     "cli": {"core", "data", "commands"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "core"},
     "__init__": set(),
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import glob
 import io
 import json
 import os
@@ -60,6 +61,7 @@ def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
     try:
         _refuse_occupied(path)
+        tidy(path)
         yield temporary
     except OSError as error:
         # A library's own OSError may have no number but words.
@@ -81,6 +83,26 @@ def _refuse_occupied(path: pathlib.Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
         raise errors.UserError(f"Cannot write {path}: it is {what}.")
+
+
+def tidy(path: pathlib.Path) -> None:
+    """Removes what processes that were killed on this machine left beside a file."""
+    for old in path.parent.glob(f".{glob.escape(path.name[:40])}.*.tmp"):
+        number = old.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdecimal() and not _lives(int(number)):
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def _lives(number: int) -> bool:
+    """Whether there is a process of a number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # Of another user.
+        pass
+    return True
 
 
 def write_json(file: pathlib.Path, value: Any) -> None:

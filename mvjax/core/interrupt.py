@@ -29,7 +29,8 @@ class Signals:
     signals, and there nothing is changed.
 
     Args:
-      at_once: Whether the first signal raises `Interrupt` in the main thread.
+      at_once: Whether the first signal raises `Interrupt` in the main thread; in an
+        import it ends the process.
     """
 
     def __init__(self, *, at_once: bool = False):
@@ -52,9 +53,8 @@ class Signals:
         sys.excepthook, sys.unraisablehook = self._hooks
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        del frame
         code = 128 + number
-        if self.code and self._at_once:
+        if self._at_once and (self.code or _imports(frame)):
             end_now(code)
         if self.code == code:
             if number == signal.SIGINT:
@@ -63,8 +63,7 @@ class Signals:
         self.code = code
         if self._at_once:
             # Libraries in C print what is raised where they cannot pass it on, such as in
-            # their import or in a callback of the garbage collector, and go on; others
-            # drop it.
+            # a callback of the garbage collector, and go on; others drop it.
             sys.excepthook = sys.unraisablehook = self._lost
             self._old[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._lost)
             signal.alarm(PATIENCE)
@@ -72,6 +71,19 @@ class Signals:
 
     def _lost(self, *unused: object) -> NoReturn:
         end_now(self.code)
+
+
+def _imports(frame: types.FrameType | None) -> bool:
+    """Whether a module is being imported; one written in C may crash if that raises."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib."):
+        frame = frame.f_back
+    return frame is not None
+
+
+def end_on_signals() -> None:
+    """Has Ctrl-C and SIGTERM end the process by `end_now` wherever no `Signals` stands."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: end_now(128 + number))
 
 
 def end_now(code: int) -> NoReturn:

@@ -156,6 +156,8 @@ def tidy(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
         )
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
+    for step in steps:
+        atomic.tidy(step / FILE)
     return [_move(step, damage, workdir) for step, damage in damaged.items()]
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import time
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -25,16 +25,20 @@ class Log:
         run: run_lib.Run,
         workdir: pathlib.Path,
         step: int,
-        latest: dict[str, float],
+        meta: dict[str, Any],
         progress: bool,
     ):
-        self.latest = dict(latest)  # Newest value of every metric.
+        # Newest value of every metric.
+        self.latest: dict[str, float] = dict(meta.get("metrics", {}))
         self._found: tuple[int, dict[str, float]] = (step, {})  # Those of one step.
         self.writers: list[writers_lib.Writer] = []
         if dist.is_main():
             self.writers = writers_lib.make_writers(workdir, step)
         self._run = run
-        self._pending: list[tuple[dict[str, jax.Array], int]] = []
+        self._pending: list[tuple[dict[str, jax.Array | np.ndarray], int]] = []
+        if held := meta.get("pending"):  # Of a run that had to stop.
+            values = {k: np.array(v, np.float32) for k, v in held.items()}
+            self._pending.append((values, len(values["loss"])))
         self._bar = writers_lib.Progress(
             step=step,
             total=run.total_steps,
@@ -91,6 +95,18 @@ class Log:
             },
         )
         self._bar.show(means)
+
+    def hold(self, step: int) -> dict[str, list]:
+        """What `flush` would take the mean of, as plain values.
+
+        Raises:
+          UserError: Some metric is NaN or infinite.
+        """
+        if not self._pending:
+            return {}
+        values = self._fetch()
+        self._refuse_nonfinite(dict(values), step)
+        return {name: array.tolist() for name, array in values.items()}
 
     def found_at(self, step: int) -> dict[str, float]:
         """What was flushed and evaluated at a step, if that is the newest one."""

@@ -92,7 +92,7 @@ def train(
             table = summary.run_table(run, started) if progress else f"run {started}"
             print(table, file=sys.stderr)
             atomic.write_json(workdir / workdir_lib.RUN_FILE, _describe(run, step))
-        log = log_lib.Log(run, workdir, step, meta.get("metrics", {}), progress)
+        log = log_lib.Log(run, workdir, step, meta, progress)
         for note in checkpoints.notes:
             log.warn(note)
         control = control_lib.Control.make(run.config.control, meta.get("control"))
@@ -108,9 +108,8 @@ def train(
                 step += count
                 stop = signals.hear(metrics)
                 log.add(metrics, count)
-                last = stop or step == total
                 due = _due_evaluations(run, step)
-                if last or due or step % run.config.log_every_steps == 0:
+                if due or step % run.config.log_every_steps == 0:
                     log.flush(step)
                 if _every(run.config.health_every_steps, step):
                     figures = run.health(state)
@@ -121,12 +120,17 @@ def train(
                     log.evaluation(step, results)
                     control.observe({label: results.get(label, {}) for label in due})
                     state = control.apply(state)
-                if last or control.stopped or _due_checkpoint(run, step):
+                planned = control.stopped or _due_checkpoint(run, step)
+                if planned:
                     log.flush(step)
+                    _check_best(run, log, step)
+                if planned or stop:
                     seen = {"control": control.seen, "health": watch.seen}
                     log.keep()
-                    _check_best(run, log, step)
-                    checkpoints.save(state, _meta(run, log) | seen, log.found_at(step))
+                    meta = _meta(run, log, step) | seen
+                    # Where a run had to stop is no candidate for the best.
+                    found = log.found_at(step) if planned else {}
+                    checkpoints.save(state, meta, found)
                 if stop:
                     checkpoints.wait()
                     log.close()
@@ -235,8 +239,8 @@ def _fixed_meta(run: run_lib.Run) -> dict[str, Any]:
     }
 
 
-def _meta(run: run_lib.Run, log: log_lib.Log) -> dict[str, Any]:
-    return {**_fixed_meta(run), "metrics": dict(log.latest)}
+def _meta(run: run_lib.Run, log: log_lib.Log, step: int) -> dict[str, Any]:
+    return {**_fixed_meta(run), "metrics": dict(log.latest), "pending": log.hold(step)}
 
 
 def _check_best(run: run_lib.Run, log: log_lib.Log, step: int) -> None:
@@ -287,7 +291,7 @@ def _due_evaluations(run: run_lib.Run, step: int) -> list[str]:
 
 def _due_checkpoint(run: run_lib.Run, step: int) -> bool:
     every = run.config.checkpoint.every_epochs
-    return _every(every * run.steps_per_epoch, step)
+    return step == run.total_steps or _every(every * run.steps_per_epoch, step)
 
 
 def _finish(

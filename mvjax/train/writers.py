@@ -44,14 +44,17 @@ class JsonLines(Writer):
     """One JSON object a line, flushed at once; a resumed run drops later lines."""
 
     def __init__(self, file: pathlib.Path, step: int):
-        kept = [m for m in read_lines(file) if m["step"] <= step]
-        text = "".join(json.dumps(m) + "\n" for m in kept)
+        kept = _kept_lines(file, step)
         with atomic.replace(file) as stream:
-            stream.write(text.encode())
-        self._file = file.open("a")
+            stream.write("".join(kept).encode())
+        self._file, self._step, self._kept = file.open("a"), step, kept
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        text = json.dumps({"step": step, **metrics}) + "\n"
+        # A kill may have come between an evaluation's line and its end.
+        if step == self._step and text in self._kept:
+            return
+        self._file.write(text)
         self._file.flush()
 
     def close(self) -> None:
@@ -66,19 +69,22 @@ class RemoteLines(Writer):
 
     def __init__(self, file: pathlib.Path, step: int):
         self._file = file
-        kept = [m for m in read_lines(file) if m["step"] <= step]
-        self._lines = [json.dumps(m) + "\n" for m in kept]
+        self._step, self._kept = step, _kept_lines(file, step)
+        self._lines = list(self._kept)
         self.keep()
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        self._lines.append(json.dumps({"step": step, **metrics}) + "\n")
-        if time.monotonic() - self._kept > PERIOD:
+        text = json.dumps({"step": step, **metrics}) + "\n"
+        if step == self._step and text in self._kept:  # As in `JsonLines`.
+            return
+        self._lines.append(text)
+        if time.monotonic() - self._time > PERIOD:
             self.keep()
 
     def keep(self) -> None:
         with atomic.replace(self._file) as stream:
             stream.write("".join(self._lines).encode())
-        self._kept = time.monotonic()
+        self._time = time.monotonic()
 
     def close(self) -> None:
         self.keep()
@@ -165,6 +171,11 @@ def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
                 break
             lines.append(line)
     return lines
+
+
+def _kept_lines(file: pathlib.Path, step: int) -> list[str]:
+    """The lines of `metrics.jsonl` up to a step."""
+    return [json.dumps(m) + "\n" for m in read_lines(file) if m["step"] <= step]
 
 
 def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:

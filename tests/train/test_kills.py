@@ -1,92 +1,223 @@
-"""A run that is killed fifty times at any moment ends as if nothing had happened.
+"""Runs that are killed fifty times at any moment end as if nothing had happened.
 
 python -m pytest -m slow tests/train/test_kills.py -s
 """
 
-import os
+import collections
+import dataclasses
+import json
 import pathlib
 import random
 import re
+import signal
 import subprocess
-import sys
 import time
 
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from tests.train import test_loop
+from mvjax.train import checkpoint as checkpoint_lib
+from mvjax.train import integrity
+from tests import struck
 
-KILLS = 50
-SETTINGS = ("epochs=400", "checkpoint.keep=3")
+SHORT = "tests/toy/short.py"
+STEP = "mvjax.train.feed:Streamed.advance"
+SAVE = "mvjax.train.checkpoint:Checkpoints.save"
+SIGN = "mvjax.train.integrity:sign"
+DELETE = "mvjax.train.integrity:empty_deleted>os:unlink"
+REPLACE = "mvjax.train.loop:train>os:replace"
+EVALUATE = "mvjax.train.evaluation:evaluate_seeds"
+FINISH = "mvjax.train.loop:_finish"
+STAGE = "mvjax.commands.training:_train_run"
+REPORT = "mvjax.train.history:write_page"
 
 
-def start(workdir: pathlib.Path) -> subprocess.Popen:
-    tests = pathlib.Path(test_loop.CONFIG).parents[1]
-    command = [sys.executable, "-m", "mvjax", "train", "--no-progress"]
-    command += [f"--config={test_loop.CONFIG}", f"--workdir={workdir}"]
-    return subprocess.Popen(
-        [*command, *(f"--config.{text}" for text in SETTINGS)],
-        env=os.environ
-        | {"PYTHONPATH": f"{tests}:{tests.parent}", "JAX_NUM_CPU_DEVICES": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+@dataclasses.dataclass(frozen=True)
+class Kill:
+    """One kill: called `name`, up to `longest` seconds after a call of a moment."""
+
+    name: str
+    moment: str = ""  # "": after the process has been started.
+    nths: tuple[int, int] = (1, 1)  # From and to which call, drawn at random.
+    longest: float = 0.0
+
+
+START = Kill("start", longest=6)
+IMPORT = Kill("import", "jax", longest=0.5)
+COMPILE = Kill("compilation", STEP, longest=1)
+STEPS = Kill("step", STEP, (2, 5), longest=0.05)
+SAVES = Kill("save", SAVE, (1, 2), longest=0.2)
+AFTER = Kill("save", SAVE, longest=0.02)
+SIGNS = Kill("signing", SIGN, longest=0.005)
+DELETES = Kill("deletion", DELETE, (1, 15))
+WRITES = Kill("file", REPLACE, (1, 4))
+EVALUATES = Kill("evaluation", EVALUATE, longest=0.5)
+FINAL = Kill("final evaluation", FINISH, longest=0.5)
+WRITTEN = Kill("final evaluation", FINISH + ">os:replace")
+BETWEEN = Kill("between stages", STAGE, (2, 2))
+LATER = Kill("between stages", STAGE, (2, 2), longest=2)
+REPORTS = Kill("report", REPORT, longest=1)
+
+ONE = [START] * 3 + [COMPILE] * 2 + [SAVES] * 3 + [DELETES] * 2
+ONE += [IMPORT, STEPS, STEPS, AFTER, SIGNS, WRITES, EVALUATES]
+LAST = [FINAL, WRITTEN]
+FIRST_STAGE = [START, COMPILE, STEPS, SAVES, AFTER, DELETES]
+SECOND_STAGE = [COMPILE, STEPS, SAVES, SIGNS, DELETES, EVALUATES]
+CHAIN = (FIRST_STAGE, [BETWEEN, LATER], SECOND_STAGE, [FINAL, REPORTS])
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A command, its stages' folders, and the kills in groups, each in any order."""
+
+    argv: tuple[str, ...]
+    stages: tuple[str, ...]
+    kills: tuple[list[Kill], ...]
+    before: tuple[str, ...] = ()  # A command that has to come first.
+
+
+FOLDER = "{folder}"  # Stands for the folder of the test.
+MRDD = ("train", f"--config={SHORT}:name=mrdd/consistency,epochs=26", "--no-progress")
+EDIM = ("train", f"--config={SHORT}:name=dim/edim,epochs=26,stage1={FOLDER}/sdim")
+SDIM = ("train", f"--config={SHORT}:name=dim/sdim", f"--workdir={FOLDER}/sdim")
+BOTH = ("chain", f"sdim={SHORT}:name=dim/sdim,epochs=12")
+BOTH += (f"edim={SHORT}:name=dim/edim,epochs=12,stage1=previous", "--no-progress")
+CASES = {
+    "mrdd": Case(MRDD, ("",), (ONE[:-2], LAST)),
+    "edim": Case((*EDIM, "--no-progress"), ("",), (ONE, LAST[1:]), SDIM),
+    "chain": Case(BOTH, ("sdim", "edim"), CHAIN),
+}
+
+
+def test_there_are_fifty_kills():
+    assert sum(len(group) for case in CASES.values() for group in case.kills) >= 50
+
+
+def saved_step(workdir: pathlib.Path) -> int:
+    """Step of the newest complete checkpoint, or 0."""
+    return max(checkpoint_lib.find_steps(workdir), default=0)
+
+
+def read_state(workdir: pathlib.Path):
+    """The whole state of the newest checkpoint."""
+    folder = workdir / checkpoint_lib.FOLDER / str(saved_step(workdir)) / "state"
+    checkpointer = ocp.PyTreeCheckpointer()
+    saved = checkpointer.metadata(folder).item_metadata.tree
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    return checkpointer.restore(
+        folder, args=ocp.args.PyTreeRestore(item=saved, restore_args=arguments)
     )
 
 
-def saved_steps(workdir: pathlib.Path) -> list[int]:
-    folder = workdir / "checkpoints"
-    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+    """Lines of metrics, without what depends on the machine."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(x).items() if k != "items_per_second"}
+        for x in lines
+    ]
 
 
-def begun(process: subprocess.Popen) -> str:
-    """What a run says when it begins; all that came before if it never does."""
-    said = ""
-    for line in process.stderr:
-        said += line
-        if line.startswith("run "):
-            return line
+def look_around(workdir: pathlib.Path) -> set[str]:
+    """What a kill has fallen into, as its traces tell."""
+    folder = workdir / checkpoint_lib.FOLDER
+    steps = [path for path in folder.glob("*") if path.name.isdecimal()]
+    traces = {
+        "unfinished save": any(folder.glob(integrity.UNFINISHED)),
+        "unsigned": not all((path / integrity.FILE).exists() for path in steps),
+        "unfinished deletion": any(folder.glob(f"{integrity.DELETED}/*")),
+        "temporary file": any(workdir.rglob(".*.tmp")),
+    }
+    return {name for name, found in traces.items() if found}
+
+
+def check_said(said: str, known: list[int]) -> None:
+    """Looks up that each stage which has begun goes on from what was known as saved."""
+    begun = re.findall(r"^run (.*)$", said, re.MULTILINE)
+    for text, step in zip(begun, known, strict=False):
+        found = re.search(r"(?:resumes from|is finished at) step (\d+)", text)
+        assert found or not step, said
+        assert not found or int(found[1]) >= step, said
+    for line in said.splitlines():
+        assert re.match(r"run |stage |step |Report: |mvjax: step", line), said
+
+
+def kill(process: subprocess.Popen, after: float) -> str:
+    """Kills a process after so many seconds; returns what it said."""
+    try:
+        said = process.communicate(timeout=after)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, said  # Or the run is too short.
     return said
 
 
+def finish(process: subprocess.Popen) -> str:
+    said = process.communicate(timeout=600)[1]
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory) -> dict[str, str]:
+    """Environment of all processes, which compile each program once."""
+    return struck.environment(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.mark.slow
-def test_fifty_kills_lose_nothing(tmp_path):
-    began = time.monotonic()
-    whole = test_loop.train(tmp_path / "whole", *SETTINGS)
-    # Lives after a run has begun to train: on any machine half of the whole in all.
-    longest = (time.monotonic() - began) / KILLS
-    workdir, rng = tmp_path / "killed", random.Random(0)
-    kills, during_saves = 0, 0
-    while kills < KILLS:
-        known = (saved_steps(workdir) or [0])[-1]
-        process = start(workdir)
-        line = begun(process)
-        if known:
-            found = re.search(r"(?:resumes from|is finished at) step (\d+)", line)
-            assert found, line
-            assert int(found.group(1)) == known
+@pytest.mark.parametrize("name", CASES)
+def test_fifty_kills_lose_nothing(tmp_path, env, name):
+    case, rng = CASES[name], random.Random(name)
+
+    def start(workdir: str, **moment) -> subprocess.Popen:
+        argv = [text.replace(FOLDER, str(tmp_path)) for text in case.argv]
+        return struck.start(*argv, f"--workdir={tmp_path / workdir}", env=env, **moment)
+
+    if case.before:
+        argv = [text.replace(FOLDER, str(tmp_path)) for text in case.before]
+        finish(struck.start(*argv, env=env))
+    finish(start("whole"))
+    stages = [tmp_path / "killed" / stage for stage in case.stages]
+    count, traces = collections.Counter(), collections.Counter()
+    for each in [k for group in case.kills for k in rng.sample(group, len(group))]:
+        known = [saved_step(stage) for stage in stages]
+        after, nth = rng.uniform(0, each.longest), rng.randint(*each.nths)
+        began = time.monotonic()
+        if each.moment:
+            one = {"moment": each.moment, "nth": nth}
+            said = kill(start("killed", **one, signals=((after, signal.SIGKILL),)), 600)
         else:
-            assert "starts from scratch" in line
-        assert "finished" not in line, "the run is too short for so many kills"
-        time.sleep(rng.uniform(0, longest))
-        process.kill()
-        process.wait()
-        kills += 1
-        folder = workdir / "checkpoints"
-        during_saves += any("tmp" in p.name for p in folder.glob("*"))
-    process = start(workdir)
-    line = begun(process)
-    said = process.stderr.read()
-    assert process.wait() == 0, line + said
-    with test_loop.make_run(*SETTINGS).checkpoints(workdir, read_only=True) as saved:
-        variables, step = saved.variables()
-    assert step == whole.step
-    test_loop.assert_same_bits(whole.params, variables["params"])
-    test_loop.assert_same_bits(
-        whole.model_state["batch_stats"], variables["batch_stats"]
-    )
-    steps = [m["step"] for m in test_loop.lines(workdir) if "loss" in m]
-    assert steps == sorted(set(steps))
-    print(
-        f"{kills} kills within {longest:.1f} s of training, "
-        f"{during_saves} of them in the middle of a save"
-    )
+            said = kill(start("killed"), after)
+        check_said(said, known)
+        found = set().union(*(look_around(stage) for stage in stages))
+        count[each.name] += 1
+        traces.update(found)
+        now = [saved_step(stage) for stage in stages]
+        print(
+            f"{name}: {each.name}, call {nth} + {after:.3f} s, steps {known} -> {now}, "
+            f"{', '.join(sorted(found)) or 'no traces'} "
+            f"({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
+        assert "Traceback" not in said
+        assert all(a <= b for a, b in zip(known, now, strict=True))
+    known = [saved_step(stage) for stage in stages]
+    check_said(finish(start("killed")), known)
+    for stage in case.stages:
+        whole, killed = tmp_path / "whole" / stage, tmp_path / "killed" / stage
+        assert saved_step(whole) == saved_step(killed)
+        jax.tree.map(
+            np.testing.assert_array_equal, read_state(whole), read_state(killed)
+        )
+        one, other = ((x / "evaluation.json").read_text() for x in (whole, killed))
+        assert one == other
+        steps = [m["step"] for m in read_metrics(killed) if "loss" in m]
+        assert steps == sorted(set(steps))
+        assert read_metrics(whole) == read_metrics(killed)
+        assert look_around(killed) <= {"unsigned"}  # The best may have been struck.
+        assert not (killed / integrity.DAMAGED).exists()
+        assert checkpoint_lib.find_steps(whole) == checkpoint_lib.find_steps(killed)
+    print(f"{name}: {sum(count.values())} kills: {dict(count)}; left: {dict(traces)}")

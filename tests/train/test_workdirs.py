@@ -1,8 +1,10 @@
 """Workdirs: claimed last, nobody's without a checkpoint, told in one line when damaged."""
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -159,6 +161,19 @@ def test_what_a_kill_left_of_a_deleted_checkpoint_is_collected(trained, tmp_path
     test_loop.train(tmp_path / "run", "epochs=3")
     assert sorted(p.name for p in folder.iterdir()) == ["6", "9"]
     assert not (tmp_path / "run" / integrity.DAMAGED).exists()
+
+
+def test_what_a_kill_left_of_files_is_collected(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for file in ("config.json", "metrics.jsonl", f"checkpoints/3/{integrity.FILE}"):
+        path = tmp_path / "run" / file
+        for number in (ended.pid, os.getppid()):
+            path.with_name(f".{path.name}.{number}.tmp").write_text("{")
+    test_loop.train(tmp_path / "run", "epochs=2")
+    left = [path.suffixes[-2] for path in (tmp_path / "run").rglob(".*.tmp")]
+    assert left == 3 * [f".{os.getppid()}"]  # It may be writing.
 
 
 @pytest.mark.parametrize(
