@@ -1,0 +1,8 @@
+"""Malformed overrides."""
+
+from fuzzing import case
+
+
+def cases() -> list[case.Case]:
+    """All cases of this kind."""
+    return []
