@@ -50,6 +50,7 @@ def add(commands) -> None:
 def _data_fetch(args: argparse.Namespace) -> int:
     from mvjax.data import fetch
 
+    common.overrides_for(args.overrides)
     fetch.fetch(args.name, args.cache)
     return 0
 
@@ -70,6 +71,7 @@ def _data_check(args: argparse.Namespace) -> int:
 def _data_convert(args: argparse.Namespace) -> int:
     from mvjax.data import mmsa
 
+    common.overrides_for(args.overrides)
     atomic.check(args.output)
     for note in mmsa.convert_to_npz(
         args.input, args.output, tokens=args.tokens, target=args.target

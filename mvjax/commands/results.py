@@ -35,7 +35,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from mvjax.train import evaluation
     from mvjax.train import run as run_lib
 
-    labels = [label for label in args.only.split(",") if label] or None
+    labels = args.only.split(",") if args.only else None
     file = None
     if not labels and args.replica is None:
         file = args.workdir / run_lib.EVALUATION_FILE
@@ -176,12 +176,17 @@ def _add_report(commands) -> None:
     command = common.command(
         commands,
         "report",
-        report,
+        _report,
         "write the HTML page of a workdir, or of all stages below it",
         "mvjax report runs/digits",
     )
     command.add_argument("workdir", type=common.workdir)
     common.add_trust_argument(command)
+
+
+def _report(args: argparse.Namespace) -> int:
+    common.overrides_for(args.overrides)
+    return report(args)
 
 
 def report(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mvjax.core import atomic
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.evaluators.common import features as features_lib
@@ -50,6 +51,8 @@ def write_page(
       UserError: There is no run.
     """
     folders, target = chain.stages(workdir), workdir / "report"
+    for folder in folders.values():
+        config_lib.read_json(folder / run_lib.CONFIG_FILE)  # Or it is no workdir.
     storage.make(target)  # Before the work, in case that is impossible.
     atomic.check(target / page.FILE)
     with lettering.style():

@@ -80,6 +80,7 @@ def train(
       Interrupted: SIGINT or SIGTERM; everything is saved.
     """
     workdir = storage.absolute(workdir)
+    refuse_other_run(run.config, workdir)  # Before anything there is touched.
     with (
         dist.end_together(Interrupted),
         _Signals() as signals,

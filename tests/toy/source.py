@@ -19,7 +19,8 @@ class Source(arrays.ArraySource):
         self, *, split: str = "train", limit: int | None = None, noise: float = 0.1
     ):
         rng = np.random.default_rng(0 if split == "train" else 1)
-        count = limit or (48 if split == "train" else 20)
+        count = 48 if split == "train" else 20
+        count = min(limit or count, count)
         labels = rng.integers(0, 3, count).astype(np.int32)
         centre = np.eye(3, 6, dtype=np.float32)[labels]
         views = {
