@@ -41,6 +41,14 @@ def part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
     Raises:
       UserError: The part names code that does not exist.
     """
+    try:
+        return _part(config, folders)
+    except errors.UserError as error:
+        named = ".".join(("config", *folders)).removesuffix(".options")
+        raise errors.UserError(f"{named}.name: {error}") from error
+
+
+def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
     match tuple(folders):
         case tuple(key) if key in _FIXED:
             return Part(limits.declared(_FIXED[key]))

@@ -50,12 +50,12 @@ def spec(
     file: str | None = None,
     aligned: bool = False,
     tokens: bool = False,
-    target: str = mmsa.TARGETS[0],
+    target: limits.Text = mmsa.TARGETS[0],
     average: bool = False,
     text_file: str | None = None,
     audio_file: str | None = None,
     vision_file: str | None = None,
-    missing: limits.Share | dict[str, float] = 0.0,
+    missing: limits.Share | dict[str, limits.Share] = 0.0,
     missing_seed: limits.Natural = 1111,
 ) -> batch.Spec:
     """Says what the records look like; reads the shapes in the files, if named."""
