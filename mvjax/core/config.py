@@ -10,10 +10,12 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
 import traceback
 import types
 from typing import Any
+import warnings
 
 import ml_collections
 
@@ -133,16 +135,18 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
     """The module of `path.py:arg`, and `arg`."""
     path, _, arg = spec.partition(":")
     file = pathlib.Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):  # Unlike `is_file` it is false for impossible paths.
+        choices = sorted(map(str, pathlib.Path("configs").glob("*/*.py")))
         raise errors.UserError(
-            f"No config file {path!r}. Choices: "
-            + ", ".join(sorted(map(str, pathlib.Path("configs").glob("*/*.py"))))
+            f"No config file {errors.cut(repr(path))}. Choices: "
+            + (", ".join(choices) or "none in a folder configs here")
+            + "."
         )
-    module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
-    if module_spec is None:
+    if file.suffix != ".py":
         raise errors.UserError(
             f"{path} is no Python file (.py){file_kind.clause(file)}."
         )
+    module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
     module = importlib.util.module_from_spec(module_spec)
     with _told(path):
         module_spec.loader.exec_module(module)
@@ -152,23 +156,41 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
+def _told(spec: str) -> Iterator[None]:
     """Turns what the code of a config file raises into one line that names its place."""
+    file = os.path.abspath(spec.partition(":")[0])
     try:
         yield
     except errors.UserError:
         raise
     except (Exception, SystemExit) as error:  # A user's own code may raise anything.
-        line = traceback.extract_tb(error.__traceback__)[-1].lineno
-        line = getattr(error, "lineno", None) or line
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == file
+        ]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         raise errors.UserError(
-            f"{path} cannot be read as a config: {type(error).__name__}: {error} "
-            f"(line {line})."
+            f"{spec} cannot be read as a config: {type(error).__name__}: "
+            f"{errors.one_line(error).rstrip('.')}"
+            + (f" (line {line})." if line else ".")
         ) from error
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Adds the defaults that every run has and locks the keys."""
+    try:
+        return _complete(config)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # `ConfigDict`'s.
+        raise errors.UserError(f"config: {errors.one_line(error)}.") from error
+
+
+def _complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     full = ml_collections.ConfigDict(_defaults(schema.Run))
     for name, kind in _PARTS.items():
         full[name] = _defaults(kind)
@@ -247,7 +269,9 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
     if kind is float and text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
         return float(text)
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():  # Of texts that are nearly Python.
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         value = tuple(text.split(",")) if kind is tuple else text
     if kind is float and type(value) is int:
@@ -255,7 +279,8 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
     if type(value) is not kind:
-        raise errors.UserError(f"{what} wants {kind.__name__}, not {text!r}.")
+        text = errors.cut(repr(text))
+        raise errors.UserError(f"{what} wants {kind.__name__}, not {text}.")
     return value
 
 
@@ -266,6 +291,11 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if len(lengths) != 1:
         raise errors.UserError(
             "Set exactly one of config.epochs and config.steps; the other one is None."
+        )
+    if config.data.device_resident and config.data.workers:
+        raise errors.UserError(
+            f"config.data.workers={config.data.workers} would read ahead what "
+            "config.data.device_resident=True keeps on the devices; set one of them."
         )
     batch_size = config.data.batch_size
     if batch_size % config.accumulate:

@@ -150,6 +150,7 @@ def build(run: run_lib.Run) -> dict[str, str]:
     for split in run.splits:
         run.source(split)
     left_out = evaluation.check_training(run)
+    feed_lib.check(run)
     _ = run.state_target, run.constant_shapes, run.step
     return left_out
 

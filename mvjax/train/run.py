@@ -271,6 +271,8 @@ class Run:
     def initial_state(self) -> state_lib.TrainState:
         """State of step 0, warm-started as the config says, sharded from birth."""
         sharding.check_memory(self.state_target, self.mesh.local_devices)
+        for label, entry in self.config.warm_start.items():
+            warm_start.check(label, entry)
         variables = [
             warm_start.apply(
                 self.config.warm_start,
