@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import pathlib
@@ -46,13 +47,18 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
     Raises:
       UserError: An unknown key or a value of the wrong type.
     """
-    values = dict(defaults)
+    values, given = dict(defaults), {}
     for part in filter(None, arg.split(",")):
-        key, _, text = part.partition("=")
+        key, separator, text = part.partition("=")
         if key not in defaults:
             raise errors.unknown("config argument", key, defaults)
+        text = text if separator else "True"
+        if given.setdefault(key, text) != text:
+            raise errors.UserError(
+                f"Config argument {key} given twice: {given[key]} and {text}."
+            )
         kind = type(defaults[key])
-        values[key] = _convert(f"config argument {key}", text or "True", kind)
+        values[key] = _convert(f"config argument {key}", text, kind)
         limits.check(f"config argument {key}", values[key], kind)
     return types.SimpleNamespace(**values)
 
@@ -109,6 +115,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     module, arg = _import(spec)
     with _told(spec):
         made = module.get_config(arg)
+    if inspect.iscoroutine(made):
+        made.close()  # Or Python warns that nobody waits for it.
+    if isinstance(made, ml_collections.FrozenConfigDict):
+        made = made.as_configdict()
     if not isinstance(made, ml_collections.ConfigDict):
         raise errors.UserError(
             f"{spec}: get_config returned {type(made).__name__}, not a ConfigDict."
@@ -172,25 +182,14 @@ def _told(spec: str) -> Iterator[None]:
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         raise errors.UserError(
             f"{spec} cannot be read as a config: {type(error).__name__}: "
-            f"{errors.one_line(error).rstrip('.')}"
+            f"{errors.one_line(error).removesuffix('.')}"
             + (f" (line {line})." if line else ".")
         ) from error
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Adds the defaults that every run has and locks the keys."""
-    try:
-        return _complete(config)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # `ConfigDict`'s.
-        raise errors.UserError(f"config: {errors.one_line(error)}.") from error
-
-
-def _complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    _check_tree(config, "config", ())
     full = ml_collections.ConfigDict(_defaults(schema.Run))
     for name, kind in _PARTS.items():
         full[name] = _defaults(kind)
@@ -199,10 +198,32 @@ def _complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             raise errors.unknown("config key", key, limits.declared(schema.Run))
         if key in _PARTS:
             limits.check(f"config.{key}", value, dict)
-            full[key].update(value)
+            part, given = full[key], value.items(preserve_field_references=True)
         else:
-            full[key] = value
+            part, given = full, [(key, value)]
+        with part.ignore_type():  # `check` tells of wrong types.
+            for name, entry in given:
+                part[name] = _tuples(entry)
     return full.lock()
+
+
+def _check_tree(
+    node: ml_collections.ConfigDict, where: str, above: tuple[int, ...]
+) -> None:
+    """Raises `UserError` for parts that hold themselves and fields without a value."""
+    above = (*above, id(node))
+    for key, value in node.items(preserve_field_references=True):
+        if isinstance(value, ml_collections.FieldReference):
+            try:
+                value = value.get()
+            except ml_collections.config_dict.RequiredValueError:
+                raise errors.UserError(
+                    f"{where}.{key} has no value, and needs one."
+                ) from None
+        if id(value) in above:
+            raise errors.UserError(f"{where}.{key} is a part that it lies in.")
+        if _is_part(value):
+            _check_tree(value, f"{where}.{key}", above)
 
 
 _PARTS = {

@@ -153,9 +153,10 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
         if name not in known.fields and known.other is None:
             raise errors.unknown(f"key of {inside}", name, known.fields)
         kind = known.fields[name].kind if name in known.fields else known.other
-        limits.check(where, held[name], kind)
-        _check_plain(where, held[name])
-        if isinstance(held[name], ml_collections.ConfigDict):
+        value = held[name]
+        limits.check(where, value, kind)
+        _check_plain(where, value)
+        if isinstance(value, ml_collections.ConfigDict):
             check(config, (*folders, name))
 
 

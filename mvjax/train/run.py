@@ -209,6 +209,7 @@ class Run:
     def optimizers(self) -> dict[str, optim.Optimizer]:
         """Optimiser of each of the method's updates."""
         made: dict[str, optim.Optimizer] = {}
+        optim.check_groups(self.config.optim, self.shapes["params"])
         for update in self.method.updates:
             part = step_lib.trainable(
                 update, self.shapes["params"], tuple(self.config.freeze)
