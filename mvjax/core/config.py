@@ -179,7 +179,8 @@ def _told(spec: str) -> Iterator[None]:
             for frame in traceback.extract_tb(error.__traceback__)
             if frame.filename == file
         ]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        line = line or (lines[-1] if lines else None)
         raise errors.UserError(
             f"{spec} cannot be read as a config: {type(error).__name__}: "
             f"{errors.one_line(error).removesuffix('.')}"
@@ -317,6 +318,11 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         raise errors.UserError(
             f"config.data.workers={config.data.workers} would read ahead what "
             "config.data.device_resident=True keeps on the devices; set one of them."
+        )
+    if config.seed + config.seeds > 2**31:
+        raise errors.UserError(
+            f"config.seed {config.seed} and the {config.seeds - 1} after it "
+            "(config.seeds) do not all fit into 32 bits."
         )
     batch_size = config.data.batch_size
     if batch_size % config.accumulate:

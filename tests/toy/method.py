@@ -39,7 +39,7 @@ class Method(method.Method):
     width: limits.Size = 4
     alternate: bool = False
     break_at: int = -1  # Step whose loss is NaN.
-    drop: limits.Rate = 0.2
+    drop: limits.Share = 0.2
     train_norm: bool = True
 
     def check(self, spec):
