@@ -57,7 +57,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except errors.UserError as error:
         if args.debug:
             raise
-        print(f"mvjax: error: {error}", file=sys.stderr)
+        # What it names may hold ends of lines, and what a config raises may too.
+        print(f"mvjax: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 1
@@ -152,9 +153,13 @@ def _is_writable(folder: pathlib.Path) -> bool:
 
 def _overrides(parser: argparse.ArgumentParser, rest: Sequence[str]) -> list[str]:
     """Texts `config.key=value` or `<stage>.key=value` among the unknown arguments."""
+    found: dict[str, str] = {}
     for text in rest:
-        if not (text.startswith("--") and "." in text and "=" in text):
+        key, separator, value = text.partition("=")
+        if not (text.startswith("--") and "." in key and separator):
             parser.error(f"unknown argument {text!r}; overrides: --config.key=value")
+        if found.setdefault(key, value) != value:
+            parser.error(f"{key} given twice: {found[key]} and {value}")
     return [text[2:] for text in rest]
 
 
@@ -163,6 +168,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong with the command line, and where its help is."""
+        message = " ".join(message.splitlines())
         print(f"mvjax: error: {message} (help: {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 

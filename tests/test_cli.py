@@ -301,11 +301,32 @@ def test_data_check_asks_the_method(capsys, tmp_path, change, code, words):
             ),
             "mvjax chain",
         ),
+        (("train", "--config=a.py", "--workdir="), "--workdir: it is empty"),
+        (("train", "--config=a.py", "--config=b.py", "--workdir=w"), "given twice"),
+        (("show", "--config=a.py", "--config.a=1", "--config.a=2"), "a given twice"),
+        (("show", "--config=a\nb.py"), r"No config file 'a\\nb.py'"),
+        (
+            ("show", "--config=a.py", "--target=v5e:1x1", "--settings"),
+            "not allowed with",
+        ),
+        (
+            ("evaluate", "--workdir=w", "--config=a.py"),
+            "unknown argument '--config=a.py'",
+        ),
+        (("evaluate", "--workdir=w", "--only="), "--only: it is empty"),
+        (("report", "w", "--config.a=1"), "override prefix 'config'"),
+        (("data", "fetch", "mnst", "--config.a=1"), "override prefix 'config'"),
+        (("board", "w", "--port=65536"), "at most 65535"),
     ],
 )
 def test_mistakes_are_one_line(capsys, tmp_path, argv, message):
     argv = [a.replace("--workdir=w", f"--workdir={tmp_path}/w") for a in argv]
     assert re.search(message, fails(capsys, *argv))
+
+
+def test_a_report_of_nothing_leaves_nothing(capsys, tmp_path):
+    assert "no workdir" in fails(capsys, "report", str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
 
 
 def test_missing_data_say_how_to_get_them(capsys, tmp_path, monkeypatch):

@@ -32,9 +32,32 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if run:  # Else more commands follow, which read the rest.
+        command.register("type", pathlib.Path, _file)
+        for action in (None, "store"):
+            command.register("action", action, _Once)
     command.set_defaults(run=run)
     command.add_argument("--debug", action="store_true", help="tracebacks of mistakes")
     return command
+
+
+class _Once(argparse.Action):
+    """Keeps what an argument is given, which is neither empty nor twice another."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if "" in (values if isinstance(values, list) else [values]):
+            raise argparse.ArgumentError(self, "it is empty")
+        old = getattr(namespace, self.dest, self.default)
+        if old not in (self.default, values):
+            raise argparse.ArgumentError(self, f"given twice: {old} and {values}")
+        setattr(namespace, self.dest, values)
+
+
+def _file(text: str) -> pathlib.Path:
+    """The type of an argument that names a file; `Path` takes "" for the folder here."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return pathlib.Path(text)
 
 
 def overrides_for(overrides: Sequence[str], *prefixes: str) -> list[str]:
@@ -53,6 +76,7 @@ def workdir(text: str) -> pathlib.Path:
     if not text:  # As of a variable that the shell does not know.
         raise argparse.ArgumentTypeError("it is empty; the folder you are in is '.'")
     try:
+        _file(text)
         return storage.path(text)
     except errors.UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -31,12 +31,13 @@ def _add_show(commands) -> None:
     command.add_argument(
         "--no-compile", action="store_true", help="leave out FLOPs and memory"
     )
-    command.add_argument(
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument(
         "--settings",
         action="store_true",
         help="instead, what the file says of its arguments, and every --config.KEY",
     )
-    command.add_argument(
+    instead.add_argument(
         "--target",
         metavar="v5e:4x8",
         help="instead, what each chip of a TPU slice needs; no TPU is needed",
@@ -153,7 +154,11 @@ def _add_board(commands) -> None:
     command = common.command(commands, "board", _board, text, example)
     command.add_argument("folder", type=common.workdir, help="of runs, or of one run")
     command.add_argument("--tensorboard", action="store_true", help="not MLflow")
-    command.add_argument("--port", type=int, help="5000, or 6006; 0: any free one")
+    command.add_argument(
+        "--port",
+        type=common.number(0, 65535),
+        help="5000, or 6006; 0: any free one",
+    )
 
 
 def _board(args: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from mvjax.train import evaluation
     from mvjax.train import run as run_lib
 
-    labels = [label for label in args.only.split(",") if label] or None
+    labels = args.only.split(",") if args.only else None
     file = None
     if not labels and args.replica is None:
         file = args.workdir / run_lib.EVALUATION_FILE

@@ -61,7 +61,7 @@ def _search(args: argparse.Namespace) -> int:
     training.join(args)
     given = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, given)
-    draws = [search.parse(draw, config) for draw in args.draw]
+    draws = search.parse_all(args.draw, config)
     metric, mode = _objective(args, config)
     evaluation.check_score(run_lib.Run(config, cache=args.cache), "--metric", metric)
     settings = {
@@ -102,8 +102,8 @@ def _search(args: argparse.Namespace) -> int:
 
 def _objective(args: argparse.Namespace, config: Any) -> tuple[str, str]:
     """The metric that ranks trials and its mode."""
-    if args.metric and not args.mode:
-        raise errors.UserError("--metric needs --mode=min or --mode=max.")
+    if bool(args.metric) != bool(args.mode):
+        raise errors.UserError("--metric and --mode=min or --mode=max go together.")
     metric = args.metric or config.control.metric
     return metric, args.mode or config.control.mode
 

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import importlib.util
+import inspect
 import json
+import os
 import pathlib
 import traceback
 import types
 from typing import Any
+import warnings
 
 import ml_collections
 
@@ -46,13 +49,18 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
     Raises:
       UserError: An unknown key or a value of the wrong type.
     """
-    values = dict(defaults)
+    values, given = dict(defaults), {}
     for part in filter(None, arg.split(",")):
-        key, _, text = part.partition("=")
+        key, separator, text = part.partition("=")
         if key not in defaults:
             raise errors.unknown("config argument", key, defaults)
+        text = text if separator else "True"
+        if given.setdefault(key, text) != text:
+            raise errors.UserError(
+                f"Config argument {key} given twice: {given[key]} and {text}."
+            )
         kind = type(defaults[key])
-        values[key] = _convert(f"config argument {key}", text or "True", kind)
+        values[key] = _convert(f"config argument {key}", text, kind)
         limits.check(f"config argument {key}", values[key], kind)
     return types.SimpleNamespace(**values)
 
@@ -109,6 +117,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     module, arg = _import(spec)
     with _told(spec):
         made = module.get_config(arg)
+    if inspect.iscoroutine(made):
+        made.close()  # Or Python warns that nobody waits for it.
+    if isinstance(made, ml_collections.FrozenConfigDict):
+        made = made.as_configdict()
     if not isinstance(made, ml_collections.ConfigDict):
         raise errors.UserError(
             f"{spec}: get_config returned {type(made).__name__}, not a ConfigDict."
@@ -135,16 +147,18 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
     """The module of `path.py:arg`, and `arg`."""
     path, _, arg = spec.partition(":")
     file = pathlib.Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):  # Unlike `is_file` it is false for impossible paths.
+        choices = sorted(map(str, pathlib.Path("configs").glob("*/*.py")))
         raise errors.UserError(
-            f"No config file {path!r}. Choices: "
-            + ", ".join(sorted(map(str, pathlib.Path("configs").glob("*/*.py"))))
+            f"No config file {errors.cut(repr(path))}. Choices: "
+            + (", ".join(choices) or "none in a folder configs here")
+            + "."
         )
-    module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
-    if module_spec is None:
+    if file.suffix != ".py":
         raise errors.UserError(
             f"{path} is no Python file (.py){file_kind.clause(file)}."
         )
+    module_spec = importlib.util.spec_from_file_location("mvjax_config", file)
     module = importlib.util.module_from_spec(module_spec)
     with _told(path):
         module_spec.loader.exec_module(module)
@@ -154,23 +168,31 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
+def _told(spec: str) -> Iterator[None]:
     """Turns what the code of a config file raises into one line that names its place."""
+    file = os.path.abspath(spec.partition(":")[0])
     try:
         yield
     except errors.UserError:
         raise
     except (Exception, SystemExit) as error:  # A user's own code may raise anything.
-        line = traceback.extract_tb(error.__traceback__)[-1].lineno
-        line = getattr(error, "lineno", None) or line
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == file
+        ]
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        line = line or (lines[-1] if lines else None)
         raise errors.UserError(
-            f"{path} cannot be read as a config: {type(error).__name__}: {error} "
-            f"(line {line})."
+            f"{spec} cannot be read as a config: {type(error).__name__}: "
+            f"{errors.one_line(error).removesuffix('.')}"
+            + (f" (line {line})." if line else ".")
         ) from error
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Adds the defaults that every run has and locks the keys."""
+    _check_tree(config, "config", ())
     full = ml_collections.ConfigDict(_defaults(schema.Run))
     for name, kind in _PARTS.items():
         full[name] = _defaults(kind)
@@ -179,10 +201,32 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             raise errors.unknown("config key", key, limits.declared(schema.Run))
         if key in _PARTS:
             limits.check(f"config.{key}", value, dict)
-            full[key].update(value)
+            part, given = full[key], value.items(preserve_field_references=True)
         else:
-            full[key] = value
+            part, given = full, [(key, value)]
+        with part.ignore_type():  # `check` tells of wrong types.
+            for name, entry in given:
+                part[name] = _tuples(entry)
     return full.lock()
+
+
+def _check_tree(
+    node: ml_collections.ConfigDict, where: str, above: tuple[int, ...]
+) -> None:
+    """Raises `UserError` for parts that hold themselves and fields without a value."""
+    above = (*above, id(node))
+    for key, value in node.items(preserve_field_references=True):
+        if isinstance(value, ml_collections.FieldReference):
+            try:
+                value = value.get()
+            except ml_collections.config_dict.RequiredValueError:
+                raise errors.UserError(
+                    f"{where}.{key} has no value, and needs one."
+                ) from None
+        if id(value) in above:
+            raise errors.UserError(f"{where}.{key} is a part that it lies in.")
+        if _is_part(value):
+            _check_tree(value, f"{where}.{key}", above)
 
 
 _PARTS = {
@@ -249,7 +293,9 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
     if kind is float and text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
         return float(text)
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():  # Of texts that are nearly Python.
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         value = tuple(text.split(",")) if kind is tuple else text
     if kind is float and type(value) is int:
@@ -257,7 +303,8 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
     if type(value) is not kind:
-        raise errors.UserError(f"{what} wants {kind.__name__}, not {text!r}.")
+        text = errors.cut(repr(text))
+        raise errors.UserError(f"{what} wants {kind.__name__}, not {text}.")
     return value
 
 
@@ -268,6 +315,16 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if len(lengths) != 1:
         raise errors.UserError(
             "Set exactly one of config.epochs and config.steps; the other one is None."
+        )
+    if config.data.device_resident and config.data.workers:
+        raise errors.UserError(
+            f"config.data.workers={config.data.workers} would read ahead what "
+            "config.data.device_resident=True keeps on the devices; set one of them."
+        )
+    if config.seed + config.seeds > 2**31:
+        raise errors.UserError(
+            f"config.seed {config.seed} and the {config.seeds - 1} after it "
+            "(config.seeds) do not all fit into 32 bits."
         )
     batch_size = config.data.batch_size
     if batch_size % config.accumulate:

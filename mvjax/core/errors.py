@@ -26,10 +26,10 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
       A `UserError` that shows the nearest name first and then all of them.
     """
     choices = sorted(choices)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:_LONGEST], choices, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(
-        f"Unknown {what} {name!r}.{hint} Choices: {', '.join(choices) or 'none'}."
+        f"Unknown {what} {cut(repr(name))}.{hint} Choices: {', '.join(choices) or 'none'}."
     )
 
 
@@ -38,13 +38,14 @@ def listed(names: Iterable[str]) -> str:
     names = list(names)
     shown = (name if name.isprintable() else repr(name) for name in names[:SHOWN])
     more = len(names) - SHOWN
-    return ", ".join(map(_cut, shown)) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(cut, shown)) + (f" and {more} more" if more > 0 else "")
 
 
 def one_line(error: Exception) -> str:
     """What a library says, in one line and cut where it is long."""
-    return _cut(" ".join(str(error).split()) or type(error).__name__)
+    return cut(" ".join(str(error).split()) or type(error).__name__)
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text of bearable length."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

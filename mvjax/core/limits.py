@@ -76,6 +76,8 @@ class Entries(NamedTuple):
         return len(value) >= self.least and not twice
 
     def __str__(self) -> str:
+        if not self.least:
+            return "not name anything twice"
         enough = "not be empty" if self.least == 1 else f"have {self.least} entries"
         return enough + (" or name anything twice" if self.distinct else "")
 
@@ -98,6 +100,7 @@ Rate = Annotated[float, Range(low=0, below=1)]  # Of dropout, or of decay.
 Dtype = Annotated[str, Choices(("float32", "bfloat16"))]
 Text = Annotated[str, Entries()]
 Names = Annotated[tuple[Text, ...], Entries(distinct=True)]
+AnyNames = Annotated[tuple[Text, ...], Entries(least=0, distinct=True)]
 
 
 def one_of(*names: str) -> Any:
@@ -105,9 +108,9 @@ def one_of(*names: str) -> Any:
     return Annotated[str, Choices(names)]
 
 
-def some(kind: Any) -> Any:
-    """The type of a tuple with at least one entry of type `kind`."""
-    return Annotated[tuple[kind, ...], Entries()]
+def some(kind: Any, *, distinct: bool = False) -> Any:
+    """The type of a tuple with at least one entry of type `kind`, perhaps none twice."""
+    return Annotated[tuple[kind, ...], Entries(distinct=distinct)]
 
 
 class Field(NamedTuple):
@@ -146,8 +149,8 @@ def check(where: str, value: Any, kind: Any) -> None:
     Args:
       where: Name of the setting, such as `"config.method.width"`.
       value: The setting.
-      kind: `int`, `float`, `str`, `bool`, `dict`, `tuple[...]`, unions of them with
-        None and `Annotated` ones. A type of any other kind is not looked at.
+      kind: `int`, `float`, `str`, `bool`, `dict`, `dict[str, ...]`, `tuple[...]`, unions
+        of them with None and `Annotated` ones. A type of any other kind is not looked at.
 
     Raises:
       UserError: The value has another type or lies outside the limits.
@@ -165,8 +168,8 @@ def check(where: str, value: Any, kind: Any) -> None:
         _check_union(where, value, typing.get_args(kind))
     elif origin is tuple or kind is tuple:
         _check_tuple(where, value, typing.get_args(kind))
-    elif kind is dict and not isinstance(value, Mapping | ml_collections.ConfigDict):
-        raise _wrong(where, value, "hold settings of its own")
+    elif origin is dict or kind is dict:
+        _check_dict(where, value, typing.get_args(kind))
     elif kind in _NOUNS:
         _check_plain(where, value, kind)
 
@@ -221,6 +224,13 @@ def _check_tuple(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
         raise _wrong(where, value, f"have {len(kinds)} entries")
     for i, (entry, kind) in enumerate(zip(value, kinds)):
         check(f"{where}[{i}]", entry, kind)
+
+
+def _check_dict(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    if not isinstance(value, Mapping | ml_collections.ConfigDict):
+        raise _wrong(where, value, "hold settings of its own")
+    for name, entry in value.items() if kinds else ():
+        check(f"{where}.{name}", entry, kinds[1])
 
 
 def _wrong(where: str, value: Any, must: str) -> errors.UserError:

@@ -7,8 +7,14 @@ import re
 import types
 
 from mvjax.core import errors
+from mvjax.core import method
 
-OFFERS = {"methods": "Method", "evaluators": "Evaluator", "data.sources": "Source"}
+# The class that a module of each kind has, and what that class must be able to do.
+OFFERS = {
+    "methods": ("Method", ("init", "loss", "predict")),
+    "evaluators": ("Evaluator", ("run",)),
+    "data.sources": ("Source", ("__len__", "__getitem__")),
+}
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -39,16 +45,37 @@ def find(kind: str, name: str) -> types.ModuleType:
         if path == missing or path.startswith(missing + "."):
             raise errors.unknown(kind, name, available(kind)) from None
         raise errors.UserError(f"{path} cannot be imported: {error}.") from error
-    except Exception as error:  # A user's own module may raise anything.
+    except (Exception, SystemExit) as error:  # A user's own module may raise anything.
         raise errors.UserError(
             f"{path} cannot be imported: {type(error).__name__}: {error}."
         ) from error
-    offer = OFFERS.get(kind)
-    if offer and not hasattr(module, offer):
+    if kind in OFFERS:
+        _check_offer(kind, name, module)
+    return module
+
+
+def _check_offer(kind: str, name: str, module: types.ModuleType) -> None:
+    """Raises `UserError` for a module that lacks what those of its kind offer."""
+    offer, functions = OFFERS[kind]
+    found = getattr(module, offer, None)
+    if not isinstance(found, type):
         raise errors.unknown(
             f"{kind} (a module without a class {offer}):", name, available(kind)
         )
-    return module
+    base = method.Method if kind == "methods" else object
+    if not issubclass(found, base):
+        raise errors.UserError(
+            f"{name}: its class {offer} is not derived from {base.__module__}.{offer}."
+        )
+    lacking = [
+        function
+        for function in functions
+        if getattr(found, function, None) is getattr(base, function, None)
+    ]
+    if kind == "data.sources" and not callable(getattr(module, "spec", None)):
+        lacking.append("a function spec beside it")
+    if lacking:
+        raise errors.UserError(f"{name}: its class {offer} lacks {', '.join(lacking)}.")
 
 
 def is_trusted(name: str, allowed: Iterable[str]) -> bool:

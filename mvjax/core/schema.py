@@ -24,7 +24,7 @@ class Run:
     # Runs that are trained at once, with seed, seed + 1, ...
     seeds: Annotated[int, limits.Range(1, 1024)] = 1
     accumulate: limits.Count = 1  # Micro-batches of a step.
-    freeze: tuple[limits.Text, ...] = ()  # Component patterns that are not trained.
+    freeze: limits.AnyNames = ()  # Component patterns that are not trained.
     warm_start: dict = dataclasses.field(default_factory=dict)
     ema_decay: limits.Rate = 0.0  # 0: no moving average of the parameters.
     log_every_steps: limits.Count = 20

@@ -21,6 +21,8 @@ _FIXED = {
     ("mesh",): schema.Mesh,
     ("checkpoint",): schema.Checkpoint,
 }
+_SEPARATORS = "/, . and ="  # Of keys in overrides and of names of scores.
+_PLAIN = (int, float, str, bool, type(None), ml_collections.ConfigDict)
 _RESERVED = ("split", "cache")  # Arguments of a data set that are the run's to set.
 
 
@@ -41,6 +43,14 @@ def part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
     Raises:
       UserError: The part names code that does not exist.
     """
+    try:
+        return _part(config, folders)
+    except errors.UserError as error:
+        named = ".".join(("config", *folders)).removesuffix(".options")
+        raise errors.UserError(f"{named}.name: {error}") from error
+
+
+def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
     match tuple(folders):
         case tuple(key) if key in _FIXED:
             return Part(limits.declared(_FIXED[key]))
@@ -130,6 +140,11 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
         held = held[folder]
     known = part(config, folders)
     inside = ".".join(("config", *folders))
+    for name in held:
+        if not isinstance(name, str) or not name or set(name) & set("/.="):
+            raise errors.UserError(
+                f"{inside} has the key {name!r}; keys are text without {_SEPARATORS}."
+            )
     for name, field in known.fields.items():
         if name not in held and field.default is dataclasses.MISSING:
             raise errors.UserError(f"{inside} lacks {name!r}.")
@@ -138,9 +153,23 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
         if name not in known.fields and known.other is None:
             raise errors.unknown(f"key of {inside}", name, known.fields)
         kind = known.fields[name].kind if name in known.fields else known.other
-        limits.check(where, held[name], kind)
-        if isinstance(held[name], ml_collections.ConfigDict):
+        value = held[name]
+        limits.check(where, value, kind)
+        _check_plain(where, value)
+        if isinstance(value, ml_collections.ConfigDict):
             check(config, (*folders, name))
+
+
+def _check_plain(where: str, value: Any) -> None:
+    """Raises `UserError` for what no file of a config could hold, such as an array."""
+    if isinstance(value, tuple | list):
+        for i, entry in enumerate(value):
+            _check_plain(f"{where}[{i}]", entry)
+    elif not isinstance(value, _PLAIN):
+        raise errors.UserError(
+            f"{where} is {errors.cut(repr(value))}, of type {type(value).__name__}; "
+            "settings are numbers, texts, True, False, None and tuples of them."
+        )
 
 
 def names_of_code(config: Any) -> Iterator[tuple[str, str]]:

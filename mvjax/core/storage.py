@@ -14,6 +14,7 @@ import pathlib
 from mvjax.core import errors
 from mvjax.core import lock
 
+_SHOWN = 80  # Letters of a long path.
 # What orbax can write to, and the package that reaches it.
 SCHEMES = {"gs": "gcsfs"}
 TROUBLES = {
@@ -56,6 +57,7 @@ def path(text: str | os.PathLike[str]) -> pathlib.Path:
     text = os.fspath(text)
     if "\0" in text:
         raise errors.UserError(f"{text!r} is no path: it has a NUL in it.")
+    _refuse_long(text)
     scheme, separator, rest = text.partition(":/")
     if not separator or "/" in scheme:
         return pathlib.Path(text)
@@ -70,6 +72,17 @@ def path(text: str | os.PathLike[str]) -> pathlib.Path:
     from etils import epath
 
     return epath.Path(text)
+
+
+def _refuse_long(text: str) -> None:
+    """Raises `UserError` for a path of which a disk cannot even say whether it is there."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise errors.UserError(
+                f"{text[:_SHOWN]}...: {TROUBLES[error.errno]}."
+            ) from None
 
 
 def is_remote(path: pathlib.Path) -> bool:

@@ -40,8 +40,12 @@ def select(
     components: Iterable[str],
     include: tuple[str, ...] | None,
     exclude: tuple[str, ...] = (),
+    *,
+    where: str = "",
 ) -> tuple[str, ...]:
     """Components that fit `include` (None: all) and not `exclude`, in sorted order.
+
+    An error says `where` the patterns stand.
 
     Raises:
       UserError: A pattern of either fits no component.
@@ -49,7 +53,7 @@ def select(
     components = sorted(components)
     for pattern in (*(include or ()), *exclude):
         if not any(matches(name, [pattern]) for name in components):
-            raise errors.unknown("component pattern", pattern, components)
+            raise errors.unknown(f"component pattern{where}", pattern, components)
     return tuple(
         name
         for name in components

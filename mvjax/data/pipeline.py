@@ -90,13 +90,17 @@ def make_source(
       UserError: There is no such data set or option, or its files are unusable.
     """
     module, options = _module(data_config), find_options(data_config, cache)
+    splits = find_splits(data_config, cache)
+    if split not in (*splits, "all"):
+        raise errors.unknown("split", split, (*splits, "all"))
     with _told(data_config["name"]):
-        return _open(data_config, module, split, options)
+        return _open(data_config, module, splits, split, options)
 
 
 def _open(
     data_config: Mapping[str, Any],
     module: types.ModuleType,
+    splits: tuple[str, ...],
     split: str,
     options: dict[str, Any],
 ) -> Any:
@@ -104,9 +108,6 @@ def _open(
     limit = data_config.get("limit")
     if data_config.get("synthetic"):
         length = limit or _SYNTHETIC_LENGTH
-        splits = find_splits(data_config)
-        if split not in (*splits, "all"):
-            raise errors.unknown("split", split, (*splits, "all"))
         whole = split == "all"
         return synthetic.Synthetic(
             module.spec(split=split, **options),

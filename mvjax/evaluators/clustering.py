@@ -74,7 +74,7 @@ class Evaluator:
     Run r has the seed `seed + r`.
     """
 
-    features: limits.some(limits.Text) = ("shared",)
+    features: limits.Names = ("shared",)
     split: limits.Text = "train"
     runs: limits.Runs = 10
     clusters: limits.Count | None = None  # None: as many as there are distinct labels.

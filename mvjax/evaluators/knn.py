@@ -52,7 +52,7 @@ def classify(
 class Evaluator:
     """Accuracy on `test` of neighbours in `train`, for each expression."""
 
-    features: limits.some(limits.Text) = ("shared",)
+    features: limits.Names = ("shared",)
     train: limits.Text = "train"
     test: limits.Text = "test"
     k: limits.Count = 10

@@ -104,10 +104,10 @@ class Evaluator:
     (`raw`, `untrained:...`) do not count.
     """
 
-    features: limits.some(limits.Text) = ("shared",)
-    factors: tuple[limits.Text, ...] = ()  # (): all that the data know.
-    wanted: tuple[limits.Text, ...] = ()  # "expression:factor"; (): no score.
-    probes: limits.some(limits.one_of(*PROBES)) = ("logistic", "knn")  # Of `PROBES`.
+    features: limits.Names = ("shared",)
+    factors: limits.AnyNames = ()  # (): all that the data know.
+    wanted: limits.AnyNames = ()  # "expression:factor"; (): no score.
+    probes: limits.some(limits.one_of(*PROBES), distinct=True) = ("logistic", "knn")
     k: limits.Count = 5  # Neighbours that vote.
     strength: limits.Positive = 1.0  # Inverse weight of the L2 penalty.
     steps: limits.Count = 2000  # Most steps of L-BFGS.

@@ -47,7 +47,7 @@ def classify(
 class Evaluator:
     """Accuracy on `test` of a linear classifier fitted on `train`."""
 
-    features: limits.some(limits.Text) = ("shared",)
+    features: limits.Names = ("shared",)
     train: limits.Text = "train"
     test: limits.Text = "test"
     strength: limits.Positive = 1.0

@@ -53,12 +53,10 @@ class Evaluator:
     kind: limits.one_of(*sentiment.KINDS) = "mosi"
     target: limits.Text = "score"
     output: str = ""  # See `sentiment.Task`.
-    views: tuple[limits.Text, ...] = ()  # Whose subsets; others are missing. (): all.
+    views: limits.AnyNames = ()  # Whose subsets; others are missing. (): all.
     split: limits.Text = "test"
     draws: limits.Draws = 0
-    intervals: tuple[
-        limits.Text, ...
-    ] = ()  # Metrics; (): mae and corr, or accuracy and f1.
+    intervals: limits.AnyNames = ()  # Metrics; (): mae and corr, or accuracy and f1.
     seed: limits.Natural = 0
 
     def check(self, offer: offer_lib.Offer) -> list[str]:

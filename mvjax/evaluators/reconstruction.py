@@ -20,7 +20,7 @@ class Evaluator:
     Views of uint8 are scaled to [0, 1] first.
     """
 
-    features: limits.some(limits.Text) = ("recon/*",)
+    features: limits.Names = ("recon/*",)
     split: limits.Text = "test"
 
     def check(self, offer: offer_lib.Offer) -> list[str]:

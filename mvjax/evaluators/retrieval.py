@@ -148,16 +148,16 @@ class Evaluator:
     sample left out, what do the others share with the query?
     """
 
-    features: limits.some(limits.Text) = ("shared",)
-    factors: tuple[limits.Text, ...] = ()  # (): all that the data know.
+    features: limits.Names = ("shared",)
+    factors: limits.AnyNames = ()  # (): all that the data know.
     query: limits.Text = "test"
     gallery: limits.Text = "train"
-    ks: limits.some(limits.Count) = (1, 5, 10)
+    ks: limits.some(limits.Count, distinct=True) = (1, 5, 10)
     k: limits.Count = 5  # Neighbours that vote.
     metric: limits.one_of(*METRICS) = "euclidean"
     queries: limits.Natural = 1000  # Most queries, drawn at random; 0: all.
     gallery_limit: limits.Natural = 10_000  # Most samples of the gallery, the same way.
-    cross: tuple[limits.Text, ...] = ()
+    cross: limits.AnyNames = ()
     seed: limits.Natural = 0
 
     def check(self, offer: offer_lib.Offer) -> list[str]:

@@ -197,11 +197,11 @@ class Evaluator:
     kind: limits.one_of(*KINDS) = "mosi"
     target: limits.Text = "score"
     output: str = ""  # See `Task`.
-    splits: tuple[limits.Text, ...] = ()  # (): all but the training split.
+    splits: limits.AnyNames = ()  # (): all but the training split.
     train: limits.Text = "train"
     baseline: bool = True
     draws: limits.Draws = 0
-    intervals: tuple[limits.Text, ...] = ()  # (): mae and corr, or accuracy and f1.
+    intervals: limits.AnyNames = ()  # (): mae and corr, or accuracy and f1.
     seed: limits.Natural = 0
 
     def check(self, offer: offer_lib.Offer) -> list[str]:

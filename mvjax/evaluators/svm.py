@@ -40,7 +40,7 @@ def classify(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray) -> np.
 class Evaluator:
     """Scores `accuracy`, `precision` and `f1` for each expression, over `runs` runs."""
 
-    features: limits.some(limits.Text) = ("shared",)
+    features: limits.Names = ("shared",)
     split: limits.Text = "train"
     runs: limits.Runs = 10
     test_share: Annotated[float, limits.Range(above=0, below=1)] = 0.2

@@ -142,13 +142,15 @@ class Method(method.Method):
             raise errors.UserError(
                 f"config.method.classes is {self.classes}, the data have {spec.classes}."
             )
-        for width, heads, what in (
-            (self.dis_d_model, self.dis_n_heads, "dis_d_model"),
-            (self.out_dim * len(self.active), self.num_heads, "out_dim * active views"),
+        joined = self.out_dim * len(self.active)
+        for width, what, heads in (
+            (self.dis_d_model, "dis_d_model", "dis_n_heads"),
+            (joined, "out_dim * active views", "num_heads"),
         ):
-            if width % heads:
+            count = getattr(self, heads)
+            if width % count:
                 raise errors.UserError(
-                    f"config.method: {what} = {width} is no multiple of {heads} heads."
+                    f"config.method.{heads}: {what} = {width} is no multiple of {count}."
                 )
 
     def _check_view(self, name: str, view: Any) -> None:

@@ -14,7 +14,7 @@ from mvjax.core import storage
 from mvjax.train import warm_start
 
 CHAIN_FILE = "chain.json"
-_NAME = re.compile(r"\w+")
+_NAME = re.compile(r"\w[\w-]*")
 
 RESERVED = ("config", "report")  # A prefix of overrides, a folder beside the stages.
 
@@ -27,9 +27,14 @@ def name_stages(specs: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for spec in specs:
-        match = re.fullmatch(r"(\w+)=(.+)", spec)
+        match = re.fullmatch(rf"({_NAME.pattern})=(.+)", spec)
         path = match[2] if match else spec
         name = match[1] if match else pathlib.Path(path.partition(":")[0]).stem
+        if not _NAME.fullmatch(name):
+            raise errors.UserError(
+                f"{spec!r} gives its stage no name of letters, digits, _ and -; name "
+                f"it: one=path.py ..."
+            )
         if name in found or name in RESERVED:
             why = "more than one stage has" if name in found else "no stage can have"
             raise errors.UserError(
@@ -53,6 +58,7 @@ def link(configs: dict[str, Any], workdir: pathlib.Path) -> None:
     for stage, config in configs.items():
         for label, entry in config.warm_start.items():
             if entry.source != warm_start.PREVIOUS:
+                warm_start.check(label, entry)
                 continue
             if previous is None:
                 raise errors.UserError(

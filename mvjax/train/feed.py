@@ -25,6 +25,12 @@ Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
     """The feed that `config.data.device_resident` asks for, from `step` on."""
+    kind = Resident if run.config.data.device_resident else Streamed
+    return kind(run, step)
+
+
+def check(run: run_lib.Run) -> None:
+    """Raises `UserError` where the batches of an epoch do not fit the devices."""
     _, last = run.epoch_batches
     if last != run.batch_size:
         sharding.check_batch(
@@ -38,8 +44,6 @@ def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
                 "config.data.device_resident=True reads whole batches only: "
                 "--config.data.last_batch=carry."
             )
-    kind = Resident if run.config.data.device_resident else Streamed
-    return kind(run, step)
 
 
 class Streamed:

@@ -80,6 +80,7 @@ def train(
       Interrupted: SIGINT or SIGTERM; everything is saved.
     """
     workdir = storage.absolute(workdir)
+    refuse_other_run(run.config, workdir)  # Before anything there is touched.
     with (
         dist.end_together(Interrupted),
         _Signals() as signals,
@@ -153,6 +154,7 @@ def build(run: run_lib.Run) -> dict[str, str]:
     for split in run.splits:
         run.source(split)
     left_out = evaluation.check_training(run)
+    feed_lib.check(run)
     _ = run.state_target, run.constant_shapes, run.step
     return left_out
 

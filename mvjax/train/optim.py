@@ -95,6 +95,19 @@ def find(name: str) -> Callable[..., list[optax.GradientTransformation]]:
     return OPTIMIZERS[name]
 
 
+def check_groups(config: Any, params: Any) -> None:
+    """Raises `UserError` for a group of `config.optim` that fits no component.
+
+    Args:
+      config: See `make`.
+      params: Of all components, also of those that are not trained.
+    """
+    for name, group in dict(config.get("groups") or {}).items():
+        if group.get("match"):
+            where = f" of config.optim.groups.{name}.match"
+            tree.select(params, (group["match"],), where=where)
+
+
 def _labels(params: Any, groups: dict[str, Any]) -> Any:
     """Group of each leaf, as a tree like `params`."""
     rest = [name for name, group in groups.items() if "match" not in group]

@@ -209,6 +209,7 @@ class Run:
     def optimizers(self) -> dict[str, optim.Optimizer]:
         """Optimiser of each of the method's updates."""
         made: dict[str, optim.Optimizer] = {}
+        optim.check_groups(self.config.optim, self.shapes["params"])
         for update in self.method.updates:
             part = step_lib.trainable(
                 update, self.shapes["params"], tuple(self.config.freeze)
@@ -271,6 +272,8 @@ class Run:
     def initial_state(self) -> state_lib.TrainState:
         """State of step 0, warm-started as the config says, sharded from birth."""
         sharding.check_memory(self.state_target, self.mesh.local_devices)
+        for label, entry in self.config.warm_start.items():
+            warm_start.check(label, entry)
         variables = [
             warm_start.apply(
                 self.config.warm_start,

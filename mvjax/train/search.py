@@ -1,6 +1,6 @@
 """Random search: what is drawn for each trial, and which trial came out best."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import dataclasses
 import functools
 import math
@@ -47,6 +47,17 @@ class Draw:
         if self.whole:
             return str(min(math.floor(drawn), int(self.high)))
         return f"{drawn:.4g}"
+
+
+def parse_all(texts: Sequence[str], config: Any) -> list[Draw]:
+    """Reads all draws, see `parse`; of each key there is one."""
+    draws: dict[str, Draw] = {}
+    for text in texts:
+        draw = parse(text, config)
+        if draw.key in draws:
+            raise errors.UserError(f"--draw={text}: {draw.key} is drawn twice.")
+        draws[draw.key] = draw
+    return list(draws.values())
 
 
 def parse(text: str, config: Any) -> Draw:

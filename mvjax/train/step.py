@@ -22,6 +22,7 @@ Step = Callable[
 
 def trainable(update: method_lib.Update, params: dict, freeze: tuple[str, ...]) -> dict:
     """Components of `params` that an update trains."""
+    tree.select(params, None, freeze, where=" of config.freeze")
     return {k: params[k] for k in tree.select(params, update.trains, freeze)}
 
 

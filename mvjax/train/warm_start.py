@@ -72,6 +72,18 @@ def apply(
     return variables
 
 
+def check(label: str, entry: Any) -> None:
+    """Raises `UserError` where the source of an entry of `config.warm_start` is missing.
+
+    An object store is not asked.
+    """
+    path = storage.path(_entry(label, entry)["source"])
+    if not storage.is_remote(path) and not os.path.exists(path):
+        raise errors.UserError(
+            f"config.warm_start.{label}: there is no workdir, folder or file {path}."
+        )
+
+
 def _entry(label: str, entry: Any) -> dict[str, Any]:
     """One entry of `config.warm_start`, of known keys."""
     where = f"config.warm_start.{label}"

@@ -132,6 +132,13 @@ def test_both_stages_of_dim_take_a_users_views_and_their_shape(stage):
         ("steps=5", "exactly one of"),
         ("epochs=0", "at least 1"),
         ("accumulate=7", "does not divide"),
+        ("epochs=1or", "wants int, not '1or'"),
+        (
+            "method.name=" + "a" * 10**6,
+            r"config.method.name: Unknown methods 'a+\.\.\.",
+        ),
+        ("freeze=a,a", "config.freeze is .* must not name anything twice"),
+        ("evals.knn.features=raw,raw", "features is .* name anything twice"),
     ],
 )
 def test_bad_overrides_are_refused_by_name(override, message):
@@ -200,6 +207,36 @@ def test_an_override_of_the_name_leaves_what_only_the_old_code_took():
     assert config_lib.load(DIGITS, wave).optim.schedule.milestones == (3, 5)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.device_resident=True", "data.workers=2"], "workers=2 would read ahead"),
+        (["seed=2147483647", "seeds=2"], "do not all fit into 32 bits"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides, message):
+    with pytest.raises(errors.UserError, match=message):
+        config_lib.load(DIGITS, overrides)
+
+
+def test_lists_of_a_config_become_tuples_and_a_frozen_one_thaws(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import ml_collections\nfrom mvjax.core import config\n"
+        f"def get_config(arg):\n    c = config.load({DIGITS!r}).unlock()\n"
+        "    c.freeze = ['encoder']\n    return ml_collections.FrozenConfigDict(c)\n"
+    )
+    config = config_lib.load(str(file), ["seed=5"])
+    assert (config.freeze, config.seed) == (("encoder",), 5)
+
+
+def test_only_python_files_are_imported(tmp_path):
+    for name in ("own.so", "own.pyc", "own"):
+        (tmp_path / name).write_bytes(b"\x7fELF")
+        with pytest.raises(errors.UserError, match="no Python file"):
+            config_lib.load(str(tmp_path / name))
+
+
 def test_steps_can_take_the_place_of_epochs():
     config = config_lib.load(DIGITS, ["steps=7", "epochs=None"])
     assert (config.steps, config.epochs) == (7, None)
@@ -216,6 +253,9 @@ def test_steps_can_take_the_place_of_epochs():
         ("def get_config():\n    return 1", "TypeError"),
         ("import sys\nsys.exit(0)", "SystemExit"),
         ("\0", "cannot be read as a config"),
+        ("async def get_config(arg): pass", "returned coroutine"),
+        ("import json\ndef get_config(arg):\n    json.loads('')", r"\(line 3\)"),
+        ("raise ValueError('a\\nb')", "ValueError: a b"),
     ],
 )
 def test_a_file_that_is_no_config_is_told_in_one_line(text, message, tmp_path):
@@ -243,6 +283,12 @@ def test_a_file_that_is_no_config_is_told_in_one_line(text, message, tmp_path):
         ("c.optim.groups = dict(a=dict(match=''))", "config.optim.groups.a.match"),
         ("c.warm_start = dict(a=dict())", "config.warm_start.a lacks 'source'"),
         ("c.evals = None", "config.evals is None"),
+        ("c.data.options = None", "config.data.options is None"),
+        ("c.data.workers = '4'", "config.data.workers is '4'; it must be a whole"),
+        ("c.evals.knn.all = c.evals", "config.evals.knn.all is a part that it lies in"),
+        ("c.evals['a/b'] = c.evals.knn", "config.evals has the key 'a/b'"),
+        ("c.data.options.noise = c.get", "config.data.options.noise is <bound"),
+        ("c.method.width = need(int)", "config.method.width has no value"),
     ],
 )
 def test_a_config_with_a_broken_part_is_told_by_name(change, message, tmp_path):
@@ -250,6 +296,7 @@ def test_a_config_with_a_broken_part_is_told_by_name(change, message, tmp_path):
     file.write_text(
         "import sys; sys.path.insert(0, 'tests')\n"
         "from toy import config as toy\n"
+        "from ml_collections.config_dict import required_placeholder as need\n"
         "def get_config(arg):\n    c = toy.get_config(arg)\n"
         f"    with c.ignore_type():\n        {change}\n    return c\n"
     )
@@ -283,6 +330,8 @@ def test_a_workdirs_config_imports_foreign_code_only_where_it_is_allowed(tmp_pat
         ("views=a", "at least 2 different names"),
         ("shape=64x0x3", "shape=64x0x3: expected whole numbers above 0"),
         ("shape=64,64,3", "Unknown config argument '64'"),
+        ("debug=", "config argument debug wants bool, not ''"),
+        ("dataset=digits,dataset=mnist", "dataset given twice: digits and mnist"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arg, message):

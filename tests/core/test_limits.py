@@ -22,6 +22,8 @@ class Example:
     pair: tuple[float, float] = (0.0, 1.0)
     names: limits.Names = ("a", "b")
     flag: bool = False
+    rates: limits.Share | dict[str, limits.Share] = 0.0
+    unique: limits.AnyNames = ()
     free: Annotated[float, limits.Range(above=0, below=1)] = 0.5
 
 
@@ -50,6 +52,8 @@ FIELDS = limits.declared(Example)
         ("names", ("a", "a"), "name anything twice"),
         ("names", ("",), r"setting\[0\] is ''; it must not be empty"),
         ("flag", 1, "must be True or False"),
+        ("rates", float("nan"), "must be a finite number"),
+        ("unique", ("a", "a"), "must not name anything twice"),
         ("free", 1.0, "above 0 and below 1"),
         ("must", None, "is None; it must be a whole number"),
     ],
@@ -69,6 +73,8 @@ def test_what_lies_outside_is_named_with_its_limits(name, value, message):
         ("rate", 1e-9),
         ("widths", (3,)),
         ("pair", (1, 2)),
+        ("rates", {"text": 0.5}),
+        ("unique", ()),
         ("must", -(2**31) + 1),
     ],
 )

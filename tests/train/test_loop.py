@@ -374,11 +374,35 @@ def test_a_lowered_learning_rate_scales_every_update(tmp_path):
         ("optim.name=adamm", "Did you mean 'adam'"),
         ("optim.schedule.name=consine", "Did you mean 'cosine'"),
         ("evals.knn.features=('shard',)", "Did you mean 'shared'"),
+        ("freeze=('a',)", "component pattern of config.freeze 'a'"),
     ],
 )
 def test_mistakes_name_the_culprit_and_the_choices(tmp_path, override, message):
     with pytest.raises(errors.UserError, match=message):
         train(tmp_path, override)
+
+
+def test_nothing_is_written_where_the_batches_do_not_fit(tmp_path):
+    settings = ("data.last_batch=keep", "data.batch_size=10")
+    with pytest.raises(errors.UserError, match="reads whole batches only"):
+        train(tmp_path / "w", "data.device_resident=True", *settings)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_source_of_weights_that_is_missing_is_told_before_anything_is_made():
+    run = make_run()
+    with run.config.unlocked():
+        run.config.warm_start = {"a": {"source": "nowhere", "take": {"left": "left"}}}
+    with pytest.raises(errors.UserError, match="warm_start.a: there is no .* nowhere"):
+        run.initial_state()
+
+
+def test_groups_of_no_component_are_refused():
+    run = make_run()
+    with run.config.unlocked():
+        run.config.optim.groups = {"a": {"match": "lefft"}, "rest": {}}
+    with pytest.raises(errors.UserError, match="groups.a.match 'lefft'.*'left'"):
+        _ = run.optimizers
 
 
 def test_a_state_larger_than_the_machine_is_refused_before_it_is_made():

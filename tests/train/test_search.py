@@ -64,6 +64,12 @@ def test_what_cannot_be_drawn_is_refused(text, message):
         search.parse(text, config_lib.load(CONFIG))
 
 
+def test_a_setting_is_drawn_once():
+    draws = ["optim.lr=0.1|0.2", "config.optim.lr=0.3|0.4"]
+    with pytest.raises(errors.UserError, match="optim.lr is drawn twice"):
+        search.parse_all(draws, config_lib.load(CONFIG))
+
+
 def test_trials_without_a_number_come_last():
     scores = {"a": 0.5, "b": math.nan, "c": None, "d": 0.9}
     trials = [{"name": k, "score": v} for k, v in scores.items()]
