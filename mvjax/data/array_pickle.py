@@ -60,6 +60,7 @@ def read(path: str | os.PathLike, *, offset: int = 0, nested: bool = False) -> A
     """
     path = paths.find(path)
     try:
+        file_kind.refuse_special(path)
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size <= offset:
                 raise errors.UserError(f"{path} is empty.")

@@ -232,7 +232,7 @@ def _find(place: pathlib.Path, name: str, data_set: str) -> pathlib.Path:
     """Returns a file at or below a folder."""
     if paths.is_file(place / name):
         return place / name
-    below = sorted(place.glob(f"*/{name}"))
+    below = sorted(filter(paths.is_file, place.glob(f"*/{name}")))
     if below:
         return below[0]
     raise errors.UserError(
