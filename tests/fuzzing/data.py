@@ -1,9 +1,11 @@
 """Malformed files of data."""
 
 from fuzzing import case
+from fuzzing import data_labels
 from fuzzing import data_npz
+from fuzzing import data_views
 
-PARTS = (data_npz,)
+PARTS = (data_npz, data_views, data_labels)
 
 
 def cases() -> list[case.Case]:
