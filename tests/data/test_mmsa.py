@@ -257,9 +257,8 @@ def test_problems_are_named(tmp_path, changes, words):
     found = mmsa.find_problems(file=file)
     assert len(found) >= 1 and "file.pkl, train" in found[0]
     assert any(re.search(words, line) for line in found)
-    if "expected -3" not in words:
-        with pytest.raises(errors.UserError, match="file.pkl"):
-            mmsa.Source(file=file)
+    with pytest.raises(errors.UserError, match="file.pkl"):
+        mmsa.Source(file=file)
     config = dict(name="mmsa", options=dict(file=file))
     assert check.check(config, ("train",))[1]
 
@@ -498,3 +497,16 @@ def test_specs_without_a_file_are_for_made_up_data():
     assert mmsa.spec(tokens=True).views["text"].shape == (3, 50)
     assert mmsa.spec(data_set="mosei", average=True).views["vision"].shape == (1, 35)
     assert mult.spec().views["text"].shape == (50, 300)
+
+
+def test_splits_without_utterances_are_refused_wherever_they_are_read(tmp_path):
+    mmsa_file, mult_file = tmp_path / "mmsa.pkl", tmp_path / "mult.pkl"
+    counts = COUNTS | {"valid": 0}
+    mmsa_synthetic.write_mmsa_pickle(mmsa_file, counts=counts)
+    mmsa_synthetic.write_mult_pickle(mult_file, counts=counts)
+    for source, file in ((mmsa, mmsa_file), (mult, mult_file)):
+        for split in ("valid", "all"):
+            with pytest.raises(errors.UserError, match="valid has no utterances"):
+                source.Source(split=split, file=str(file), data_set="mosi")
+        with pytest.raises(errors.UserError, match="valid has no utterances"):
+            mmsa_lib.convert_to_npz(file, tmp_path / "out.npz")
