@@ -510,3 +510,18 @@ def test_splits_without_utterances_are_refused_wherever_they_are_read(tmp_path):
                 source.Source(split=split, file=str(file), data_set="mosi")
         with pytest.raises(errors.UserError, match="valid has no utterances"):
             mmsa_lib.convert_to_npz(file, tmp_path / "out.npz")
+
+
+def test_splits_of_other_shapes_and_scores_beyond_the_scale_are_problems(tmp_path):
+    file = write(tmp_path)
+    content = pickle.loads((tmp_path / "file.pkl").read_bytes())
+    audio = content["valid"]["audio"]
+    content["valid"]["audio"] = np.concatenate([audio, audio], axis=2)
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content))
+    config = dict(name="mmsa", options=dict(file=file))
+    (problem,) = check.check(config)[1]
+    assert "'audio' is [30, 10] of float32 in the split 'valid'" in problem
+    content["train"]["regression_labels"][3] = 3.5
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(errors.UserError, match="score 3.5 at index 3.*-3 to 3"):
+        mmsa.Source(file=file)

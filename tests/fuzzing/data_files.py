@@ -133,7 +133,13 @@ def npy(array: Any) -> bytes:
 def header(text: str, content: bytes = b"", version: bytes = b"\1\0") -> bytes:
     """A `.npy` file with a header of one's own."""
     text = text.ljust(117) + "\n"
-    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text.encode() + content
+    return (
+        b"\x93NUMPY"
+        + version
+        + len(text).to_bytes(2, "little")
+        + text.encode()
+        + content
+    )
 
 
 def members(**changes: bytes) -> list[tuple[str, bytes]]:

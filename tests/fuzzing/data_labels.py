@@ -62,23 +62,38 @@ LABELS = {
         {"factor/hue": np.array([None] * N)},
         "'factor/hue' holds objects",
     ),
-    "target-integers": ({"target/age": CLASSES}, r"'target/age' must be \[N\] of floats"),
+    "target-integers": (
+        {"target/age": CLASSES},
+        r"'target/age' must be \[N\] of floats",
+    ),
     "target-2-d": ({"target/age": CLASSES[:, None] / 2}, r"'target/age' must be"),
     "target-nan": (
         {"target/age": put(CLASSES / 2, 7, np.nan)},
         "'target/age' holds NaN at index 7",
     ),
-    "target-inf": ({"target/age": put(CLASSES / 2, 7, np.inf)}, "'target/age' holds an"),
+    "target-inf": (
+        {"target/age": put(CLASSES / 2, 7, np.inf)},
+        "'target/age' holds an",
+    ),
     "target-text": ({"target/age": np.array(["12"] * N)}, "'target/age' must be"),
     "present-integers": ({"present/image": np.ones(N, int)}, "'present/image' must be"),
-    "present-column": ({"present/image": np.ones((N, 1), bool)}, "'present/image' must"),
+    "present-column": (
+        {"present/image": np.ones((N, 1), bool)},
+        "'present/image' must",
+    ),
     "present-short": ({"present/image": np.ones(9, bool)}, "'present/image' has 9"),
     "present-unknown": (
         {"present/depth": np.ones(N, bool)},
         "'present/depth' belongs to no view",
     ),
-    "present-nameless": ({"present/": np.ones(N, bool)}, "'present/' belongs to no view"),
-    "length-unknown": ({"length/audio": np.ones(N, int)}, "'length/audio' belongs to no"),
+    "present-nameless": (
+        {"present/": np.ones(N, bool)},
+        "'present/' belongs to no view",
+    ),
+    "length-unknown": (
+        {"length/audio": np.ones(N, int)},
+        "'length/audio' belongs to no",
+    ),
     "length-beyond": (
         {"length/image": put(np.ones(N, int), 3, 33)},
         r"'length/image': 33 at index 3, expected 0\.\.32",
@@ -87,7 +102,10 @@ LABELS = {
         {"length/image": put(np.ones(N, int), 3, -1)},
         "'length/image': -1 at index 3",
     ),
-    "length-floats": ({"length/image": np.ones(N)}, r"'length/image' must be \[N\] of int"),
+    "length-floats": (
+        {"length/image": np.ones(N)},
+        r"'length/image' must be \[N\] of int",
+    ),
     "length-2-d": ({"length/image": np.ones((N, 2), int)}, "'length/image' must be"),
     "info-numbers": ({"info/id": np.arange(N)}, "'info/id' " + TEXT),
     "info-2-d": ({"info/id": np.array([["a"]] * N)}, "'info/id' " + TEXT),
@@ -95,7 +113,10 @@ LABELS = {
         {"split": np.array(["train", "holdout"])[CLASSES // 2]},
         "the split 'holdout' is unknown.*train, valid, test",
     ),
-    "split-eval": ({"split": np.array(["train", "eval"])[CLASSES // 2]}, "'eval' is unkn"),
+    "split-eval": (
+        {"split": np.array(["train", "eval"])[CLASSES // 2]},
+        "'eval' is unkn",
+    ),
     "split-numbers": ({"split": CLASSES}, "'split' " + TEXT),
     "split-booleans": ({"split": CLASSES > 1}, "'split' " + TEXT),
     "split-bytes": ({"split": np.array([b"train"] * N)}, "'split' " + TEXT),
@@ -151,7 +172,10 @@ SOUND = {
         {"split": np.array(["Training", " DEV ", "tst"])[CLASSES]},
         "the split 'Training' is read as 'train'",
     ),
-    "valid": ({"split": np.array(["train", "valid", "test"])[CLASSES]}, "^valid|\nvalid"),
+    "valid": (
+        {"split": np.array(["train", "valid", "test"])[CLASSES]},
+        "^valid|\nvalid",
+    ),
 }
 
 

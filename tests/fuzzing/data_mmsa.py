@@ -68,21 +68,36 @@ def put(name: str, value: object, index: object = 3) -> dict[str, np.ndarray]:
 
 SOUND_BYTES = pickle.dumps(files.mmsa(), 4)
 RUNS = "wants to run .*refused"
-KINDS = {
-    name: (content, r"mosi\.pkl.*" + kind)
-    for name, (content, kind) in files.OTHERS.items()
-    if name != "old-pth"  # A pickle too, of a number.
-} | {
-    "missing": (lambda room: None, r"(There is no file|Cannot read) mosi\.pkl"),
-    "folder": (lambda room: (room.folder / FILE).mkdir(), r"mosi\.pkl.*(folder|directory)"),
-    "fifo": (lambda room: os.mkfifo(room.folder / FILE), r"mosi\.pkl.*pipe"),
-    "npz": (lambda room: files.save(room, world.pairs(), FILE), r"mosi\.pkl.*zip archive"),
-    "cut": (SOUND_BYTES[:-50], r"mosi\.pkl.*(cut off|complete)"),
-    "half": (SOUND_BYTES[: len(SOUND_BYTES) // 2], r"mosi\.pkl.*(cut off|complete)"),
-    "start-lost": (SOUND_BYTES[100:], r"mosi\.pkl.*(no complete pickle|refused|cut)"),
-    "npy": (files.npy(np.zeros(3)), r"mosi\.pkl.*(no complete pickle|refused|cut)"),
-    "text-protocol": (b"(lp0\nI1\naI2\na", r"mosi\.pkl.*(end|cut off)"),
-}
+KINDS = (
+    {
+        name: (content, r"mosi\.pkl.*" + kind)
+        for name, (content, kind) in files.OTHERS.items()
+        if name != "old-pth"  # A pickle too, of a number.
+    }
+    | {
+        "missing": (lambda room: None, r"(There is no file|Cannot read) mosi\.pkl"),
+        "folder": (
+            lambda room: (room.folder / FILE).mkdir(),
+            r"mosi\.pkl.*(folder|directory)",
+        ),
+        "fifo": (lambda room: os.mkfifo(room.folder / FILE), r"mosi\.pkl.*pipe"),
+        "npz": (
+            lambda room: files.save(room, world.pairs(), FILE),
+            r"mosi\.pkl.*zip archive",
+        ),
+        "cut": (SOUND_BYTES[:-50], r"mosi\.pkl.*(cut off|complete)"),
+        "half": (
+            SOUND_BYTES[: len(SOUND_BYTES) // 2],
+            r"mosi\.pkl.*(cut off|complete)",
+        ),
+        "start-lost": (
+            SOUND_BYTES[100:],
+            r"mosi\.pkl.*(no complete pickle|refused|cut)",
+        ),
+        "npy": (files.npy(np.zeros(3)), r"mosi\.pkl.*(no complete pickle|refused|cut)"),
+        "text-protocol": (b"(lp0\nI1\naI2\na", r"mosi\.pkl.*(end|cut off)"),
+    }
+)
 CONTENTS = {
     f"code-protocol-{n}": (
         made({"train": files.Runs(os.getcwd)}, n),
@@ -110,14 +125,20 @@ CONTENTS = {
     "deep": (made({"train": nested(200)}), "64 deep"),
     "many": (made({"train": [[0] * 5000] * 5000}), "unpack to more than"),
     "key-of-tuples": (made({("train", 1): {}}), "dictionary key"),
-    "list": (made([files.utterances()]), r"mosi\.pkl holds no dict.*train, valid, test"),
+    "list": (
+        made([files.utterances()]),
+        r"mosi\.pkl holds no dict.*train, valid, test",
+    ),
     "text": (made("train"), r"mosi\.pkl holds no dict"),
     "none": (made(None), r"mosi\.pkl holds no dict"),
     "array": (made(np.zeros((3, 4))), r"mosi\.pkl holds no dict"),
     "empty-dict": (made({}), r"mosi\.pkl holds the keys nothing, expected train"),
     "flat": (made(files.utterances()), r"mosi\.pkl holds the keys id, raw_text"),
     "train-is-list": (made(files.mmsa() | {"train": [1, 2]}), "train is no dict"),
-    "eval-split": (renamed(valid="eval"), "split 'eval' is unknown.*train, valid, test"),
+    "eval-split": (
+        renamed(valid="eval"),
+        "split 'eval' is unknown.*train, valid, test",
+    ),
     "fold-splits": (
         made({f"fold{i}": files.utterances() for i in range(3)}),
         "split 'fold0' is unknown",
@@ -130,16 +151,28 @@ CONTENTS = {
 NUMBERS = "is no array of numbers"
 # The words of the doctor and of the readers differ.
 ARRAYS = {
-    "no-labels": (train(regression_labels=None), "(no |: )regression_labels.*(has|is mis)"),
+    "no-labels": (
+        train(regression_labels=None),
+        "(no |: )regression_labels.*(has|is mis)",
+    ),
     "misspelt-labels": (
         train(regression_labels=None, regression_label=np.zeros(8)),
         "no regression_labels; it has|regression_labels is missing",
     ),
     "no-audio": (train(audio=None), "no audio; it has|audio is missing"),
     "no-text": (train(text=None), "no text; it has|text is missing"),
-    "text-labels": (train(regression_labels=["good"] * 8), "regression_labels " + NUMBERS),
-    "nan-labels": (train(**put("regression_labels", np.nan)), "regression_labels holds"),
-    "inf-labels": (train(**put("regression_labels", np.inf)), "regression_labels holds"),
+    "text-labels": (
+        train(regression_labels=["good"] * 8),
+        "regression_labels " + NUMBERS,
+    ),
+    "nan-labels": (
+        train(**put("regression_labels", np.nan)),
+        "regression_labels holds",
+    ),
+    "inf-labels": (
+        train(**put("regression_labels", np.inf)),
+        "regression_labels holds",
+    ),
     "none-label": (train(regression_labels=[None] * 8), "regression_labels " + NUMBERS),
     "one-label": (train(regression_labels=1.5), "regression_labels is"),
     "fewer-labels": (train(regression_labels=np.zeros(7)), "audio|regression_labels 7"),
@@ -163,8 +196,14 @@ ARRAYS = {
     "lengths-single": (train(vision_lengths=3), "vision_lengths is a single number"),
     "ids-fewer": (train(id=["a"] * 7), "id.* 7 "),
     "ids-single": (train(id="abc"), "id is no list of texts"),
-    "classes-fewer": (train(classification_labels=np.zeros(3)), "classification_labels.*3"),
-    "classes-none": (train(classification_labels={}), "classification_labels " + NUMBERS),
+    "classes-fewer": (
+        train(classification_labels=np.zeros(3)),
+        "classification_labels.*3",
+    ),
+    "classes-none": (
+        train(classification_labels={}),
+        "classification_labels " + NUMBERS,
+    ),
     "no-utterances": (
         train(**{k: v[:0] for k, v in files.utterances().items()}),
         "train.*(no utterances|0 utt)",
@@ -185,7 +224,10 @@ SOUND = {
     "float16": (train(audio=np.ones((8, 30, 5), np.float16)), ""),
     "integers": (train(vision=np.ones((8, 22, 7), int)), ""),
     "lists": (train(audio=np.ones((8, 30, 5)).tolist()), ""),
-    "minus-infinity": (train(**put("audio", -np.inf)), "infinite values and 0 NaN in audio"),
+    "minus-infinity": (
+        train(**put("audio", -np.inf)),
+        "infinite values and 0 NaN in audio",
+    ),
     "nan": (train(**put("vision", np.nan, (2, 3, 4))), "1 NaN in vision"),
     "silence": (train(audio=np.zeros((8, 30, 5))), ""),
     "lengths-beyond": (train(audio_lengths=[99] * 8), "8 lengths of audio_lengths"),

@@ -151,7 +151,10 @@ MEMBERS = {
         {"image": np.array([files.Runs(os.getcwd)] * 24, object)},
         BAD + "objects, which are not read",
     ),
-    "text-objects": ({"label": np.array(["a"] * 24, object)}, r"'label'.*astype\(str\)"),
+    "text-objects": (
+        {"label": np.array(["a"] * 24, object)},
+        r"'label'.*astype\(str\)",
+    ),
     "ragged": (
         {"edge": np.array([np.zeros(i) for i in range(24)], object)},
         "'edge' holds objects",
@@ -160,9 +163,7 @@ MEMBERS = {
     "sizeless": ({"image": np.zeros(24, "V0")}, BAD + "without a size"),
     "wrong-booleans": (
         damaged(
-            image=files.header(
-                SHAPE.replace("<f4", "|b1") % "(24, 2)", b"\7" * 48
-            )
+            image=files.header(SHAPE.replace("<f4", "|b1") % "(24, 2)", b"\7" * 48)
         ),
         BAD + "booleans that are none",
     ),
@@ -209,7 +210,9 @@ def cases() -> list[case.Case]:
     found = [case.Case("data/npz-bomb-train", bomb, bomb_says)]
     for name in ("a b.npz", "a,b.npz", "a=b.npz", "größe.npz", "no-ending", "a:b.npz"):
         made = name.replace(" ", "_")
-        found.append(case.Case(f"data/npz-named-{made}", unusual(name), "no problems", 0))
+        found.append(
+            case.Case(f"data/npz-named-{made}", unusual(name), "no problems", 0)
+        )
     found += files.spread("npz-kind", KINDS)
     found += files.spread("npz-member", MEMBERS)
     return found + files.spread("npz-sound", SOUND, ("check",), sound=True)

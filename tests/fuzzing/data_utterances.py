@@ -15,6 +15,8 @@ TOKENS = "--config.data.options.tokens=True"
 BERT = "--config.method.tokens=text"
 TEXT = files.utterances()["text_bert"]
 OPTION = "--config.data.options."
+SMALL = ["--config.method.objective=raw", "--config.method.nlevels=1",
+         "--config.method.dis_e_layers=1"]  # fmt: skip
 
 
 def mosi(**changes):
@@ -129,7 +131,7 @@ LINES = {
     ),
     "mult-tokens": (mult(), [*CONVERT, "--tokens"], "no word pieces.*MulT", 2),
     "output-in-nothing": (mosi(), [*CONVERT[:-1], "--output=a/b.npz"], "a/b.npz", 2),
-    "output-a-folder": (mosi(), [*CONVERT[:-1], "--output=."], "file", 2),
+    "output-a-folder": (mosi(), [*CONVERT[:-1], "--output=."], r"must end in \.npz", 2),
     "output-is-input": (mosi(), [*CONVERT[:-1], "--output=mosi.pkl"], r"mosi\.pkl", 2),
     "output-no-npz": (mosi(), [*CONVERT[:-1], "--output=mosi.csv"], r"csv.*\.npz", 2),
     "output-without-ending": (mosi(), [*CONVERT[:-1], "--output=mosi"], r"mosi.*\.npz", 2),
@@ -176,7 +178,7 @@ LINES = {
     "other-fewer": (
         both(audio=np.zeros((3, 4, 5))),
         line("train", "mosi", f"{OPTION}audio_file=other.pkl"),
-        "audio has 3 utterances but",
+        "audio_lengths has 8 utterances but audio 3",
         2,
     ),
     "other-without": (
@@ -195,13 +197,13 @@ LINES = {
     "valid-wider": (
         apart(audio=np.zeros((4, 30, 6), np.float32)),
         line("train"),
-        r"audio.*\(30, 6\)|audio.*\[30, 6\]",
+        r"'audio' is \[30, 6\] of float32 in the split 'valid' but \[30, 5\]",
         2,
     ),
     "valid-longer": (
         apart(vision=np.zeros((4, 25, 7), np.float32)),
         CHECK,
-        "vision.*25",
+        r"'vision' is \[25, 7\] of float32 in the split 'valid'",
         1,
     ),
     "splits-disagree": (
@@ -237,8 +239,24 @@ LINES = {
     "tokens-checked": (mosi(), [*CHECK, TOKENS, BERT], "no problems", 0),
     "average": (mosi(), [*CHECK, f"{OPTION}average=True"], "no problems", 0),
     "missing-half": (mosi(), [*CHECK, f"{OPTION}missing=0.5"], "no problems", 0),
-    "trained": (mosi(), line("train"), "", 0),
-    "measured": (mult(), line("bench", "mult_mosi"), "", 0),
+    "trained": (mosi(), line("train", "mosi", *SMALL), "", 0),
+    "bert-for-nothing": (mosi(), [*CONVERT[:1], "check",
+        f"--config={world.RERD}:dataset=mosi,file=mosi.pkl,bert=nowhere"],
+        "bert=nowhere.*text=bert", 2),
+    "file-of-watch": (mosi(), [*CONVERT[:1], "check",
+        f"--config={world.RERD}:dataset=watch,file=mosi.pkl"],
+        "config.data.options 'file'.*Choices.*folder", 2),
+    "views-of-watch": (mosi(), [*CONVERT[:1], "check",
+        f"--config={world.RERD}:dataset=watch,views=text+audio"],
+        "views=text.*accelerometer", 2),
+    "file-of-mnist": (mosi(), [*CONVERT[:1], "check", f"--config={world.MRDD}:file=mosi.pkl"],
+        "config.data.options 'file'.*Choices.*folder", 2),
+    "file-of-stage-2": (mosi(), ["show", f"--config={world.MRDD_2}:debug,file=mosi.pkl"],
+        "config.data.options 'file'.*Choices.*folder", 2),
+    "file-of-coloured": (mosi(), ["show", f"--config={world.SDIM}:debug,file=mosi.pkl"],
+        "config.data.options 'file'.*Choices.*folder", 2),
+    "file-of-edim": (mosi(), ["show", f"--config={world.EDIM}:debug,file=mosi.pkl"],
+        "config.data.options 'file'.*Choices.*folder", 2),
 }  # fmt: skip
 
 

@@ -40,7 +40,10 @@ ARRAYS = {
     "nan": ({"image": spoiled(np.nan)}, ARRAY + "holds NaN at index 5"),
     "inf": ({"image": spoiled(np.inf)}, ARRAY + "holds an infinite value at index 5"),
     "minus-inf": ({"image": spoiled(-np.inf)}, ARRAY + "holds an infinite value"),
-    "all-nan": ({"image": IMAGE * np.nan}, ARRAY + r"holds NaN at index 0 \(24 samples"),
+    "all-nan": (
+        {"image": IMAGE * np.nan},
+        ARRAY + r"holds NaN at index 0 \(24 samples",
+    ),
     "nan-float16": (
         {"edge": spoiled(np.nan, np.float16)},
         "array 'edge' holds NaN at index 5",
@@ -58,8 +61,14 @@ ARRAYS = {
     ),
     "0-d": ({"image": np.float32(1)}, ARRAY + "has no sample axis"),
     "no-rows": ({"image": IMAGE[:0]}, "'image' (has no samples|0)|0 samples|first unp"),
-    "no-width": ({"image": images(32, 0, 1)}, ARRAY + r"has no values: \[24, 32, 0, 1\]"),
-    "one-less": ({"edge": EDGE[:-1]}, "'edge' has 23 samples but 'image' 24.*index is 23"),
+    "no-width": (
+        {"image": images(32, 0, 1)},
+        ARRAY + r"has no values: \[24, 32, 0, 1\]",
+    ),
+    "one-less": (
+        {"edge": EDGE[:-1]},
+        "'edge' has 23 samples but 'image' 24.*index is 23",
+    ),
     "one-more": ({"edge": np.concatenate([EDGE, EDGE[:1]])}, "'edge' has 25 samples"),
     "transposed": ({"edge": EDGE.transpose(1, 2, 3, 0)}, "'edge' has 32 samples"),
     "batch-axis": ({"image": IMAGE[None]}, "samples but 'image' 1"),
@@ -86,7 +95,10 @@ FIT = {
     "small": ({"image": IMAGE[:, 2:30, 2:30]}, SHAPE % "28, 28, 1" + ".*image_size"),
     "oblong": ({"image": images(32, 48, 1)}, SHAPE % "32, 48, 1"),
     "rgb": ({"image": images(32, 32, 3)}, SHAPE % "32, 32, 3" + r".*\.channels"),
-    "rgb-first": ({"image": images(3, 32, 32)}, SHAPE % "3, 32, 32" + ".*channels first"),
+    "rgb-first": (
+        {"image": images(3, 32, 32)},
+        SHAPE % "3, 32, 32" + ".*channels first",
+    ),
     "rgba": ({"image": images(32, 32, 4, dtype=np.uint8)}, SHAPE % "32, 32, 4"),
     "0..255": ({"image": levels(np.float32)}, RANGE + ".*Divide them by 255"),
     "0..255-float64": ({"image": levels(np.float64)}, RANGE + ".*Divide them by 255"),
