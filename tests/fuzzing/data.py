@@ -3,11 +3,12 @@
 from fuzzing import case
 from fuzzing import data_labels
 from fuzzing import data_mmsa
+from fuzzing import data_mnist
 from fuzzing import data_npz
 from fuzzing import data_utterances
 from fuzzing import data_views
 
-PARTS = (data_npz, data_views, data_labels, data_mmsa, data_utterances)
+PARTS = (data_npz, data_views, data_labels, data_mmsa, data_utterances, data_mnist)
 
 
 def cases() -> list[case.Case]:
