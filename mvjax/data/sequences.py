@@ -55,8 +55,15 @@ class SequenceSource(arrays.ArraySource):
         """Takes a split; `where` names its file in notes and errors.
 
         Raises:
-          UserError: A score lies beyond the scale of the data set.
+          UserError: A score lies beyond the scale of the data set, a token beyond the
+            vocabulary.
         """
+        text = spec.views["text"]
+        if text.dtype == "int32" and part.views["text"].max(initial=0) > text.high:
+            raise errors.UserError(
+                f"{where}: text_bert holds {part.views['text'].max()}, expected token ids "
+                f"up to {text.high:.0f}."
+            )
         greatest = spec.targets[TARGET][1]
         beyond = np.flatnonzero(np.abs(part.score) > greatest + SLACK)
         if beyond.size:

@@ -525,3 +525,14 @@ def test_splits_of_other_shapes_and_scores_beyond_the_scale_are_problems(tmp_pat
     (tmp_path / "file.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(errors.UserError, match="score 3.5 at index 3.*-3 to 3"):
         mmsa.Source(file=file)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(tmp_path):
+    def spoil(array):
+        array[3, 0, 2] = 40_000
+        return array
+
+    file = write(tmp_path, text_bert=spoil)
+    with pytest.raises(errors.UserError, match="text_bert holds 40000, .* up to 30521"):
+        mmsa.Source(file=file, tokens=True)
+    assert len(mmsa.Source(file=file))

@@ -1,6 +1,7 @@
 """Malformed files of data."""
 
 from fuzzing import case
+from fuzzing import data_folders
 from fuzzing import data_labels
 from fuzzing import data_mmsa
 from fuzzing import data_mnist
@@ -8,7 +9,15 @@ from fuzzing import data_npz
 from fuzzing import data_utterances
 from fuzzing import data_views
 
-PARTS = (data_npz, data_views, data_labels, data_mmsa, data_utterances, data_mnist)
+PARTS = (
+    data_npz,
+    data_views,
+    data_labels,
+    data_mmsa,
+    data_utterances,
+    data_mnist,
+    data_folders,
+)
 
 
 def cases() -> list[case.Case]:
