@@ -6,6 +6,7 @@ from fuzzing import data_labels
 from fuzzing import data_mmsa
 from fuzzing import data_mnist
 from fuzzing import data_npz
+from fuzzing import data_runs
 from fuzzing import data_utterances
 from fuzzing import data_views
 
@@ -17,6 +18,7 @@ PARTS = (
     data_utterances,
     data_mnist,
     data_folders,
+    data_runs,
 )
 
 

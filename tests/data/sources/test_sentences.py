@@ -120,7 +120,9 @@ def test_scores_beyond_the_scale_are_refused(tmp_path, score):
 @pytest.mark.parametrize("count", [1, 7])
 def test_too_few_sentences_for_three_splits_are_named(tmp_path, count):
     cache = write(tmp_path, movie_rows(count))
-    with pytest.raises(errors.UserError, match=rf"hutto.*: {count} sentences, 8 or more"):
+    with pytest.raises(
+        errors.UserError, match=rf"hutto.*: {count} sentences, 8 or more"
+    ):
         sentences.Source(cache=cache)
     assert sentences.Source(split="valid", cache=write(tmp_path / "8", movie_rows(8)))
 
