@@ -84,7 +84,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c.data = dict(
         name=SOURCES[arg.dataset],
-        options=dict() if coloured else dict(file=arg.file),
+        # A file that is not wanted is refused by name.
+        options=dict(file=arg.file) if arg.file or not coloured else dict(),
         batch_size=16 if arg.debug else 64,
         shuffle=not released,
         last_batch="keep" if released else "carry",

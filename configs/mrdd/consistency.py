@@ -67,8 +67,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.options = dict(size=size)
         c.data.batch_size = 64
     if arg.dataset == "npz":
-        c.data.options = dict(file=arg.file)
+        c.data.options = dict(file="")
         c.data.batch_size = 128
+    if arg.file:  # Refused by name where the data set has no such option.
+        c.data.options.file = arg.file
     if arg.debug:
         c.data.batch_size, c.data.limit = 16, 32
 

@@ -24,6 +24,10 @@ from mvjax.models import bert_config
 MMSA = {"mosei": "mosei", "mosi": "mosi", "sims": "sims"}
 MULT = {"mult_mosei": "mosei_senti", "mult_mosi": "mosi"}
 DATASETS = (*MMSA, *MULT, "sentences", "watch", "npz")
+OWN_VIEWS = {
+    "sentences": ("text", "affect", "form"),
+    "watch": ("accelerometer", "gyroscope"),
+}
 MINILM = "~/.cache/mvjax/minilm/model"
 BERT_BASE = (30522, 768, 12, 12, 3072, 512)
 CHINESE = (21128, *BERT_BASE[1:])  # bert-base-chinese, for SIMS.
@@ -38,7 +42,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         debug=False,
         folder="",
         file="",
-        views="text+audio+vision",
+        views="",
         bert="",
         bert_lr=0.0,
     )
@@ -54,11 +58,18 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             f"Config argument bert_lr={arg.bert_lr:g}: must not be negative, and needs a "
             "BERT (text=bert or dataset=sentences)."
         )
-    views = config_lib.names("views", arg.views)
-    if sentences:
-        views = ("text", "affect", "form")
-    if watch:
-        views = ("accelerometer", "gyroscope")
+    if arg.bert and not tokens:
+        raise errors.UserError(
+            f"Config argument bert={arg.bert}: nothing reads tokens; add text=bert."
+        )
+    views = config_lib.names("views", arg.views or "text+audio+vision")
+    if arg.dataset in OWN_VIEWS:
+        if arg.views:
+            raise errors.UserError(
+                f"Config argument views={arg.views}: those of dataset={arg.dataset} are "
+                f"{'+'.join(OWN_VIEWS[arg.dataset])}; config.method.active chooses some."
+            )
+        views = OWN_VIEWS[arg.dataset]
 
     c = ml_collections.ConfigDict()
     c.seed = 1234
@@ -120,8 +131,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.options = dict(data_set=MULT[arg.dataset])
     elif sentences or watch or arg.dataset == "npz":
         c.data.name = arg.dataset
-        c.data.options = dict(file=arg.file) if arg.dataset == "npz" else dict()
-    elif arg.file:
+        c.data.options = dict(file="") if arg.dataset == "npz" else dict()
+    if arg.file:  # Refused by name where the data set has no such option.
         c.data.options.file = arg.file
     if arg.folder:
         c.data.options.folder = arg.folder

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+import os
 import pathlib
 import warnings
 
+from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import storage
 
@@ -143,6 +145,23 @@ def add_run_arguments(command: argparse.ArgumentParser) -> None:
         "--replica", type=number(0), help="which of config.seeds, from 0"
     )
     add_trust_argument(command)
+
+
+def check_npz(output: pathlib.Path, source: pathlib.Path | None) -> None:
+    """Raises `UserError` if an `.npz` file cannot be written, or is what is read.
+
+    Args:
+      output: The file to write.
+      source: The file that is read, if any.
+    """
+    if output.suffix != ".npz":
+        raise errors.UserError(f"--output {output} must end in .npz.")
+    atomic.check(output)
+    there = source and os.path.exists(source) and os.path.exists(output)
+    if there and os.path.samefile(source, output):
+        raise errors.UserError(
+            f"--output {output} is the --input, which would be lost."
+        )
 
 
 def open_run(args: argparse.Namespace, *, replica: int | None = 0):

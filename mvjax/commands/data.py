@@ -4,7 +4,6 @@ import argparse
 import pathlib
 
 from mvjax.commands import common
-from mvjax.core import atomic
 
 
 def add(commands) -> None:
@@ -73,7 +72,7 @@ def _data_convert(args: argparse.Namespace) -> int:
     from mvjax.data import mmsa
 
     common.overrides_for(args.overrides)
-    atomic.check(args.output)
+    common.check_npz(args.output, args.input)
     for note in mmsa.convert_to_npz(
         args.input,
         args.output,

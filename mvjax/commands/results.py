@@ -79,7 +79,7 @@ def _add_embed(commands) -> None:
 def _embed(args: argparse.Namespace) -> int:
     from mvjax.evaluators.common import embed
 
-    embed.check_output(args.output)
+    common.check_npz(args.output, args.input)
     run, variables, step = common.open_run(args)
     if args.input:
         source = embed.open_views(

@@ -55,6 +55,7 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
             raise errors.UserError(f"{path} is a folder, not a file of weights.")
         if not path.exists():
             raise errors.UserError(f"There is no file {path}.")
+        file_kind.refuse_special(path)
         if suffix in _TORCH and not _is_safetensors(path):
             content = torch_file.read(path)
         elif suffix == ".npz":

@@ -119,6 +119,7 @@ def _load_shards(index: pathlib.Path) -> files.Weights:
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object."""
     try:
+        file_kind.refuse_special(file)
         content = json.loads(file.read_bytes())
     except OSError as error:
         raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None

@@ -403,6 +403,7 @@ def read_json(file: pathlib.Path, form: Any = dict) -> Any:
       UserError: It is missing or damaged, or holds something else.
     """
     try:
+        file_kind.refuse_special(file)
         value = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise errors.UserError(

@@ -1,6 +1,10 @@
 """What a file is by its first bytes, for messages about a file of another kind."""
 
+import os
 import pathlib
+import stat
+
+from mvjax.core import errors
 
 _SIGNS = (  # First bytes, and what such a file is.
     (
@@ -18,6 +22,24 @@ _SIGNS = (  # First bytes, and what such a file is.
 _PAGES = (b"<!doctype", b"<html", b"<?xml")
 
 
+def refuse_special(path: pathlib.Path) -> None:
+    """Raises `UserError` where reading may have no end: pipes, sockets and devices.
+
+    Raises:
+      OSError: There is nothing, or nobody may look there.
+    """
+    if _is_special(path):
+        raise errors.UserError(
+            f"{path} is no file but a pipe, a socket or a device; write what it gives "
+            "into a file."
+        )
+
+
+def _is_special(path: pathlib.Path) -> bool:
+    mode = os.stat(path).st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def describe(path: pathlib.Path) -> str:
     """What the file at `path` looks like, in a few words; "" where nothing tells.
 
@@ -26,6 +48,8 @@ def describe(path: pathlib.Path) -> str:
     """
     if path.is_dir():
         return "a folder"
+    if _is_special(path):
+        return "a pipe, a socket or a device"
     with open(path, "rb") as stream:
         head = stream.read(64)
     if not head:

@@ -70,6 +70,7 @@ def read(
     """
     path = paths.find(path)
     try:
+        file_kind.refuse_special(path)
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size <= offset:
                 raise errors.UserError(f"{path} is empty.")

@@ -76,6 +76,28 @@ def example(spec: Spec, batch_size: int) -> Record:
     return batch
 
 
+def differences(specs: dict[str, Spec]) -> list[str]:
+    """Says which views two splits have in different shapes or types, one line for each.
+
+    Args:
+      specs: Of the two by name.
+    """
+    (first, one), (second, other) = specs.items()
+    lines = []
+    for name in sorted({*one.views, *other.views}):
+        ours, theirs = _say(one.views.get(name)), _say(other.views.get(name))
+        if ours != theirs:
+            lines.append(
+                f"View {name!r} is {theirs} in the split {second!r} but {ours} in "
+                f"{first!r}; all splits must agree."
+            )
+    return lines
+
+
+def _say(view: ViewSpec | None) -> str:
+    return f"{list(view.shape)} of {view.dtype}" if view else "missing"
+
+
 def view_problem(array: Any, view: ViewSpec) -> str | None:
     """Says what is wrong with one view of a record, or None.
 

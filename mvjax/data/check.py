@@ -61,7 +61,7 @@ def check(
     ):
         return _check_source(source_or_config, "given")
     config = source_or_config
-    rows, problems = [], []
+    rows, problems, first = [], [], None
     pipeline.find_options(config, cache)  # Refuses what is no data set's problem.
     for split in splits or pipeline.find_splits(config):
         found = _file_problems(config, split, cache)
@@ -70,6 +70,10 @@ def check(
                 source = pipeline.make_source(config, split, cache=cache)
                 new_rows, found = _check_source(source, split)
                 rows += new_rows
+                first = first or (split, source.spec)
+                if split != first[0]:
+                    both = dict([first, (split, source.spec)])
+                    found += batch_lib.differences(both)
             except errors.UserError as error:
                 found = [str(error)]
         problems += [problem for problem in found if problem not in problems]

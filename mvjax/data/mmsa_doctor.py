@@ -12,7 +12,6 @@ from mvjax.data import mmsa_values
 from mvjax.data import sequences
 
 _ROWS = 256  # Utterances looked at together; a file may be larger than the memory.
-_SLACK = 1e-6  # Of scores beyond their range.
 
 
 def describe(path: pathlib.Path, *, max_gib: float | None) -> list[str]:
@@ -110,7 +109,7 @@ def _array_problems(
         if not np.isfinite(truth).all():
             count = int((~np.isfinite(truth)).sum())
             problems.append(f"{score} holds {count} values that are NaN or infinite.")
-        elif np.abs(truth).max() > greatest + _SLACK:
+        elif np.abs(truth).max() > greatest + sequences.SLACK:
             problems.append(
                 f"{score} goes from {truth.min():g} to {truth.max():g}, expected "
                 f"-{greatest:g} to {greatest:g}."

@@ -42,6 +42,11 @@ def numbers_of(content: dict[str, Any], name: str, where: str) -> np.ndarray:
     return array
 
 
+def check_some(score: np.ndarray, where: str) -> None:
+    if not len(score):
+        raise errors.UserError(f"{where} has no utterances.")
+
+
 def check_features(array: np.ndarray, where: str) -> None:
     if array.ndim != 3 or 0 in array.shape[1:]:
         raise errors.UserError(f"{where} must be [N, L, d], is {list(array.shape)}.")

@@ -115,7 +115,13 @@ def _open(
             seed=0,
             offset=0 if whole else length * splits.index(split),
         )
-    return module.Source(split=split, limit=limit, **options)
+    source = module.Source(split=split, limit=limit, **options)
+    if not len(source):
+        name = data_config["name"]
+        raise errors.UserError(
+            f"The split {split!r} of the data set {name!r} is empty."
+        )
+    return source
 
 
 def find_options(

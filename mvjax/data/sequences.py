@@ -19,6 +19,7 @@ from mvjax.data import splits
 SPLITS = splits.NAMES
 VIEWS = ("text", "audio", "vision")
 TARGET = "score"
+SLACK = 1e-6  # Of scores beyond their scale.
 CLASSES = ("negative", "neutral", "positive")
 UNKNOWN_TOKEN = 100  # [UNK] of the English and the Chinese BERT.
 VOCABULARY = {"en": 30522, "zh": 21128}  # Of bert-base-uncased and bert-base-chinese.
@@ -51,13 +52,25 @@ class SequenceSource(arrays.ArraySource):
     """
 
     def __init__(self, part: Part, spec: batch.Spec, *, where: str):
-        """Takes a split; `where` names its file where notes are told.
+        """Takes a split; `where` names its file in notes and errors.
 
         Raises:
-          UserError: The split has no utterances.
+          UserError: A score lies beyond the scale of the data set, a token beyond the
+            vocabulary.
         """
-        if not len(part.score):
-            raise errors.UserError(f"{where} has no utterances.")
+        text = spec.views["text"]
+        if text.dtype == "int32" and part.views["text"].max(initial=0) > text.high:
+            raise errors.UserError(
+                f"{where}: text_bert holds {part.views['text'].max()}, expected token ids "
+                f"up to {text.high:.0f}."
+            )
+        greatest = spec.targets[TARGET][1]
+        beyond = np.flatnonzero(np.abs(part.score) > greatest + SLACK)
+        if beyond.size:
+            raise errors.UserError(
+                f"{where}: the score {part.score[beyond[0]]:g} at index {beyond[0]} lies "
+                f"beyond the scale, -{greatest:g} to {greatest:g}."
+            )
         self.info, self.notes = part.info, part.notes
         for note in part.notes:
             notice.warn(f"{where}: {note}")

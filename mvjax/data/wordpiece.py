@@ -78,6 +78,7 @@ class Tokenizer:
         """
         path = pathlib.Path(path)
         try:
+            file_kind.refuse_special(path)
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None

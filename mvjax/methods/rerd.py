@@ -138,7 +138,11 @@ class Method(method.Method):
             raise errors.unknown("config.method.tokens", self.tokens, self.views)
         if self.task == "regression" and self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
-        if self.task == "classification" and (spec.classes or 0) > self.classes:
+        if self.task == "classification" and not spec.classes:
+            raise errors.UserError(
+                "config.method.task is 'classification', but the data have no labels."
+            )
+        if self.task == "classification" and spec.classes > self.classes:
             raise errors.UserError(
                 f"config.method.classes is {self.classes}, the data have {spec.classes}."
             )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import tree
 
 FORMAT = "mvjax bench 1"
@@ -104,6 +105,7 @@ def read(file: pathlib.Path, config: Any) -> Report:
       UserError: There is no such file, it is no report, or one of another method.
     """
     try:
+        file_kind.refuse_special(file)
         report = json.loads(file.read_text())
     except OSError as error:
         raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None

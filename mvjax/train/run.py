@@ -95,8 +95,14 @@ class Run:
 
     @functools.cache  # noqa: B019 - A run lives as long as the command.
     def source(self, split: str) -> Any:
-        """The records of a split."""
-        return pipeline.make_source(self.config.data, split, cache=self._cache)
+        """The records of a split, whose views are checked to be those of "train"."""
+        source = pipeline.make_source(self.config.data, split, cache=self._cache)
+        if split not in ("train", "all"):
+            for problem in batch_lib.differences(
+                {"train": self.spec, split: source.spec}
+            ):
+                raise errors.UserError(problem)
+        return source
 
     @functools.cached_property
     def constant_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:

@@ -131,3 +131,14 @@ def test_array_source_and_twin_hand_over_targets_and_lengths():
     for index in range(50):
         assert batch.record_problems(twin[index], spec, "twin") == []
     assert np.std([twin[i]["targets"]["score"] for i in range(50)]) > 0.5
+
+
+def test_views_of_two_splits_are_compared():
+    wide = SPEC.views | {"sound": SPEC.views["sound"]._replace(shape=(8,))}
+    less = {"photo": SPEC.views["photo"]}
+    assert batch.differences({"train": SPEC, "test": SPEC}) == []
+    for views, words in ((wide, "is [8] of float32"), (less, "is missing")):
+        (line,) = batch.differences({"train": SPEC, "test": SPEC._replace(views=views)})
+        assert (
+            f"'sound' {words} in the split 'test' but [7] of float32 in 'train'" in line
+        )

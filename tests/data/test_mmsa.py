@@ -258,9 +258,8 @@ def test_problems_are_named(tmp_path, changes, words):
     found = mmsa.find_problems(file=file)
     assert len(found) >= 1 and "file.pkl, train" in found[0]
     assert any(re.search(words, line) for line in found)
-    if "expected -3" not in words:
-        with pytest.raises(errors.UserError, match="file.pkl"):
-            mmsa.Source(file=file)
+    with pytest.raises(errors.UserError, match="file.pkl"):
+        mmsa.Source(file=file)
     config = dict(name="mmsa", options=dict(file=file))
     assert check.check(config, ("train",))[1]
 
@@ -543,3 +542,42 @@ def test_convert_has_the_option_too(tmp_path, monkeypatch, capsys):
     assert "fit into 2048 bytes; --max-gib raises that." in said[0]
     assert "must be above 0" in said[1]
     assert npz.Source(file=f"{tmp_path}/a.npz", split="all", max_gib=1.0)
+
+
+def test_splits_without_utterances_are_refused_wherever_they_are_read(tmp_path):
+    mmsa_file, mult_file = tmp_path / "mmsa.pkl", tmp_path / "mult.pkl"
+    counts = COUNTS | {"valid": 0}
+    mmsa_synthetic.write_mmsa_pickle(mmsa_file, counts=counts)
+    mmsa_synthetic.write_mult_pickle(mult_file, counts=counts)
+    for source, file in ((mmsa, mmsa_file), (mult, mult_file)):
+        for split in ("valid", "all"):
+            with pytest.raises(errors.UserError, match="valid has no utterances"):
+                source.Source(split=split, file=str(file), data_set="mosi")
+        with pytest.raises(errors.UserError, match="valid has no utterances"):
+            mmsa_lib.convert_to_npz(file, tmp_path / "out.npz")
+
+
+def test_splits_of_other_shapes_and_scores_beyond_the_scale_are_problems(tmp_path):
+    file = write(tmp_path)
+    content = pickle.loads((tmp_path / "file.pkl").read_bytes())
+    audio = content["valid"]["audio"]
+    content["valid"]["audio"] = np.concatenate([audio, audio], axis=2)
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content))
+    config = dict(name="mmsa", options=dict(file=file))
+    (problem,) = check.check(config)[1]
+    assert "'audio' is [30, 10] of float32 in the split 'valid'" in problem
+    content["train"]["regression_labels"][3] = 3.5
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(errors.UserError, match="score 3.5 at index 3.*-3 to 3"):
+        mmsa.Source(file=file)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(tmp_path):
+    def spoil(array):
+        array[3, 0, 2] = 40_000
+        return array
+
+    file = write(tmp_path, text_bert=spoil)
+    with pytest.raises(errors.UserError, match="text_bert holds 40000, .* up to 30521"):
+        mmsa.Source(file=file, tokens=True)
+    assert len(mmsa.Source(file=file))

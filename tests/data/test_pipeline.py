@@ -268,3 +268,9 @@ def test_labels_and_factors_never_wrap_round(value):
             errors.UserError, match=f"{what}: .* at index 1 is no int32"
         ):
             arrays.ArraySource(spec, views, labels, factors={"f": factor})
+
+
+def test_an_empty_split_is_named(monkeypatch):
+    monkeypatch.setattr(digits, "Source", lambda **unused: [])
+    with pytest.raises(errors.UserError, match="split 'test' of .* 'digits' is empty"):
+        pipeline.make_source({"name": "digits"}, "test")

@@ -1,25 +1,27 @@
 """Malformed files of data."""
 
 from fuzzing import case
-from fuzzing import world
+from fuzzing import data_folders
+from fuzzing import data_labels
+from fuzzing import data_mmsa
+from fuzzing import data_mnist
+from fuzzing import data_npz
+from fuzzing import data_runs
+from fuzzing import data_utterances
+from fuzzing import data_views
 
-
-def check(room, name):
-    return ["data", "check", f"--config={world.MRDD}:debug,dataset=npz,file={name}"]
-
-
-def cut(room):
-    content = room.world.get("pairs.npz").read_bytes()
-    return check(room, room.file("pairs.npz", content[:-100]))
-
-
-def sound(room):
-    return check(room, room.world.get("pairs.npz"))
+PARTS = (
+    data_npz,
+    data_views,
+    data_labels,
+    data_mmsa,
+    data_utterances,
+    data_mnist,
+    data_folders,
+    data_runs,
+)
 
 
 def cases() -> list[case.Case]:
     """All cases of this kind."""
-    return [
-        case.Case("data/npz-cut", cut, "pairs.npz"),
-        case.Case("data/npz-sound", sound, "", 0),
-    ]
+    return [one for part in PARTS for one in part.cases()]

@@ -346,7 +346,9 @@ def _choose(file: _File, *, split: str, train_fraction: float) -> np.ndarray:
 
 def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
     """Derives the spec from the arrays of the whole file."""
-    if value_range is not None and len(value_range) != 2:
+    if value_range is not None and not (
+        len(value_range) == 2 and value_range[0] < value_range[1]
+    ):
         raise errors.UserError(
             "config.data.options.value_range must be the smallest and the greatest value, "
             f"got {tuple(value_range)}."
@@ -355,6 +357,7 @@ def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
     for name, array in file.views.items():
         if value_range is not None:
             low, high = value_range
+            _check_range(file, name, value_range)
         elif array.dtype == np.uint8:
             low, high = 0, 255
         else:
@@ -376,6 +379,18 @@ def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
         names,
         factors,
     )
+
+
+def _check_range(file: _File, name: str, value_range: tuple[float, float]) -> None:
+    """Refuses a view whose samples leave the range; absent ones do not count."""
+    array, mask = file.arrays[name], file.arrays.get(f"present/{name}")
+    array = array if mask is None else array[mask]
+    low, high = value_range
+    if array.size and (array.min() < low or array.max() > high):
+        raise errors.UserError(
+            f"array {name!r} holds values from {array.min():g} to {array.max():g}, "
+            f"expected {low:g} to {high:g} (config.data.options.value_range)."
+        )
 
 
 def _say(array: np.ndarray) -> str:

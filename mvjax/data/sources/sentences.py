@@ -43,6 +43,7 @@ GREATEST_SCORE = 4.0
 VOCABULARY = 30522
 _MOST_TEXT = 1 << 28  # Bytes; the published texts have less than 2 million.
 _TEST, _VALID = 0.2, 0.1
+_LEAST = 8  # Of fewer, none would be for validation.
 _ARCHIVE = "hutto_ICWSM_2014.tar.gz"
 _LEXICON = "vader_lexicon.txt"
 
@@ -130,13 +131,22 @@ class Source(arrays.ArraySource):
         )
         root = pathlib.Path(cache) if cache else fetch.default_cache({})
         place = paths.find(folder) if folder else root / "sentences"
-        rated = read(_find(place, _ARCHIVE, "sentences"), part)
+        archive = _find(place, _ARCHIVE, "sentences")
+        rated = read(archive, part)
         lexicon = derived_views.read_lexicon(_find(place, _LEXICON, "sentences"))
         pieces = paths.find(vocabulary) if vocabulary else None
-        tokenizer = wordpiece.Tokenizer.from_file(
-            pieces or _find(root / "minilm", "vocab.txt", "minilm")
-        )
-        chosen = choose(rated.ids, split, by_document=PARTS[part])[:limit]
+        pieces = pieces or _find(root / "minilm", "vocab.txt", "minilm")
+        tokenizer = wordpiece.Tokenizer.from_file(pieces)
+        count = max(tokenizer.vocabulary.values()) + 1
+        if count > VOCABULARY:
+            raise errors.UserError(
+                f"{pieces} has {count} pieces, expected at most {VOCABULARY}, those of "
+                "BERT in lower case."
+            )
+        try:
+            chosen = choose(rated.ids, split, by_document=PARTS[part])[:limit]
+        except errors.UserError as error:
+            raise errors.UserError(f"{part} in {archive}: {error}") from None
         texts = [rated.texts[i] for i in chosen]
         derived = derived_views.derive(
             texts, lexicon, affect_length=affect_length, form_length=form_length
@@ -210,6 +220,9 @@ def choose(ids: list[str], split: str, *, by_document: bool) -> np.ndarray:
       ids: Identities `[N]`, `document_sentence` where documents are known.
       split: "train", "valid", "test" or "all".
       by_document: Whether whole documents are split.
+
+    Raises:
+      UserError: They are so few that a split would be empty.
     """
     from sklearn import model_selection
 
@@ -217,6 +230,11 @@ def choose(ids: list[str], split: str, *, by_document: bool) -> np.ndarray:
         return np.arange(len(ids))
     names = [name.split("_")[0] for name in ids] if by_document else ids
     units = list(dict.fromkeys(names)) if by_document else list(range(len(ids)))
+    if len(units) < _LEAST:
+        kind = "documents" if by_document else "sentences"
+        raise errors.UserError(
+            f"{len(units)} {kind}, {_LEAST} or more are needed for three splits."
+        )
     rest, test = model_selection.train_test_split(
         np.arange(len(units)), test_size=_TEST, random_state=0
     )
@@ -232,7 +250,7 @@ def _find(place: pathlib.Path, name: str, data_set: str) -> pathlib.Path:
     """Returns a file at or below a folder."""
     if paths.is_file(place / name):
         return place / name
-    below = sorted(place.glob(f"*/{name}"))
+    below = sorted(filter(paths.is_file, place.glob(f"*/{name}")))
     if below:
         return below[0]
     raise errors.UserError(

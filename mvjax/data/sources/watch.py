@@ -91,15 +91,22 @@ class Source(arrays.ArraySource):
         found = read(place / _FILE, max_gib=max_gib)
         cuts, labels, subjects = [], [], []
         people = np.unique(found["subject"])
-        for i in np.flatnonzero(
-            np.isin(found["subject"], choose(people, split, fold=fold))
-        ):
+        chosen = choose(people, split, fold=fold)
+        if not len(chosen):
+            raise errors.UserError(
+                f"{place / _FILE}: subject names {len(people)} people, which leaves none "
+                f"for the split {split!r} of fold {fold}."
+            )
+        for i in np.flatnonzero(np.isin(found["subject"], chosen)):
             starts = np.arange(0, len(found["X"][i]) - window + 1, stride)
             cuts.append(found["X"][i][starts[:, None] + np.arange(window)])
             labels += [found["y"][i]] * len(starts)
             subjects += [np.searchsorted(people, found["subject"][i])] * len(starts)
         if not labels:
-            raise errors.UserError(f"No recording is as long as a window of {window}.")
+            raise errors.UserError(
+                f"{place / _FILE}: no recording of the split {split!r} is as long as a "
+                f"window of {window}."
+            )
         steps = np.concatenate(cuts)[:limit]  # [N, T, 6]
         names = list(found["X_labels"])
         views = {
@@ -168,6 +175,9 @@ def _problem(found: dict[str, object]) -> str | None:
             return f"{name} holds values that are no whole numbers."
         if name == "y" and not (numbers.min() >= 0 and numbers.max() < CLASSES):
             return f"y goes from {numbers.min()} to {numbers.max()}, expected 0..6."
+        people = len(np.unique(numbers))
+        if name == "subject" and people > SUBJECTS:
+            return f"subject names {people} people, expected at most {SUBJECTS}."
     for i, array in enumerate(recordings):
         fits = isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
         if not fits or array.ndim != 2 or array.shape[1] != len(channels):

@@ -111,13 +111,6 @@ def find_broken(arrays: dict[str, np.ndarray]) -> list[str]:
     return lines
 
 
-def check_output(file: pathlib.Path) -> None:
-    """Raises `UserError` if codes cannot be written to a file."""
-    if file.suffix != ".npz":
-        raise errors.UserError(f"--output {file} must end in .npz.")
-    atomic.check(file)
-
-
 def write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an `.npz` file, the old one staying until the new one is whole."""
     with atomic.replace(file) as stream:

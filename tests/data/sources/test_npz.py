@@ -275,6 +275,20 @@ def test_impossible_names_are_refused(name):
         npz.Source(file=name)
 
 
+@pytest.mark.parametrize("ends", [(0.0, 0.5), (1.0, 0.0)])
+def test_values_beyond_a_stated_range_are_refused(tmp_path, ends):
+    file = write(tmp_path, photo=np.linspace(0, 1, 20), sound=None)
+    with pytest.raises(errors.UserError, match=r"value_range"):
+        npz.Source(file=file, value_range=ends)
+    far = write(
+        tmp_path,
+        photo=np.r_[np.ones(19), 7.0],
+        sound=None,
+        **{"present/photo": np.arange(20) < 19},
+    )
+    assert npz.Source(file=far, value_range=(0.0, 1.0)).spec.views["photo"].high == 1
+
+
 def test_a_range_needs_both_ends(tmp_path):
     with pytest.raises(errors.UserError, match="value_range.*greatest"):
         npz.spec(file=write(tmp_path), value_range=(1.0,))

@@ -117,6 +117,24 @@ def test_scores_beyond_the_scale_are_refused(tmp_path, score):
         sentences.Source(cache=cache)
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_too_few_sentences_for_three_splits_are_named(tmp_path, count):
+    cache = write(tmp_path, movie_rows(count))
+    with pytest.raises(
+        errors.UserError, match=rf"hutto.*: {count} sentences, 8 or more"
+    ):
+        sentences.Source(cache=cache)
+    assert sentences.Source(split="valid", cache=write(tmp_path / "8", movie_rows(8)))
+
+
+def test_vocabularies_beyond_that_of_bert_are_refused(tmp_path):
+    cache = write(tmp_path, movie_rows())
+    with (tmp_path / "minilm/model/vocab.txt").open("a") as stream:
+        stream.write("\n".join(map(str, range(40_000))))
+    with pytest.raises(errors.UserError, match=r"vocab.txt has 40009 pieces, expected"):
+        sentences.Source(cache=cache)
+
+
 def test_a_text_that_declares_too_much_is_refused(tmp_path, monkeypatch):
     cache = write(tmp_path, movie_rows())
     monkeypatch.setattr(sentences, "_MOST_TEXT", 100)

@@ -97,6 +97,8 @@ def test_unusable_files_and_options_are_named(tmp_path):
         (dict(y=np.arange(29)), "y must be 30 numbers"),
         (dict(y=np.arange(30) / 7), "y holds values that are no whole numbers"),
         (dict(subject=["a"] * 30), "subject must be 30 numbers"),
+        (dict(subject=np.arange(30) % 11), "subject names 11 people, expected at most"),
+        (dict(subject=np.ones(30)), "subject names 1 people, which leaves none for"),
         (dict(X=[np.zeros((130, 5))] * 30), "recording 0 is no array"),
         (dict(X=[np.full((130, 6), 1e300)] * 30), "recording 0 holds NaN or inf"),
     ],
