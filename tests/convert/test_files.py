@@ -202,6 +202,7 @@ def test_a_list_is_a_checkpoint_whose_names_are_numbers(monkeypatch, tmp_path):
         ({}, "holds no state dict, only: nothing"),
         ([1, {}], r"only: 0 \(int\), 1 \(dict\)"),
         (np.ones(1), "holds no state dict but one ndarray"),
+        ({0: np.ones(2), 1: np.ones(2)}, r"only: 0 \(tensor\), 1 \(tensor\)"),
         ({"a\nb": 3}, r"only: 'a\\nb \(int\)'"),
         ({"a" * 1000: 3}, r"only: a{200}\.\.\.\."),
     ],

@@ -1,6 +1,5 @@
 """Malformed files of data."""
 
-
 from fuzzing import case
 from fuzzing import world
 

@@ -1,8 +1,10 @@
-"""Malformed weights."""
+"""Malformed weights: to convert, to start from, and to write."""
 
 from fuzzing import case
+from fuzzing import weights_sound
+from fuzzing import weights_torch
 
 
 def cases() -> list[case.Case]:
     """All cases of this kind."""
-    return []
+    return [*weights_torch.cases(), *weights_sound.cases()]
