@@ -55,6 +55,8 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
             raise errors.UserError(f"{path} is a folder, not a file of weights.")
         if not path.exists():
             raise errors.UserError(f"There is no file {path}.")
+        if not path.is_file():
+            raise errors.UserError(f"{path} is no file{file_kind.clause(path)}.")
         if suffix in _TORCH and not _is_safetensors(path):
             content = torch_file.read(path)
         elif suffix == ".npz":

@@ -26,6 +26,8 @@ def describe(path: pathlib.Path) -> str:
     """
     if path.is_dir():
         return "a folder"
+    if path.exists() and not path.is_file():  # Opening it could wait for ever.
+        return "a pipe or a device"
     with open(path, "rb") as stream:
         head = stream.read(64)
     if not head:

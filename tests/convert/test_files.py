@@ -221,6 +221,13 @@ def test_a_folder_is_no_file(tmp_path):
         files.read(tmp_path / f"{'a' * 300}.pth")
 
 
+@pytest.mark.parametrize("name", ["a.pth", "a.npz", "a.safetensors"])
+def test_a_pipe_is_refused_unopened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(errors.UserError, match=f"{name} is no file; it is a pipe"):
+        files.read(tmp_path / name)
+
+
 def test_an_archive_of_numpy_under_another_name_is_told(tmp_path):
     files.write(tmp_path / "a.npz", {"w": np.ones(2)})
     os.rename(tmp_path / "a.npz", tmp_path / "a.pth")
