@@ -172,15 +172,26 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     full = ml_collections.ConfigDict(_defaults(schema.Run))
     for name, kind in _PARTS.items():
         full[name] = _defaults(kind)
+    fields = limits.declared(schema.Run)
     for key, value in config.items(preserve_field_references=True):
-        if key not in limits.declared(schema.Run):
-            raise errors.unknown("config key", key, limits.declared(schema.Run))
+        if key not in fields:
+            raise errors.unknown("config key", key, fields)
+        _check_types(f"config.{key}", value, fields[key].kind, _PARTS.get(key))
         if key in _PARTS:
-            limits.check(f"config.{key}", value, dict)
             full[key].update(value)
         else:
             full[key] = value
     return full.lock()
+
+
+def _check_types(where: str, value: Any, kind: Any, part: type | None) -> None:
+    """Refuses what `ConfigDict` would in words of its own: values of other types."""
+    if isinstance(value, ml_collections.FieldReference):
+        return  # Of a type that may be anything, and is checked when all is there.
+    limits.check(where, value, kind)
+    fields = limits.declared(part) if part else {}
+    for name in fields.keys() & {*value} if part else ():
+        limits.check(f"{where}.{name}", value[name], fields[name].kind)
 
 
 _PARTS = {
@@ -272,6 +283,10 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         raise errors.UserError(
             f"config.accumulate {config.accumulate} does not divide the batch of "
             f"{batch_size}."
+        )
+    if config.checkpoint.evaluate == "best" and not config.checkpoint.best:
+        raise errors.UserError(
+            "config.checkpoint.evaluate=best needs a metric in config.checkpoint.best."
         )
     return config
 

@@ -156,19 +156,35 @@ def own(folder: pathlib.Path, *, main: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def made(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder for a block; after an error that left it empty it goes again.
+
+    Raises:
+      UserError: See `make`.
+    """
+    new = [part for part in (folder, *folder.parents) if not part.exists()]
+    make(folder)
+    try:
+        yield
+    except BaseException:
+        if not is_remote(folder):
+            with contextlib.suppress(OSError):  # Something is in it.
+                for part in new:
+                    part.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def _hold(folder: pathlib.Path) -> Iterator[None]:
     """Makes a folder and locks it; removes it after an error that left it empty."""
-    made = [part for part in (folder, *folder.parents) if not part.exists()]
-    make(folder)
-    with lock.hold(folder):
+    new = not folder.exists()
+    with made(folder), lock.hold(folder):
         try:
             yield
         except BaseException:
-            with contextlib.suppress(OSError):  # Something is in it.
-                if made:
+            if new:
+                with contextlib.suppress(OSError):
                     lock.clear(folder)
-                for part in made:
-                    part.rmdir()
             raise
 
 

@@ -50,9 +50,9 @@ def write_page(
       UserError: There is no run.
     """
     folders, target = chain.stages(workdir), workdir / "report"
-    storage.make(target)  # Before the work, in case that is impossible.
-    atomic.check(target / page.FILE)
-    with lettering.style():
+    # Before the work, in case that is impossible.
+    with storage.made(target), lettering.style():
+        atomic.check(target / page.FILE)
         stages = [
             _stage(name, folder, cache, allow_code) for name, folder in folders.items()
         ]
@@ -119,6 +119,8 @@ def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
     """
     figures = {}
     for label, scores in results.items():
+        if label not in run.config.evals:  # It was when the run was evaluated.
+            continue
         fields = run.config.evals[label]
         if fields.name == "missing_views" and scores:
             subsets = sentiment.read_subsets(scores)

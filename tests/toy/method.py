@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.models.layers import norm
@@ -35,7 +36,7 @@ class Net(nn.Module):
 class Method(method.Method):
     """Squared distance, summed over the batch, with a bound on the codes' norm."""
 
-    width: int = 4
+    width: limits.Size = 4
     alternate: bool = False
     break_at: int = -1  # Step whose loss is NaN.
     drop: float = 0.2

@@ -86,7 +86,7 @@ def test_a_chain_refuses_a_mistake_of_its_last_stage_before_the_first(tmp_path, 
     [
         (b"\xff\x00\x01", "config.json is damaged"),
         (b"[1, 2]", "it holds a list [...], not an object"),
-        (b'{"method": 3}', "config lacks 'optim'"),
+        (b'{"method": 3}', "config.method is 3; it must hold settings"),
         (b'{"a.b": 3}', "config.json: "),
         (b"[" * 5000, "config.json is damaged"),
     ],
