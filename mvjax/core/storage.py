@@ -127,6 +127,12 @@ def make(folder: pathlib.Path) -> None:
         raise errors.UserError(f"Cannot write {folder}: {reason(error)}.") from error
 
 
+def refuse_occupied(folder: pathlib.Path) -> None:
+    """Raises `UserError` if something else lies where a folder is to be made or used."""
+    if not is_remote(folder) and os.path.lexists(folder) and not os.path.isdir(folder):
+        raise errors.UserError(f"Cannot write {folder}: it is a file, not a folder.")
+
+
 def reason(error: OSError) -> str:
     """Why a file cannot be written, in words."""
     return TROUBLES.get(error.errno) or error.strerror or str(error)

@@ -102,7 +102,7 @@ def _stage(
 def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
     """Curves by metric: steps and values."""
     history: dict[str, tuple[list, list]] = {}
-    for line in writers.read_lines(workdir / "metrics.jsonl"):
+    for line in writers.read_lines(workdir / writers.METRICS_FILE):
         for name, value in line.items():
             if name not in ("step", "epoch"):
                 steps, values = history.setdefault(name, ([], []))

@@ -33,7 +33,7 @@ JSON = {
     "config-method-text": (base.config("method", "toy"), "config.method"),
     "config-other-method": (
         base.config("method.name", "edim"),
-        "method.name: 'edim' the",
+        "method.name: edim there",
     ),
     "config-folder": (base.folder("config.json"), "config.json"),
     "scores-cut": (base.cut("evaluation.json"), "evaluation.json is damaged"),
@@ -84,19 +84,19 @@ def runs() -> Iterator[case.Case]:
     yield base.on("sound-resume-longer", base.LONGER, lambda f: None, "step 9", 0)
     shorter = ["train", f"--config={world.TOY}:epochs=1", *base.TRAIN[2:]]
     yield base.on(
-        "resume-shorter", shorter, lambda f: None, "step 6.*config.epochs|step 6"
+        "sound-resume-shorter", shorter, lambda f: None, "finished at step 6", 0
     )
     tensorboard = base.file("tensorboard")
     yield base.on("resume-tensorboard-file", base.LONGER, tensorboard, "tensorboard")
     other = ["train", f"--config={world.SDIM}:debug", "--workdir=toy"]
-    says = f"{OLD}: config.method.name: 'toy.method' there, 'sdim' here"
+    says = f"{OLD}: config.method.name: toy.method there, sdim here"
     yield base.on("resume-other-method", other, lambda f: None, says)
 
     def foreign(room: case.Room) -> list[str]:
         checkpoints.foreign(room)
         return base.TRAIN
 
-    says = "checkpoints/2 does not fit the config"
+    says = r"checkpoints/\d does not fit the config"
     yield case.Case("workdirs/resume-foreign", foreign, says)
 
 
@@ -162,7 +162,7 @@ def chains() -> Iterator[case.Case]:
     )
     yield make("other-prefix", no, "prefix 'three'.*one, two", 2, "--three.seed=1")
     swap = ["chain", world.STAGES[0], f"two={world.SDIM}:debug", *argv[3:]]
-    yield make("other-method", no, "chain/two holds a run.*'sdim' here", command=swap)
+    yield make("other-method", no, "chain/two holds a run.*sdim here", command=swap)
     edit = lambda f: (f / "two").rename(f / "drei")  # noqa: E731
     yield make("report-renamed", edit, "chain/two", command=report)
     yield make("sound-again", no, "Report: ", 0)
