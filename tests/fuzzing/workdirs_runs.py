@@ -150,7 +150,7 @@ def chains() -> Iterator[case.Case]:
     yield make("stage-cut", edit, "one/config.json is damaged")
     edit = base.cut("two/config.json")
     yield make("second-cut", edit, "two/config.json is damaged")
-    yield make("second-file", base.file("two"), "chain/two is a file")
+    yield make("second-file", base.file("two"), "chain/two: it is a file")
     yield make("list-folder", base.folder("chain.json"), "chain.json")
     no = lambda folder: None  # noqa: E731
     yield make(
