@@ -115,6 +115,10 @@ def test_the_table_of_from_counts(tmp_path, capsys):
     )
     assert "lacks the components norm, right" in fails(capsys, *argv)
     assert not (tmp_path / "w").exists()
+    files.write(file, tensors())
+    assert convert(file, workdir) == 0
+    argv = ("convert", "--to=torch", workdir, f"--output={tmp_path}/b.pth")
+    assert "Unknown table ''" in fails(capsys, *argv, "--allow-code=toy", "--table=")
 
 
 @pytest.mark.parametrize(

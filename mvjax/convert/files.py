@@ -118,11 +118,7 @@ def _state_dict(path: pathlib.Path, content: Any, part: str | None) -> Weights:
             raise errors.unknown(f"part of {path}:", part, choices)
     if levels is None:
         raise _undecided(path, content, sets)
-    tensors = {
-        key: value
-        for key, value in levels[-1].items()
-        if isinstance(key, str) and _is_tensor(value)
-    }
+    tensors = _tensors(levels[-1])
     return Weights(tensors, _unread(levels, tensors))
 
 
@@ -139,18 +135,24 @@ def _sets(content: dict) -> dict[str, tuple[dict, ...]]:
     return {name: levels for name, levels in found.items() if _has_arrays(levels[-1])}
 
 
+def _tensors(value: dict) -> dict[str, np.ndarray]:
+    """Arrays of numbers under texts, as the keys of all state dicts are."""
+    return {
+        key: array
+        for key, array in value.items()
+        if isinstance(key, str)
+        and isinstance(array, np.ndarray)
+        and array.dtype.kind not in "USO"
+    }
+
+
 def _has_arrays(value: dict) -> bool:
-    return any(map(_is_tensor, value.values()))
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind not in "USO"
+    return bool(_tensors(value))
 
 
 def _has_weights(value: dict) -> bool:
     """Whether floats with an axis are there; single ones are losses and the like."""
-    arrays = (x for x in value.values() if isinstance(x, np.ndarray) and x.ndim)
-    return any(x.dtype.kind not in "biu" for x in arrays)
+    return any(x.ndim and x.dtype.kind not in "biu" for x in _tensors(value).values())
 
 
 def _only(content: dict, sets: dict[str, tuple]) -> tuple[dict, ...] | None:

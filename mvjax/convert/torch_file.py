@@ -12,6 +12,7 @@ reader allocate more than it holds itself. Writes the zip format, which
 `torch.load(weights_only=True)` accepts.
 """
 
+import collections
 from collections.abc import Callable, Mapping
 import io
 import math
@@ -284,6 +285,14 @@ def _read_zip(stream: BinaryIO, size: int) -> Any:
                 f"is a zip file that torch.save did not write.{hint}"
             )
         folder = roots[0].removesuffix("data.pkl")
+        if f"{folder}constants.pkl" in names:
+            raise safe_pickle.Refused(
+                "is a TorchScript archive, which is a program; save the state dict of "
+                "its module instead: torch.save(torch.jit.load(FILE).state_dict(), ...)."
+            )
+        if len(set(names)) < len(names):
+            twice = [name for name, n in collections.Counter(names).items() if n > 1]
+            raise safe_pickle.Refused(f"holds {errors.listed(twice)} twice.")
 
         def fill(key: str, raw: np.ndarray) -> None:
             info = _stored(archive, f"{folder}data/{key}")

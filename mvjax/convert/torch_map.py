@@ -56,7 +56,15 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, order="C")
 
 
+def _variance(array: np.ndarray) -> np.ndarray:
+    """The array; a number below 0 is an error, as its root would be NaN."""
+    if (array < 0).any():
+        raise ValueError("a variance cannot be negative")
+    return _contiguous(array)
+
+
 KEEP = Layout("keep", _contiguous, _contiguous)
+VARIANCE = Layout("keep", _variance, _contiguous)
 LINEAR = _permuted("linear", (1, 0))  # (out, in) <-> (in, out).
 CONV2D = _permuted("conv2d", (2, 3, 1, 0))  # (O, I, H, W) <-> (H, W, I, O).
 POINTWISE = Layout(  # (O, I, 1, 1) <-> (I, O).
@@ -172,7 +180,7 @@ def batch_norm(flax: str, torch: str) -> list[Leaf]:
     """`torch.nn.BatchNorm*d` and `models/layers/norm.py`, with all its statistics."""
     return _weight_and_bias(flax, torch, "scale", KEEP, bias=True) + [
         _leaf("batch_stats", flax, "mean", _key(torch, "running_mean"), KEEP),
-        _leaf("batch_stats", flax, "var", _key(torch, "running_var"), KEEP),
+        _leaf("batch_stats", flax, "var", _key(torch, "running_var"), VARIANCE),
         _leaf("batch_stats", flax, "count", _key(torch, "num_batches_tracked"), COUNT),
     ]
 

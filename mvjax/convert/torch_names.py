@@ -7,6 +7,7 @@ fits better without.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
 from typing import Any, NamedTuple
 
 from mvjax.convert import torch_map
@@ -63,13 +64,17 @@ def fit(
     return best
 
 
-def _distance(leaves: Sequence[torch_map.Leaf], tensors: Tensors) -> int:
-    """Keys that only one of both has; a file may have no counters at all."""
+def _distance(leaves: Sequence[torch_map.Leaf], tensors: Tensors) -> float:
+    """Keys that only one of both has; a file may have no counters at all.
+
+    It is infinite where they share none, or the smallest table would be the nearest to
+    a file of something else.
+    """
     names = {name for leaf in leaves for name in leaf.torch_names}
     counters = torch_map.counters(leaves)
     if not counters & set(tensors):
         names -= counters
-    return len(names ^ set(tensors))
+    return len(names ^ set(tensors)) if names & set(tensors) else math.inf
 
 
 def _unwrapped(keys: Iterable[str]) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:

@@ -196,9 +196,10 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     full = ml_collections.ConfigDict(_defaults(schema.Run))
     for name, kind in _PARTS.items():
         full[name] = _defaults(kind)
+    fields = limits.declared(schema.Run)
     for key, value in config.items(preserve_field_references=True):
-        if key not in limits.declared(schema.Run):
-            raise errors.unknown("config key", key, limits.declared(schema.Run))
+        if key not in fields:
+            raise errors.unknown("config key", key, fields)
         if key in _PARTS:
             limits.check(f"config.{key}", value, dict)
             part, given = full[key], value.items(preserve_field_references=True)
@@ -331,6 +332,10 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         raise errors.UserError(
             f"config.accumulate {config.accumulate} does not divide the batch of "
             f"{batch_size}."
+        )
+    if config.checkpoint.evaluate == "best" and not config.checkpoint.best:
+        raise errors.UserError(
+            "config.checkpoint.evaluate=best needs a metric in config.checkpoint.best."
         )
     return config
 

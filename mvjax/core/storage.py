@@ -144,6 +144,12 @@ def make(folder: pathlib.Path) -> None:
         raise errors.UserError(f"Cannot write {folder}: {reason(error)}.") from error
 
 
+def refuse_occupied(folder: pathlib.Path) -> None:
+    """Raises `UserError` if something else lies where a folder is to be made or used."""
+    if not is_remote(folder) and os.path.lexists(folder) and not os.path.isdir(folder):
+        raise errors.UserError(f"Cannot write {folder}: it is a file, not a folder.")
+
+
 def reason(error: OSError) -> str:
     """Why a file cannot be written, in words."""
     return TROUBLES.get(error.errno) or error.strerror or str(error)
@@ -179,20 +185,36 @@ def own(
 
 
 @contextlib.contextmanager
+def made(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder for a block; after an error that left it empty it goes again.
+
+    Raises:
+      UserError: See `make`.
+    """
+    # Unlike `exists` of a path, this is false for impossible ones, which `make` tells.
+    new = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
+    make(folder)
+    try:
+        yield
+    except BaseException:
+        if not is_remote(folder):
+            with contextlib.suppress(OSError):  # Something is in it.
+                for part in new:
+                    part.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def _hold(folder: pathlib.Path) -> Iterator[None]:
     """Makes a folder and locks it; removes it after an error that left it empty."""
-    # Unlike `exists` of a path, this is false for impossible ones, which `make` tells.
-    made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
-    make(folder)
-    with lock.hold(folder):
+    new = not os.path.exists(folder)
+    with made(folder), lock.hold(folder):
         try:
             yield
         except BaseException:
-            with contextlib.suppress(OSError):  # Something is in it.
-                if made:
+            if new:
+                with contextlib.suppress(OSError):
                     lock.clear(folder)
-                for part in made:
-                    part.rmdir()
             raise
 
 

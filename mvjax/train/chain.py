@@ -120,4 +120,7 @@ def stages(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
     for name in names:
         if not _NAME.fullmatch(name):
             raise errors.UserError(f"{file} is damaged: {name!r} names no stage.")
+    if not names or len(set(names)) < len(names):
+        fault = "holds a stage twice" if names else "names no stage"
+        raise errors.UserError(f"{file} is damaged: it {fault}.")
     return {name: workdir / name for name in names}

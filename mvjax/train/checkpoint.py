@@ -358,4 +358,6 @@ _BROKEN = (
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, AssertionError | AttributeError | LookupError | TypeError):
+        return "its files are not what was written"  # Else orbax's code would be told.
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -170,13 +170,7 @@ def _check_control(run: run_lib.Run, names: Mapping[str, Iterable[str] | None]) 
 def _check_best(run: run_lib.Run, names: Mapping[str, Iterable[str] | None]) -> None:
     """Refuses a best checkpoint whose metric will not be there when it is chosen."""
     settings, what = run.config.checkpoint, "config.checkpoint.best"
-    if not settings.best:
-        if settings.evaluate == "best":
-            raise errors.UserError(
-                f"config.checkpoint.evaluate=best needs a metric in {what}."
-            )
-        return
-    if settings.best == "loss":  # Which every step has.
+    if settings.best in ("", "loss"):  # None, or one that every step has.
         return
     if settings.best.partition("/")[0] in names:
         _check_score(names, f"metric in {what}", settings.best)

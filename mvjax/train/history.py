@@ -53,9 +53,9 @@ def write_page(
     folders, target = chain.stages(workdir), workdir / "report"
     for folder in folders.values():  # No folder is made where there is no run.
         config_lib.read_json(folder / run_lib.CONFIG_FILE)
-    storage.make(target)  # Before the work, in case that is impossible.
-    atomic.check(target / page.FILE)
-    with lettering.style():
+    # Before the work, in case that is impossible.
+    with storage.made(target), lettering.style():
+        atomic.check(target / page.FILE)
         stages = [
             _stage(name, folder, cache, allow_code) for name, folder in folders.items()
         ]
@@ -105,7 +105,7 @@ def _stage(
 def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
     """Curves by metric: steps and values."""
     history: dict[str, tuple[list, list]] = {}
-    for line in writers.read_lines(workdir / "metrics.jsonl"):
+    for line in writers.read_lines(workdir / writers.METRICS_FILE):
         for name, value in line.items():
             if name not in ("step", "epoch"):
                 steps, values = history.setdefault(name, ([], []))
@@ -122,6 +122,8 @@ def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
     """
     figures = {}
     for label, scores in results.items():
+        if label not in run.config.evals:  # It was when the run was evaluated.
+            continue
         fields = run.config.evals[label]
         if fields.name == "missing_views" and scores:
             subsets = sentiment.read_subsets(scores)

@@ -172,10 +172,12 @@ def _begin(run: run_lib.Run, workdir: pathlib.Path) -> Iterator[tuple]:
 
 
 def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
-    """Raises `UserError` if a workdir's checkpoints are of a run with another config.
+    """Raises `UserError` if a workdir cannot be that of a run with this config.
 
-    A workdir without a complete checkpoint is nobody's.
+    Its checkpoints must be of the same one; without a complete checkpoint it is
+    nobody's. See also `workdir.check`.
     """
+    workdir_lib.check(workdir)
     file = workdir / run_lib.CONFIG_FILE
     if not (file.exists() and checkpoint_lib.find_steps(workdir)):
         return

@@ -107,7 +107,7 @@ def to_torch(
     tables = method.torch_tables()
     if not tables:
         raise errors.UserError("This method knows no PyTorch files.")
-    table = table or next(iter(tables))
+    table = next(iter(tables)) if table is None else table
     if table not in tables:
         raise errors.unknown("table", table, tables)
     leaves = tables[table]

@@ -3,8 +3,12 @@
 import pathlib
 from typing import Any
 
+from mvjax.core import atomic
 from mvjax.core import config as config_lib
+from mvjax.core import storage
+from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
+from mvjax.train import writers
 
 RUN_FILE = "run.json"
 _SCORES = {str: {str: float}}  # By evaluator and metric.
@@ -47,3 +51,21 @@ def read_about(workdir: pathlib.Path) -> dict[str, Any]:
     """
     file = workdir / RUN_FILE
     return config_lib.read_json(file, ABOUT) if file.exists() else {}
+
+
+def check(workdir: pathlib.Path) -> None:
+    """Refuses a workdir in which a run could not write all that it will.
+
+    Raises:
+      UserError: Something else lies in the place of a file or folder of a run, or its
+        evaluation, which decides whether there is to be another, is damaged.
+    """
+    for folder in (".", checkpoint.FOLDER, writers.EVENTS_FOLDER):
+        storage.refuse_occupied(workdir / folder)
+    if storage.is_remote(workdir) or not workdir.is_dir():
+        return
+    evaluation = run_lib.EVALUATION_FILE
+    for file in (run_lib.CONFIG_FILE, RUN_FILE, writers.METRICS_FILE, evaluation):
+        atomic.check(workdir / file)
+    if (workdir / evaluation).exists():
+        read_evaluation(workdir)

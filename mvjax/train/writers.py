@@ -17,6 +17,8 @@ from mvjax.train import board
 from mvjax.train import mlflow_writer
 from mvjax.train import wandb_writer
 
+METRICS_FILE = "metrics.jsonl"  # In a workdir.
+EVENTS_FOLDER = "tensorboard"  # In a workdir.
 PERIOD = 30.0  # Seconds between two uploads, or writes to the disk.
 
 
@@ -186,7 +188,7 @@ def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
     """
     writers: list[Writer] = []
     if storage.is_remote(workdir):
-        writers.append(RemoteLines(workdir / "metrics.jsonl", step))
+        writers.append(RemoteLines(workdir / METRICS_FILE, step))
         if board.installed("tensorboardX") or board.installed("mlflow"):
             print(
                 f"mvjax: TensorBoard and MLflow cannot write to {workdir}; metrics.jsonl "
@@ -201,9 +203,9 @@ def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
 
 
 def _local_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
-    writers: list[Writer] = [JsonLines(workdir / "metrics.jsonl", step)]
+    writers: list[Writer] = [JsonLines(workdir / METRICS_FILE, step)]
     try:
-        writers.append(TensorBoard(workdir / "tensorboard", step))
+        writers.append(TensorBoard(workdir / EVENTS_FOLDER, step))
     except ModuleNotFoundError:
         pass  # The extra is not installed.
     if board.installed("mlflow"):
@@ -219,7 +221,7 @@ def reopen(workdir: pathlib.Path, step: int) -> list[Writer]:
       step: The last one.
     """
     found: list[Writer] = []
-    events, store = workdir / "tensorboard", workdir.parent / board.STORE_FILE
+    events, store = workdir / EVENTS_FOLDER, workdir.parent / board.STORE_FILE
     if not storage.is_remote(workdir):
         if events.is_dir() and board.installed("tensorboardX"):
             try:

@@ -202,6 +202,7 @@ def test_a_list_is_a_checkpoint_whose_names_are_numbers(monkeypatch, tmp_path):
         ({}, "holds no state dict, only: nothing"),
         ([1, {}], r"only: 0 \(int\), 1 \(dict\)"),
         (np.ones(1), "holds no state dict but one ndarray"),
+        ({0: np.ones(2), 1: np.ones(2)}, r"only: 0 \(tensor\), 1 \(tensor\)"),
         ({"a\nb": 3}, r"only: 'a\\nb \(int\)'"),
         ({"a" * 1000: 3}, r"only: a{200}\.\.\.\."),
     ],
@@ -218,6 +219,13 @@ def test_a_folder_is_no_file(tmp_path):
         files.read(tmp_path / "a.pth")
     with pytest.raises(errors.UserError, match="Cannot read .*: File name too long"):
         files.read(tmp_path / f"{'a' * 300}.pth")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.npz", "a.safetensors"])
+def test_a_pipe_is_refused_unopened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(errors.UserError, match=f"{name} is no file; it is a pipe"):
+        files.read(tmp_path / name)
 
 
 def test_an_archive_of_numpy_under_another_name_is_told(tmp_path):

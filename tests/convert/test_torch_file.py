@@ -677,6 +677,17 @@ def test_zip_bombs_and_other_zip_files_are_refused(tmp_path):
     assert_refused(tmp_path / "b.npz", "torch.save did not write")
 
 
+def test_archives_of_programs_or_with_an_entry_twice_are_refused(tmp_path):
+    storage = Storage("0", np.zeros(4, np.float32))
+    content = dumps({"w": Tensor(storage, 0, (4,), (1,))})
+    extra = [("some/constants.pkl", b"\x80\x02)."), ("some/code/net.py", b"")]
+    script = zip_file(tmp_path / "a.pth", content, [storage], extra=extra)
+    assert_refused(script, "TorchScript archive")
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        twice = zip_file(tmp_path / "b.pth", content, [storage, storage])
+    assert_refused(twice, "holds some/data/0 twice")
+
+
 def test_big_endian_files_are_refused(tmp_path):
     assert_refused(
         stream_file(tmp_path / "a.pth", dumps({}), little_endian=False), "big-endian"

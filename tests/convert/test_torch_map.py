@@ -43,6 +43,7 @@ def state_dict():
     for name in ("body.1.running_var", "gn.weight", "gn.bias", "ln.weight", "ln.bias"):
         shapes[name] = (4,)
     tensors = {k: RNG.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    tensors["body.1.running_var"] = np.abs(tensors["body.1.running_var"])
     tensors["body.1.num_batches_tracked"] = np.array(12, np.int64)
     return tensors
 
@@ -142,6 +143,13 @@ def test_counters_that_no_old_file_has_start_at_0():
     assert report.absent == ["body.1.num_batches_tracked"]
     assert "1 counters num_batches_tracked start at 0" in report.text()
     assert len(report.matched) == len(tensors)
+
+
+def test_a_negative_variance_is_refused_by_key():
+    tensors = state_dict()
+    tensors["body.1.running_var"] = tensors["body.1.running_var"] * 0 - 1
+    with pytest.raises(errors.UserError, match=r"body.1.running_var .*negative"):
+        torch_map.to_flax(table(), tensors, template=template())
 
 
 def test_a_file_that_lacks_one_of_its_counters_is_damaged():

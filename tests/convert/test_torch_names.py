@@ -91,6 +91,10 @@ def test_the_nearest_table_is_found_without_its_counters_too():
     assert fit({"head.weight": np.ones(2), "head.bias": np.ones(2)}).table == "other"
 
 
+def test_a_file_of_something_else_is_measured_by_the_first_table():
+    assert fit({"backbone.weight": np.ones(2)}).table == "whole"
+
+
 def test_what_standard_names_leave_out_is_told_even_if_it_is_tied():
     array = np.ones(2)
     found = {"a": array, "b": array}

@@ -1,26 +1,13 @@
 """Malformed workdirs."""
 
 from fuzzing import case
+from fuzzing import workdirs_checkpoints
+from fuzzing import workdirs_json
+from fuzzing import workdirs_runs
 
-
-def evaluate(room):
-    workdir = room.copy("toy")
-    (workdir / "config.json").write_text("[]")
-    return ["evaluate", f"--workdir={workdir}"]
+PARTS = (workdirs_json, workdirs_checkpoints, workdirs_runs)
 
 
 def cases() -> list[case.Case]:
     """All cases of this kind."""
-    return [
-        case.Case("workdirs/config-list", evaluate, "config.json"),
-        case.Case(
-            "workdirs/sound",
-            lambda room: [
-                "evaluate",
-                f"--workdir={room.copy('toy')}",
-                "--allow-code=toy",
-            ],
-            "",
-            0,
-        ),
-    ]
+    return [one for part in PARTS for one in part.cases()]

@@ -106,8 +106,9 @@ def snapshot(folder: pathlib.Path) -> dict[str, tuple]:
 
 
 def changes(before: dict[str, tuple], after: dict[str, tuple]) -> list[str]:
-    """Names that are new, other or gone."""
+    """Names that are new, other or gone; a lock that stays says who was the last."""
     names = {*before, *after}
+    names -= {n for n in before if n.endswith("/.lock") and n in after}
     return sorted(name for name in names if before.get(name) != after.get(name))
 
 

@@ -21,6 +21,16 @@ TINY = {  # Arguments after the config file that make a run of seconds.
     "rerd": [f"--config={RERD}:debug", "--config.data.limit=16"],
 }
 
+STAGES = (f"one={TOY}:epochs=1", f"two={TOY}:epochs=1")
+TRIALS = (
+    f"{TOY}:epochs=1",
+    "--trials=2",
+    "--draw=optim.lr=1e-3..1e-2",
+    "--metric=knn/shared/accuracy",
+    "--mode=max",
+)
+SEVERAL = {"chain": STAGES, "search": TRIALS}  # Folders of several runs.
+
 
 class World:
     """A folder of sound things by name; several processes may share it."""
@@ -46,6 +56,9 @@ class World:
         new.parent.mkdir(parents=True, exist_ok=True)
         if name in TINY:
             self._call(["train", *TINY[name], f"--workdir={new}", "--no-progress"])
+        elif name in SEVERAL:
+            rest = (f"--workdir={new}", "--no-progress")
+            self._call([name, *SEVERAL[name], *rest])
         else:
             MAKERS[new.suffix](self, name, new)
         new.rename(there)

@@ -83,7 +83,7 @@ def test_a_file_gives_one_of_its_parts(tmp_path, run, fresh, weights):
     both = {f"teacher.{k}": x * 0 for k, x in weights.items()}
     both |= {f"student.{k}": x for k, x in weights.items()}
     files.write(tmp_path / "a.pth", both)
-    with pytest.raises(errors.UserError, match="start.a: .* is no 'left' file here"):
+    with pytest.raises(errors.UserError, match="start.a: .* is no 'toy' file here"):
         start(run, fresh, tmp_path / "a.pth")
     assert_moved(fresh, start(run, fresh, tmp_path / "a.pth", part="student"))
 

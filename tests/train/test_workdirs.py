@@ -88,7 +88,7 @@ def test_a_chain_refuses_a_mistake_of_its_last_stage_before_the_first(tmp_path, 
     [
         (b"\xff\x00\x01", "config.json is damaged"),
         (b"[1, 2]", "it holds a list [...], not an object"),
-        (b'{"method": 3}', "config lacks 'optim'"),
+        (b'{"method": 3}', "config.method is 3; it must hold settings"),
         (b'{"a.b": 3}', "config.json: "),
         (b"[" * 5000, "config.json is damaged"),
     ],
@@ -132,6 +132,65 @@ def test_a_file_in_place_of_a_workdir_is_told(tmp_path, capsys, command):
         line = fails(capsys, command, *config, f"--workdir={tmp_path}/{place}")
         assert "is a file" in line
     assert (tmp_path / "f").read_text() == "text"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "run.json", "metrics.jsonl", "evaluation.json", "checkpoints"],
+)
+def test_what_lies_in_the_place_of_a_runs_files_is_told_first(
+    trained, tmp_path, capsys, name
+):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    path = workdir / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.write_text("text") if name == "checkpoints" else path.mkdir()
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    line = fails(capsys, "train", CONFIG, f"--workdir={workdir}")
+    assert f"{path}: it is a f" in line
+    after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    assert before.keys() == after.keys()
+    assert {p.name for p in after if before[p] != after[p]} <= {".lock"}
+
+
+def test_damaged_scores_are_told_before_a_run_goes_on(trained, tmp_path, capsys):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (workdir / "evaluation.json").write_text("{")
+    config = (workdir / "config.json").stat().st_mtime_ns
+    line = fails(capsys, "train", CONFIG, f"--workdir={workdir}")
+    assert "evaluation.json is damaged" in line
+    assert (workdir / "config.json").stat().st_mtime_ns == config
+    assert "evaluation.json is damaged" in fails(capsys, "report", workdir, ALLOW)
+    assert not (workdir / "report").exists()
+
+
+def test_a_type_that_a_setting_cannot_have_is_told_by_its_key(
+    trained, tmp_path, capsys
+):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    file = workdir / "config.json"
+    values = json.loads(file.read_text())
+    for key, value in (("seed", "0"), ("freeze", 3), ("warm_start", [1])):
+        file.write_text(json.dumps(values | {key: value}))
+        assert f"config.{key} is " in fails(
+            capsys, "evaluate", f"--workdir={workdir}", ALLOW
+        )
+    values["checkpoint"] |= {"best": "", "evaluate": "best"}
+    file.write_text(json.dumps(values))
+    line = fails(capsys, "evaluate", f"--workdir={workdir}", ALLOW)
+    assert "checkpoint.evaluate=best needs a metric in config.checkpoint.best" in line
+
+
+def test_scores_of_an_evaluator_that_went_do_not_end_the_report(trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    file = workdir / "evaluation.json"
+    found = json.loads(file.read_text())
+    found["results"]["before"] = {"shared/accuracy": 1.0}
+    file.write_text(json.dumps(found))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report", str(workdir), ALLOW])
+    assert not stop.value.code
+    assert "before" in (workdir / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("broken", ["empty", "garbage", "metadata"])
@@ -206,6 +265,10 @@ def test_lists_of_stages_and_trials_are_checked(tmp_path):
     (tmp_path / "chain.json").write_text('["../elsewhere"]')
     with pytest.raises(errors.UserError, match="names no stage"):
         chain.stages(tmp_path)
+    for text, words in (("[]", "it names no stage"), ('["a", "a"]', "a stage twice")):
+        (tmp_path / "chain.json").write_text(text)
+        with pytest.raises(errors.UserError, match=words):
+            chain.stages(tmp_path)
     (tmp_path / "chain.json").write_text('{"a": 1}')
     with pytest.raises(errors.UserError, match=r"an object \{...\}, not a list"):
         chain.stages(tmp_path)
