@@ -268,3 +268,9 @@ def test_labels_and_factors_never_wrap_round(value):
             errors.UserError, match=f"{what}: .* at index 1 is no int32"
         ):
             arrays.ArraySource(spec, views, labels, factors={"f": factor})
+
+
+def test_a_split_that_the_data_set_does_not_have_is_refused():
+    for data in ({"name": "tests.toy.source"}, {"name": "digits", "synthetic": True}):
+        with pytest.raises(errors.UserError, match="split 'valid'.*train"):
+            pipeline.make_source(data, "valid")
