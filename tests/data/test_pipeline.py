@@ -251,7 +251,7 @@ def test_data_that_do_not_fit_into_memory_are_told_in_a_line(monkeypatch):
     def fail(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr(digits, "Source", fail)
+    monkeypatch.setattr(digits.Source, "__init__", fail)
     with pytest.raises(errors.UserError, match="'digits' does not fit into memory"):
         pipeline.make_source({"name": "digits"}, "train")
     monkeypatch.setattr(digits, "spec", fail)

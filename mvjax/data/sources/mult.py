@@ -9,6 +9,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mvjax.core import errors
+from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import mmsa
@@ -35,7 +36,7 @@ class Options(NamedTuple):
 def spec(
     *,
     split: str = "train",
-    data_set: str = "mosei_senti",
+    data_set: limits.one_of(*_USUAL) = "mosei_senti",
     folder: str | None = None,
     file: str | None = None,
     aligned: bool = False,
