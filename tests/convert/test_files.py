@@ -224,7 +224,7 @@ def test_a_folder_is_no_file(tmp_path):
 @pytest.mark.parametrize("name", ["a.pth", "a.npz", "a.safetensors"])
 def test_a_pipe_is_refused_unopened(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(errors.UserError, match=f"{name} is no file; it is a pipe"):
+    with pytest.raises(errors.UserError, match=f"{name} is no file but a pipe"):
         files.read(tmp_path / name)
 
 

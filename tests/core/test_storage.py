@@ -120,3 +120,10 @@ def test_addresses_stay_what_they_are(monkeypatch):
     assert str(storage.absolute(path) / "a") == "gs://bucket/runs/c/a"
     assert storage.path(path) == path
     assert storage.absolute(pathlib.Path("c")) == pathlib.Path.cwd() / "c"
+
+
+def test_a_path_that_no_disk_takes_is_refused():
+    with pytest.raises(
+        errors.UserError, match="x[.]{3}: the path, or a name in it, is too"
+    ):
+        storage.path("x" * 300)

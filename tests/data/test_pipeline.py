@@ -251,7 +251,7 @@ def test_data_that_do_not_fit_into_memory_are_told_in_a_line(monkeypatch):
     def fail(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr(digits, "Source", fail)
+    monkeypatch.setattr(digits.Source, "__init__", fail)
     with pytest.raises(errors.UserError, match="'digits' does not fit into memory"):
         pipeline.make_source({"name": "digits"}, "train")
     monkeypatch.setattr(digits, "spec", fail)
@@ -271,6 +271,12 @@ def test_labels_and_factors_never_wrap_round(value):
 
 
 def test_an_empty_split_is_named(monkeypatch):
-    monkeypatch.setattr(digits, "Source", lambda **unused: [])
+    monkeypatch.setattr(digits.Source, "__len__", lambda self: 0)
     with pytest.raises(errors.UserError, match="split 'test' of .* 'digits' is empty"):
         pipeline.make_source({"name": "digits"}, "test")
+
+
+def test_a_split_that_the_data_set_does_not_have_is_refused():
+    for data in ({"name": "tests.toy.source"}, {"name": "digits", "synthetic": True}):
+        with pytest.raises(errors.UserError, match="split 'valid'.*train"):
+            pipeline.make_source(data, "valid")

@@ -89,4 +89,4 @@ def test_short_last_batches_on_eight_devices_and_of_several_seeds(tmp_path):
 )
 def test_short_last_batches_that_cannot_be_read_are_refused(extra, message):
     with pytest.raises(errors.UserError, match=message):
-        feed.check(test_loop.make_run(*KEEP, *extra), 0)
+        feed.check(test_loop.make_run(*KEEP, *extra))

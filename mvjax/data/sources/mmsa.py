@@ -48,7 +48,7 @@ class Options(NamedTuple):
 def spec(
     *,
     split: str = "train",
-    data_set: str = "mosi",
+    data_set: limits.one_of(*mmsa.DATA_SETS) = "mosi",
     folder: str | None = None,
     file: str | None = None,
     aligned: bool = False,

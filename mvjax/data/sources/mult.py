@@ -39,7 +39,7 @@ class Options(NamedTuple):
 def spec(
     *,
     split: str = "train",
-    data_set: str = "mosei_senti",
+    data_set: limits.one_of(*_USUAL) = "mosei_senti",
     folder: str | None = None,
     file: str | None = None,
     aligned: bool = False,

@@ -59,7 +59,7 @@ class Rated(NamedTuple):
 def spec(
     *,
     split: str = "train",
-    part: str = "movieReviewSnippets",
+    part: limits.one_of(*PARTS) = "movieReviewSnippets",
     folder: str | None = None,
     vocabulary: str | None = None,
     cache: str | None = None,
