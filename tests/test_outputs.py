@@ -73,6 +73,24 @@ def test_embed_and_convert_look_at_their_output_first(tmp_path, capsys):
             assert len(lines) == 1 and lines[0].startswith("mvjax: error: Cannot write")
 
 
+@pytest.mark.parametrize("command", [("data", "convert"), ("embed", "--workdir=none")])
+def test_codes_and_conversions_end_in_npz_and_are_not_their_input(
+    tmp_path, capsys, command
+):
+    source = tmp_path / "in.npz"
+    source.write_text("mine")
+    (tmp_path / "link.npz").symlink_to(source)
+    for name, words in (
+        ("in.npz", "is the --input"),
+        ("link.npz", "is the --input"),
+        ("out.pkl", "must end in .npz"),
+    ):
+        assert end(*command, f"--input={source}", f"--output={tmp_path / name}") == 2
+        assert f"{name} {words}" in capsys.readouterr().err
+    assert source.read_text() == "mine"
+    assert not (tmp_path / "out.pkl").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_final_evaluation_stops_between_evaluators(
     tmp_path, monkeypatch, number

@@ -337,3 +337,32 @@ def test_tokens_beyond_the_words_of_bert_are_refused():
     few = fields | {"bert_sizes": (19, *fields["bert_sizes"][1:])}
     with pytest.raises(errors.UserError, match=r"below 19: .* in 0\.\.19"):
         rerd.Method(**few).check(make_spec(tokens=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dataset=watch,views=text+audio", "views=text.*accelerometer.gyroscope"),
+        ("dataset=watch,file=x.npz", "config.data.options 'file'.*folder"),
+        ("dataset=mosi,bert=folder", "bert=folder.*text=bert"),
+    ],
+)
+def test_config_arguments_that_nothing_would_read_are_refused(text, words):
+    with pytest.raises(errors.UserError, match=words):
+        config_lib.load(f"{ROOT}/configs/rerd/rerd.py:{text}")
+
+
+def test_the_file_of_a_config_reaches_both_kinds_of_pickles():
+    for name in ("mosi", "mult_mosi"):
+        config = config_lib.load(
+            f"{ROOT}/configs/rerd/rerd.py:dataset={name},file=x.pkl"
+        )
+        assert config.data.options.file == "x.pkl"
+
+
+def test_classification_needs_labels():
+    method = rerd.Method(views=("audio",), active=("audio",), task="classification")
+    view = batch_lib.ViewSpec((9, 4), "float32", -1.0, 1.0)
+    spec = batch_lib.Spec({"audio": view}, None)
+    with pytest.raises(errors.UserError, match="task.*no labels"):
+        method.check(spec)
