@@ -118,7 +118,9 @@ def test_the_table_of_from_counts(tmp_path, capsys):
     files.write(file, tensors())
     assert convert(file, workdir) == 0
     argv = ("convert", "--to=torch", workdir, f"--output={tmp_path}/b.pth")
-    assert "--table: it is empty" in fails(capsys, *argv, "--allow-code=toy", "--table=")
+    assert "--table: it is empty" in fails(
+        capsys, *argv, "--allow-code=toy", "--table="
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import signal
 
 import pytest
@@ -30,17 +31,17 @@ def places(folder: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
     (folder / "file").write_text("text")
     (folder / "folder.npz").mkdir()
     return [
-        (folder / "none" / "x.npz", "no such folder"),
-        (folder / "file" / "x.npz", "no such folder|is a file"),
-        (folder / "folder.npz", "it is a folder"),
-        (folder / ("x" * 300 + ".npz"), "[Tt]oo long|name is too|longer"),
+        (folder / "none" / "x.npz", "Cannot write .*no such folder"),
+        (folder / "file" / "x.npz", "Cannot write .*(no such folder|is a file)"),
+        (folder / "folder.npz", "Cannot write .*it is a folder"),
+        (folder / ("x" * 300 + ".npz"), "the path, or a name in it, is too long"),
     ]
 
 
 def test_paths_that_no_file_can_have_are_told_before_the_work(tmp_path):
     for path, message in places(tmp_path):
         for write in (atomic.check, lambda path: atomic.write_json(path, {})):
-            with pytest.raises(errors.UserError, match=f"Cannot write .*({message})"):
+            with pytest.raises(errors.UserError, match=message):
                 write(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.npz"]
 
@@ -66,11 +67,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
 def test_embed_and_convert_look_at_their_output_first(tmp_path, capsys):
     # There is no such workdir either, which would be told otherwise.
     workdir = f"--workdir={tmp_path}/none"
-    for path, _ in places(tmp_path):
+    for path, message in places(tmp_path):
         for command in (("embed", "--dataset=test"), ("convert", "--to=torch")):
             assert end(*command, workdir, f"--output={path}") == 2
             lines = capsys.readouterr().err.strip().splitlines()
-            assert len(lines) == 1 and lines[0].startswith("mvjax: error: Cannot write")
+            assert len(lines) == 1 and re.search(message, lines[0])
 
 
 @pytest.mark.parametrize("command", [("data", "convert"), ("embed", "--workdir=none")])
@@ -169,11 +170,11 @@ def test_names_that_no_folder_can_have_are_one_line(tmp_path, capsys, weights):
         ("chain", f"one={TOY}", f"--workdir={long}"),
         ("convert", "--from=torch", f"--config={TOY}", weights, f"--workdir={long}"),
         ("report", long),
-        ("show", f"--config={long}.py"),
     ):
         line = fails(capsys, *argv)
         assert "the path, or a name in it, is too long." in line
         assert "goes on" not in line  # The same command never will.
+    assert "No config file" in fails(capsys, "show", f"--config={long}.py")
 
 
 def test_an_empty_workdir_is_not_the_folder_that_one_is_in(capsys):

@@ -138,21 +138,18 @@ class Method(method.Method):
             raise errors.unknown("config.method.tokens", self.tokens, self.views)
         if self.task == "regression" and self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
-        if self.task == "classification" and not spec.classes:
+        if (
+            self.task == "classification"
+            and not 0 < (spec.classes or 0) <= self.classes
+        ):
             raise errors.UserError(
-                "config.method.task is 'classification', but the data have no labels."
-            )
-        if self.task == "classification" and spec.classes > self.classes:
-            raise errors.UserError(
-                f"config.method.classes is {self.classes}, the data have {spec.classes}."
+                f"config.method.classes is {self.classes}, the data have "
+                f"{spec.classes or 'no labels, which the task classification needs'}."
             )
         joined = self.out_dim * len(self.active)
-        for width, what, heads in (
-            (self.dis_d_model, "dis_d_model", "dis_n_heads"),
-            (joined, "out_dim * active views", "num_heads"),
-        ):
-            count = getattr(self, heads)
-            if width % count:
+        wide = ("dis_d_model", self.dis_d_model), ("out_dim * active views", joined)
+        for (what, width), heads in zip(wide, ("dis_n_heads", "num_heads")):
+            if width % (count := getattr(self, heads)):
                 raise errors.UserError(
                     f"config.method.{heads}: {what} = {width} is no multiple of {count}."
                 )

@@ -86,7 +86,7 @@ LINES = {
         utterances(text=np.full((N, 3, 12), -1)),
         line("bench", RERD, "--config.method.tokens=text"), "must be integers", 2),
     "rerd-no-labels": (utterances(), line("train", RERD, CLASSES),
-                       "task is 'classification', but the data have no labels", 2),
+                       "the data have no labels, which the task classification needs", 2),
     "rerd-many-classes": (
         utterances(label=np.arange(N) % 5), line("check", RERD, CLASSES),
         "config.method.classes is 3, the data have 5", 1),

@@ -88,7 +88,7 @@ def test_a_chain_refuses_a_mistake_of_its_last_stage_before_the_first(tmp_path, 
     [
         (b"\xff\x00\x01", "config.json is damaged"),
         (b"[1, 2]", "it holds a list [...], not an object"),
-        (b'{"method": 3}', "config.method is 3; it must hold settings"),
+        (b'{"method": 3}', "config.json: config lacks 'optim'"),
         (b'{"a.b": 3}', "config.json: "),
         (b"[" * 5000, "config.json is damaged"),
     ],
@@ -106,6 +106,14 @@ def test_a_damaged_config_is_one_line(
         "convert": ("--to=torch", workdir, f"--output={tmp_path}/c.npz"),
     }[command]
     assert words in fails(capsys, command, *more, ALLOW)
+
+
+def test_a_setting_of_another_type_is_told(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"method": 3}))
+    line = fails(capsys, "evaluate", f"--workdir={tmp_path}/run", ALLOW)
+    assert "config.method is 3; it must hold settings" in line
 
 
 def test_foreign_code_of_a_workdir_needs_leave(trained, capsys):
