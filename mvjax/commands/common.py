@@ -90,9 +90,7 @@ def number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text)
         if not low <= value <= high:
-            limits = f"at least {low}" + (
-                f", at most {high}" if high < 2**31 - 1 else ""
-            )
+            limits = f"at least {low} and at most {high}"
             raise argparse.ArgumentTypeError(f"{value} must be {limits}")
         return value
 

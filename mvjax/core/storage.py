@@ -52,11 +52,15 @@ def path(text: str | os.PathLike[str]) -> pathlib.Path:
       globs and `absolute`, see below.
 
     Raises:
-      UserError: No such store, no bucket, a package is missing, or a NUL in the text.
+      UserError: No such store, no bucket, a package is missing, or no path at all.
     """
     text = os.fspath(text)
     if "\0" in text:
         raise errors.UserError(f"{text!r} is no path: it has a NUL in it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Bytes that the system took for a name.
+        raise errors.UserError(f"{text!r} is no path: it is not UTF-8.") from None
     _refuse_long(text)
     scheme, separator, rest = text.partition(":/")
     if not separator or "/" in scheme:

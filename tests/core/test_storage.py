@@ -122,6 +122,11 @@ def test_addresses_stay_what_they_are(monkeypatch):
     assert storage.absolute(pathlib.Path("c")) == pathlib.Path.cwd() / "c"
 
 
+def test_a_path_that_is_no_text_is_refused():
+    with pytest.raises(errors.UserError, match="not UTF-8"):
+        storage.path("w\udcff")
+
+
 def test_a_path_that_no_disk_takes_is_refused():
     with pytest.raises(
         errors.UserError, match="x[.]{3}: the path, or a name in it, is too"
