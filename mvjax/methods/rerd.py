@@ -40,7 +40,6 @@ _PAIRS = {1: (), 2: ((0, 1),), 3: ((0, 1), (1, 2), (2, 0))}
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    """As float32, if it is not wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -131,9 +130,8 @@ class Method(method.Method):
             if name not in spec.views:
                 raise errors.unknown("config.method.views", name, spec.views)
             self._check_view(name, spec.views[name])
-        for name in self.active:
-            if name not in self.views:
-                raise errors.unknown("config.method.active", name, self.views)
+        if unknown := [name for name in self.active if name not in self.views]:
+            raise errors.unknown("config.method.active", unknown[0], self.views)
         if self.tokens and self.tokens not in self.views:
             raise errors.unknown("config.method.tokens", self.tokens, self.views)
         if self.task == "regression" and self.target not in spec.targets:
