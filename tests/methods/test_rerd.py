@@ -230,7 +230,10 @@ def test_released_regulariser_replaces_the_task_loss():
         ({"active": ("text", "smell")}, "smell"),
         ({"target": "mood"}, "score"),
         ({"tokens": "text"}, "integers [3, L]"),
-        ({"dis_n_heads": 3}, "config.method.dis_n_heads: .* no multiple of 3"),
+        (
+            {"dis_n_heads": 3},
+            "config.method.dis_n_heads: dis_d_model = 8 is no multiple of 3",
+        ),
         ({"bert_sizes": (1, 2)}, "6 numbers"),
         ({"task": "classification", "classes": 2}, "the data have 3"),
     ],
