@@ -77,7 +77,11 @@ def check(label: str, entry: Any) -> None:
 
     An object store is not asked.
     """
-    path = storage.path(_entry(label, entry)["source"])
+    source = _entry(label, entry)["source"]
+    try:
+        path = storage.path(source)
+    except errors.UserError as error:
+        raise errors.UserError(f"config.warm_start.{label}: {error}") from None
     if not storage.is_remote(path) and not os.path.exists(path):
         raise errors.UserError(
             f"config.warm_start.{label}: there is no workdir, folder or file {path}."

@@ -43,7 +43,7 @@ def test_resident_data_on_eight_devices(tmp_path):
 def test_steps_move_nothing_between_host_and_device_but_batches(resident):
     run = test_loop.make_run(f"data.device_resident={resident}")
     state = run.initial_state()
-    with feed.check(run, 0) as batches:
+    with feed.make(run, 0) as batches:
         state, _, _ = batches.advance(state, 2)  # Compiles.
         # Explicit transfers, such as those of batches, are allowed.
         with jax.transfer_guard("disallow"):
@@ -54,7 +54,7 @@ def test_steps_move_nothing_between_host_and_device_but_batches(resident):
 
 def test_a_whole_run_compiles_one_step(tmp_path):
     run = test_loop.make_run("data.device_resident=True", "log_every_steps=5")
-    with feed.check(run, 0) as batches:
+    with feed.make(run, 0) as batches:
         state = run.initial_state()
         for limit in (5, 3, 1, 5):
             state, _, _ = batches.advance(state, limit)
