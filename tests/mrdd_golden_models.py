@@ -638,7 +638,7 @@ def _table_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Published names and shapes of our variables."""
     zeros = {
-        path: np.zeros(leaf.shape, np.int32 if leaf.shape == () else np.int8)
+        path: np.zeros(leaf.shape, np.int32 if leaf.shape == () else np.float16)
         for path, leaf in shapes.items()
     }
     tensors = torch_map.to_torch(leaves, tree.unflatten(zeros))

@@ -115,10 +115,10 @@ def test_a_run_on_coloured_digits_embeds_ready_views(tmp_path, capsys):
     workdir = tmp_path / "sdim"
     run("train", "--config=configs/dim/sdim.py:debug", f"--workdir={workdir}")
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 3)).astype(np.uint8)
-    ready, digits = tmp_path / "xy.npz", tmp_path / "digits.npz"
+    ready, digits, out = (tmp_path / f"{n}.npz" for n in ("xy", "digits", "out"))
     np.savez(ready, x=images, y=255 - images, label=["a", "b", "a", "b", "a"])
-    run("embed", f"--workdir={workdir}", f"--input={ready}", f"--output={ready}")
-    with np.load(ready) as codes:
+    run("embed", f"--workdir={workdir}", f"--input={ready}", f"--output={out}")
+    with np.load(out) as codes:
         assert codes["shared/x"].shape == (5, 64)
         assert codes["label_names"][codes["label"]].tolist() == list("ababa")
     np.savez(digits, digit=images[..., :1])

@@ -5,6 +5,7 @@ import pathlib
 import stat
 
 from mvjax.core import errors
+from mvjax.core import storage
 
 _SIGNS = (  # First bytes, and what such a file is.
     (
@@ -25,10 +26,12 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml")
 def refuse_special(path: pathlib.Path) -> None:
     """Raises `UserError` where reading may have no end: pipes, sockets and devices.
 
+    Object stores have none.
+
     Raises:
       OSError: There is nothing, or nobody may look there.
     """
-    if _is_special(path):
+    if not storage.is_remote(path) and _is_special(path):
         raise errors.UserError(
             f"{path} is no file but a pipe, a socket or a device; write what it gives "
             "into a file."
