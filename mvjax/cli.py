@@ -30,6 +30,7 @@ from mvjax.core import storage
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; exits with 2 after a mistake of use, 130 after Ctrl-C."""
+    notice.Unraisable.install()
     with interrupt.Signals(at_once=True) as signals:
         try:
             code = _run(argv)

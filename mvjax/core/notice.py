@@ -1,5 +1,6 @@
 """Warnings for the person at the terminal."""
 
+from collections.abc import Callable
 import contextlib
 import sys
 from typing import Any
@@ -21,6 +22,27 @@ def show_warning(message: Warning | str, *unused: Any) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         _write(" ".join(str(message).split()))
+
+
+class Unraisable:
+    """A `sys.unraisablehook` that is silent about calls into closed event loops.
+
+    Tensorstore makes them from threads of its own after a read that failed, which is told
+    already; all else goes on to the hook before.
+    """
+
+    def __init__(self, before: Callable[[Any], Any]):
+        self._before = before
+
+    def __call__(self, unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            self._before(unraisable)
+
+    @classmethod
+    def install(cls) -> None:
+        """Puts one in place, once."""
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls(sys.unraisablehook)
 
 
 def _write(text: str) -> None:

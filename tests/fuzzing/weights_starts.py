@@ -93,7 +93,7 @@ TWO = {"model": part(), "ema": part(weights_bias=toy.SMALL + 1), "epoch": 3}
 
 def warm() -> Iterator[case.Case]:
     """What `config.warm_start` of the toy says, and finds."""
-    yield start("start-missing", "no file a.pth", nothing, source="a.pth")
+    yield start("start-missing", "folder or file a.pth", nothing, source="a.pth")
     yield start("start-folder-missing", "nowhere", nothing, source="nowhere")
     yield start("start-no-source", "source", nothing)
     yield start("start-source-empty", "source", nothing, source="")
@@ -284,12 +284,12 @@ def choices() -> Iterator[case.Case]:
     for name, content, says, argument in (
         ("part-unknown", whole, "part of .*'emma'. Did you mean 'ema'", "--part=emma"),
         ("part-of-no-weights", whole, "part of .*'opt'.*ema, model", "--part=opt"),
-        ("part-empty", whole, "under model, ema.*--part", "--part="),
+        ("part-empty", whole, "--part: it is empty", "--part="),
         ("part-of-one", lone, "part of .*'model'.*bn, left, right", "--part=model"),
         ("part-of-a-key", lone, "missing keys", "--part=left"),
         ("part-deep", whole, "part of .*'model/left'", "--part=model/left"),
         ("table-unknown", lone, "table 'tyo'. Did you mean 'toy'", "--table=tyo"),
-        ("table-empty", lone, "table ''.*left, toy", "--table="),
+        ("table-empty", lone, "--table: it is empty", "--table="),
         ("table-other", lone, "no 'left' file", "--table=left"),
         ("table-of-a-part", left, "lacks the components norm, right", "--table=left"),
     ):
@@ -323,19 +323,19 @@ def places() -> Iterator[case.Case]:
         return case.Case(f"weights/{name}", command, says, code)
 
     yield reading("input-missing", "no file b.pth", nothing, "--input=b.pth")
-    yield reading("input-empty", "folder . has no model", nothing, "--input=")
+    yield reading("input-empty", "--input: it is empty", nothing, "--input=")
     yield reading("input-is-here", "model.safetensors", nothing, "--input=.")
     yield reading("input-null-device", "suffix", nothing, "--input=/dev/null")
     yield reading("input-below-a-file", "a.pth/b.pth", nothing, "--input=a.pth/b.pth")
     yield reading(
         "input-pipe",
-        "b.pth is no file; it is a pipe",
+        "b.pth is no file but a pipe",
         lambda room: os.mkfifo(room.folder / "b.pth"),
         "--input=b.pth",
     )
     yield reading(
         "input-pipe-of-arrays",
-        "b.npz is no file; it is a pipe",
+        "b.npz is no file but a pipe",
         lambda room: os.mkfifo(room.folder / "b.npz"),
         "--input=b.npz",
     )
@@ -392,13 +392,13 @@ def places() -> Iterator[case.Case]:
 
     yield writing("to-ending", "suffix of b.onnx.*Choices", "--output=b.onnx")
     yield writing("to-no-ending", "suffix of b.*Choices", "--output=b")
-    yield writing("to-empty", "Cannot write '.'", "--output=")
+    yield writing("to-empty", "--output: it is empty", "--output=")
     yield writing("to-folder", "folder.pth.*folder", "--output=folder.pth")
     yield writing("to-nowhere", "gone", "--output=gone/b.pth")
     yield writing("to-below-a-file", "old.pth", "--output=old.pth/b.pth")
     yield writing("to-device", "null", "--output=/dev/null/b.pth")
     yield writing("to-table-unknown", "table 'tyo'.*left, toy", "--table=tyo")
-    yield writing("to-table-empty", "table ''.*left, toy", "--table=")
+    yield writing("to-table-empty", "--table: it is empty", "--table=")
     yield writing("to-step-unknown", "step 5.*Choices: 3, 6", "--step=5")
     yield writing("to-step-negative", "--step", "--step=-1")
     yield writing("to-step-text", "--step", "--step=last")

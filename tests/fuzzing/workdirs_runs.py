@@ -104,14 +104,18 @@ Change = Callable[[pathlib.Path], object]
 
 
 def several(kind: str, argv: list[str]) -> Callable[..., case.Case]:
-    """Cases of a command on a copy of a folder of several runs."""
+    """Cases of a command on a copy of a folder of several runs.
+
+    What a case adds stands in place of the command's argument of the same name.
+    """
 
     def make(
         name: str, change: Change, says: str, code: int = 2, *more: str, command=argv
     ) -> case.Case:
         def build(room: case.Room) -> list[str]:
             change(room.copy(kind))
-            return [*command, *more]
+            new = {text.partition("=")[0] for text in more if text.startswith("--")}
+            return [a for a in command if a.partition("=")[0] not in new] + [*more]
 
         return case.Case(f"workdirs/{kind}-{name}", build, says, code)
 
