@@ -6,6 +6,7 @@ Environment variables are read here and nowhere else.
 
 import argparse
 from collections.abc import Sequence
+import io
 import logging
 import os
 import pathlib
@@ -31,6 +32,9 @@ from mvjax.core import storage
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; exits with 2 after a mistake of use, 130 after Ctrl-C."""
     notice.Unraisable.install()
+    for stream in (sys.stdout, sys.stderr):  # A terminal need not know all signs.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with interrupt.Signals(at_once=True) as signals:
         try:
             code = _run(argv)
@@ -59,7 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if args.debug:
             raise
         # What it names may hold ends of lines, and what a config raises may too.
-        print(f"mvjax: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"mvjax: error: {errors.plain(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 1

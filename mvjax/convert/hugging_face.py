@@ -9,7 +9,6 @@ The weights are one file or several with an index, which says in which file each
 Nothing here knows what network it is. Nothing in a file is run.
 """
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from mvjax.convert import files
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import json_value
 
 CONFIG = "config.json"
 FILES = ("model.safetensors", "pytorch_model.bin")  # The first one there is read.
@@ -120,7 +120,7 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object."""
     try:
         file_kind.refuse_special(file)
-        content = json.loads(file.read_bytes())
+        content = json_value.parse(file.read_bytes())
     except OSError as error:
         raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:

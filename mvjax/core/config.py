@@ -140,7 +140,7 @@ def _finish(
 
 def describe(spec: str) -> str:
     """What a config file says of itself and of its arguments."""
-    return (_import(spec)[0].__doc__ or "").strip()
+    return str(_import(spec)[0].__doc__ or "").strip()
 
 
 def _import(spec: str) -> tuple[types.ModuleType, str]:
@@ -162,7 +162,7 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
     module = importlib.util.module_from_spec(module_spec)
     with _told(path):
         module_spec.loader.exec_module(module)
-    if not callable(getattr(module, "get_config", None)):
+    if not callable(vars(module).get("get_config")):
         raise errors.UserError(f"{path} has no function get_config(arg).")
     return module, arg
 
@@ -175,7 +175,9 @@ def _told(spec: str) -> Iterator[None]:
         yield
     except errors.UserError:
         raise
-    except (Exception, SystemExit) as error:  # A user's own code may raise anything.
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # A user's own code may raise anything.
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
@@ -188,6 +190,9 @@ def _told(spec: str) -> Iterator[None]:
             f"{errors.one_line(error).removesuffix('.')}"
             + (f" (line {line})." if line else ".")
         ) from error
+
+
+_DEEPEST = 50  # Parts that lie in each other.
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -216,6 +221,8 @@ def _check_tree(
 ) -> None:
     """Raises `UserError` for parts that hold themselves and fields without a value."""
     above = (*above, id(node))
+    if len(above) > _DEEPEST:
+        raise errors.UserError(f"{errors.cut(where)} is nested too deeply.")
     for key, value in node.items(preserve_field_references=True):
         if isinstance(value, ml_collections.FieldReference):
             try:
@@ -299,7 +306,7 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         value = tuple(text.split(",")) if kind is tuple else text
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 10**300:
         value = float(value)
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
@@ -409,7 +416,7 @@ def read_json(file: pathlib.Path, form: Any = dict) -> Any:
     """
     try:
         file_kind.refuse_special(file)
-        value = json.loads(file.read_bytes())
+        value = json_value.parse(file.read_bytes())
     except FileNotFoundError:
         raise errors.UserError(
             f"{file.parent} is no workdir of mvjax, or its run has not got so far: "

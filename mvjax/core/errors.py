@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+from typing import Any
 
 SHOWN = 5  # Culprits that a message names.
 _LONGEST = 200  # Characters of what a file or a library says.
@@ -43,7 +44,28 @@ def listed(names: Iterable[str]) -> str:
 
 def one_line(error: Exception) -> str:
     """What a library says, in one line and cut where it is long."""
-    return cut(" ".join(str(error).split()) or type(error).__name__)
+    try:
+        text = str(error)
+    except Exception:  # A user's own class may do anything.
+        text = ""
+    return cut(" ".join(text.split()) or type(error).__name__)
+
+
+def quote(value: Any) -> str:
+    """A value as Python writes it, of bearable length, whatever it is."""
+    try:
+        return cut(repr(value))
+    except (
+        ValueError,
+        RecursionError,
+    ):  # Numbers of thousands of digits; deep nesting.
+        return f"a {type(value).__name__} that is too long to show"
+
+
+def plain(text: str) -> str:
+    """A text in one line, its control characters and other signs that hide written out."""
+    text = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def cut(text: str) -> str:

@@ -1,5 +1,6 @@
 """Values out of JSON files: whether they have the right form, and where two differ."""
 
+import json
 from typing import Any
 
 NAMES = {
@@ -11,6 +12,26 @@ NAMES = {
     bool: "true or false",
     None: "null",
 }
+
+
+_DIGITS = 19  # Of the greatest whole number that 64 bits hold.
+
+
+def parse(text: bytes | str) -> Any:
+    """The value that a JSON text means.
+
+    Raises:
+      ValueError: It is none, or holds a whole number that 64 bits do not.
+      RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    count = len(digits.lstrip("-"))
+    if count > _DIGITS or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"it holds a whole number of {count} digits")
+    return int(digits)
 
 
 def find_fault(value: Any, form: Any, where: str = "") -> str:

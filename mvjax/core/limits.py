@@ -234,7 +234,7 @@ def _check_dict(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
 
 
 def _wrong(where: str, value: Any, must: str) -> errors.UserError:
-    text = repr(value)
+    text = errors.quote(value)
     text = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
     return errors.UserError(f"{where} is {text}; it must {must}.")
 

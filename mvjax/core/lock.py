@@ -26,7 +26,9 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
     try:
         stream = open(path, "a+")
     except OSError as error:
-        raise errors.UserError(f"Cannot write {path}: {error.strerror}.") from error
+        raise errors.UserError(
+            f"Cannot write {path}: {error.strerror or error}."
+        ) from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +39,9 @@ def hold(folder: pathlib.Path) -> Iterator[None]:
                 "wait for it, or choose another --workdir."
             ) from None
         except OSError as error:  # Some network disks know no locks.
-            raise errors.UserError(f"Cannot lock {path}: {error.strerror}.") from error
+            raise errors.UserError(
+                f"Cannot lock {path}: {error.strerror or error}."
+            ) from error
         if os.fstat(stream.fileno()).st_nlink == 0:
             raise errors.UserError(
                 f"Another program has just removed {folder}, which it had made for "

@@ -10,7 +10,6 @@ repeated reports can tell.
 """
 
 from collections.abc import Callable
-import json
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import json_value
 from mvjax.core import tree
 
 FORMAT = "mvjax bench 1"
@@ -106,7 +106,7 @@ def read(file: pathlib.Path, config: Any) -> Report:
     """
     try:
         file_kind.refuse_special(file)
-        report = json.loads(file.read_text())
+        report = json_value.parse(file.read_text())
     except OSError as error:
         raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
     except ValueError as error:  # Neither JSON nor text.

@@ -10,7 +10,6 @@ when it is read.
 """
 
 import hashlib
-import json
 import pathlib
 import re
 import shutil
@@ -20,6 +19,7 @@ import tensorstore as ts
 
 from mvjax.core import atomic
 from mvjax.core import errors
+from mvjax.core import file_kind
 from mvjax.core import json_value
 from mvjax.core import storage
 
@@ -97,8 +97,9 @@ def _judge(folder: pathlib.Path, name: str) -> str:
 def read(file: pathlib.Path) -> Any:
     """The content of a JSON file of a checkpoint; None if it cannot be read."""
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        file_kind.refuse_special(file)
+        return json_value.parse(file.read_bytes())
+    except (OSError, ValueError, RecursionError, errors.UserError):
         return None
 
 

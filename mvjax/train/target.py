@@ -70,12 +70,12 @@ def parse(name: str) -> Target:
     """
     kind, _, shape = name.partition(":")
     chip = chips_lib.get(kind)
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5})*", shape):
         shape = ""
     sides = tuple(map(int, shape.split("x"))) if shape else ()
     if len(sides) != roofline.DIMENSIONS[kind]:
         raise errors.UserError(
-            f"--target={name}: a slice of {kind} has {roofline.DIMENSIONS[kind]} sides, "
+            f"--target={errors.cut(name)}: a slice of {kind} has {roofline.DIMENSIONS[kind]} sides, "
             f"such as {kind}:{EXAMPLES[kind]}."
         )
     return Target(name, chip, sides)

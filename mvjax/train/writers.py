@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvjax.core import atomic
+from mvjax.core import file_kind
 from mvjax.core import json_value
 from mvjax.core import notice
 from mvjax.core import storage
@@ -164,9 +165,10 @@ def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
     """Reads `metrics.jsonl` up to a line that a crash cut short, or that is none."""
     lines = []
     if file.exists():
+        file_kind.refuse_special(file)
         for text in file.read_bytes().splitlines():
             try:
-                line = json.loads(text)
+                line = json_value.parse(text)
             except (ValueError, RecursionError):
                 break
             if json_value.find_fault(line, {"step": int, str: (float, None)}):

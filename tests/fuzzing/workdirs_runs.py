@@ -284,7 +284,7 @@ def boards() -> Iterator[case.Case]:
             "port-beyond",
             lambda f: None,
             ("--tensorboard", "--port=70000"),
-            "Port 70000",
+            "at most 65535",
         ),
         ("port-text", lambda f: None, ("--port=http",), "--port"),
     ):
