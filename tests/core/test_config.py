@@ -343,3 +343,14 @@ def test_a_missing_file_lists_the_configs(monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(errors.UserError, match="configs/mrdd/consistency.py"):
         config_lib.load("configs/mrdd/consistncy.py")
+
+
+def test_numbers_of_thousands_of_digits_are_told():
+    for key, text in (
+        ("optim.lr", "1" + "0" * 400),
+        ("epochs", "0x" + "f" * 5000),
+        ("evals.knn.k", "0x" + "f" * 5000),
+    ):
+        with pytest.raises(errors.UserError, match=key) as told:
+            config_lib.load(DIGITS, [f"{key}={text}"])
+        assert len(str(told.value)) < 500

@@ -116,6 +116,18 @@ def test_a_setting_of_another_type_is_told(trained, tmp_path, capsys):
     assert "config.method is 3; it must hold settings" in line
 
 
+def test_a_pipe_among_the_files_of_a_run_is_not_waited_for(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda p: p.name)
+    for file, argv in (
+        (tmp_path / "run/metrics.jsonl", ("report", f"{tmp_path}/run")),
+        (newest / "digest.json", ("evaluate", f"--workdir={tmp_path}/run")),
+    ):
+        file.unlink()
+        os.mkfifo(file)
+        assert file.name in fails(capsys, *argv, ALLOW)
+
+
 def test_foreign_code_of_a_workdir_needs_leave(trained, capsys):
     line = fails(capsys, "evaluate", f"--workdir={trained}")
     assert "'toy.method', code outside mvjax" in line and "--allow-code=toy" in line
