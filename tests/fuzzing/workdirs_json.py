@@ -87,7 +87,7 @@ CONFIGS = {
     "optim-lr-negative": (config("optim.lr", -1.0), "config.optim.lr.*-1"),
     "seed-text": (config("seed", "0"), "config.seed"),
     "seed-negative": (config("seed", -1), "config.seed"),
-    "seed-huge": (config("seed", 1 << 70), "config.seed"),
+    "seed-huge": (config("seed", 1 << 70), "whole number of 22 digits"),
     "seeds-2": (config("seeds", 2), "config.seeds|there"),
     "seeds-zero": (config("seeds", 0), "config.seeds"),
     "epochs-null": (config("epochs", None), "config.epochs and config.steps"),
