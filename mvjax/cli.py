@@ -32,9 +32,8 @@ from mvjax.core import storage
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; exits with 2 after a mistake of use, 130 after Ctrl-C."""
     notice.Unraisable.install()
-    for stream in (sys.stdout, sys.stderr):  # A terminal need not know all signs.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A terminal need not know all signs.
+        sys.stdout.reconfigure(errors="backslashreplace")  # As `stderr` always has.
     with interrupt.Signals(at_once=True) as signals:
         try:
             code = _run(argv)
@@ -62,7 +61,6 @@ def _run(argv: Sequence[str] | None) -> int:
     except errors.UserError as error:
         if args.debug:
             raise
-        # What it names may hold ends of lines, and what a config raises may too.
         print(f"mvjax: error: {errors.plain(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -173,8 +171,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong with the command line, and where its help is."""
-        message = " ".join(message.splitlines())
-        print(f"mvjax: error: {message} (help: {self.prog} --help)", file=sys.stderr)
+        told = errors.plain(message)
+        print(f"mvjax: error: {told} (help: {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,6 +6,8 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -229,3 +231,28 @@ def test_overrides_that_a_command_has_no_use_for_are_refused(tmp_path, capsys):
         ("data", "convert", "--input=a.pkl", f"--output={tmp_path}/a.npz"),
     ):
         assert "override prefix 'config'" in fails(capsys, *argv, "--config.seed=1")
+
+
+def test_a_terminal_that_does_not_know_a_sign_gets_it_written_out(tmp_path):
+    (tmp_path / "c.py").write_text(
+        '"""Sign \u00b1 5."""\nfrom toy.config import get_config  # noqa\n'
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mvjax",
+            "show",
+            "--settings",
+            f"--config={tmp_path}/c.py",
+        ],
+        env=os.environ
+        | {
+            "PYTHONIOENCODING": "ascii",
+            "PYTHONPATH": f"{pathlib.Path('tests').absolute()}",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Sign \\xb1 5.")

@@ -78,7 +78,6 @@ def workdir(text: str) -> pathlib.Path:
     if not text:  # As of a variable that the shell does not know.
         raise argparse.ArgumentTypeError("it is empty; the folder you are in is '.'")
     try:
-        _file(text)
         return storage.path(text)
     except errors.UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

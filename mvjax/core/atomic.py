@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import platform
 import stat
 from typing import Any, BinaryIO
 
@@ -57,8 +58,7 @@ def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     if not path.name:
         raise errors.UserError(f"Cannot write '{path}': it is no name of a file.")
-    # Not longer than names may be where that of the file itself is not.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_begin(path)}{os.getpid()}.tmp")
     try:
         _refuse_occupied(path)
         tidy(path)
@@ -70,6 +70,16 @@ def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):  # It was never there, or its disk is gone.
             temporary.unlink()
+
+
+def _begin(path: pathlib.Path) -> str:
+    """How the names of temporary files beside a file begin.
+
+    The machine is named, as others may write in the same folder of a network disk, and
+    only here can a number tell whether its process lives. They are not longer than names
+    may be where that of the file itself is not.
+    """
+    return f".{path.name[:40]}.{platform.node()[:40]}."
 
 
 def _refuse_occupied(path: pathlib.Path) -> None:
@@ -87,8 +97,9 @@ def _refuse_occupied(path: pathlib.Path) -> None:
 
 def tidy(path: pathlib.Path) -> None:
     """Removes what processes that were killed on this machine left beside a file."""
-    for old in path.parent.glob(f".{glob.escape(path.name[:40])}.*.tmp"):
-        number = old.name.removesuffix(".tmp").rpartition(".")[2]
+    begin = _begin(path)
+    for old in path.parent.glob(f"{glob.escape(begin)}*.tmp"):
+        number = old.name.removeprefix(begin).removesuffix(".tmp")
         if number.isdecimal() and not _lives(int(number)):
             with contextlib.suppress(OSError):
                 old.unlink()

@@ -150,7 +150,7 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
     if not os.path.isfile(file):  # Unlike `is_file` it is false for impossible paths.
         choices = sorted(map(str, pathlib.Path("configs").glob("*/*.py")))
         raise errors.UserError(
-            f"No config file {errors.cut(repr(path))}. Choices: "
+            f"No config file {errors.quote(path)}. Choices: "
             + (", ".join(choices) or "none in a folder configs here")
             + "."
         )
@@ -173,9 +173,7 @@ def _told(spec: str) -> Iterator[None]:
     file = os.path.abspath(spec.partition(":")[0])
     try:
         yield
-    except errors.UserError:
-        raise
-    except KeyboardInterrupt:
+    except (errors.UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # A user's own code may raise anything.
         lines = [
@@ -306,13 +304,15 @@ def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         value = tuple(text.split(",")) if kind is tuple else text
-    if kind is float and type(value) is int and abs(value) < 10**300:
-        value = float(value)
+    if kind is float and type(value) is int:
+        with contextlib.suppress(OverflowError):  # It has hundreds of digits.
+            value = float(value)
     if kind is tuple and isinstance(value, (list, str)):
         value = tuple(value) if isinstance(value, list) else (value,)
     if type(value) is not kind:
-        text = errors.cut(repr(text))
-        raise errors.UserError(f"{what} wants {kind.__name__}, not {text}.")
+        raise errors.UserError(
+            f"{what} wants {kind.__name__}, not {errors.quote(text)}."
+        )
     return value
 
 

@@ -182,7 +182,7 @@ def end_together(*allowed: type[BaseException]) -> Iterator[None]:
         code = 1
         if isinstance(error, errors.UserError):
             code = 2
-            print(f"mvjax: error: {error}", file=sys.stderr)
+            print(f"mvjax: error: {errors.plain(str(error))}", file=sys.stderr)
         elif isinstance(error, KeyboardInterrupt):
             code = getattr(error, "code", 130)
             print(interrupt.LINE, file=sys.stderr)

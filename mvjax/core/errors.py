@@ -30,7 +30,7 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name[:_LONGEST], choices, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(
-        f"Unknown {what} {cut(repr(name))}.{hint} Choices: {', '.join(choices) or 'none'}."
+        f"Unknown {what} {quote(name)}.{hint} Choices: {', '.join(choices) or 'none'}."
     )
 
 
@@ -55,15 +55,16 @@ def quote(value: Any) -> str:
     """A value as Python writes it, of bearable length, whatever it is."""
     try:
         return cut(repr(value))
-    except (
-        ValueError,
-        RecursionError,
-    ):  # Numbers of thousands of digits; deep nesting.
+    # Python refuses numbers of thousands of digits, and what is nested deeply.
+    except (ValueError, RecursionError):
         return f"a {type(value).__name__} that is too long to show"
 
 
 def plain(text: str) -> str:
-    """A text in one line, its control characters and other signs that hide written out."""
+    """A text in one line; signs that hide or move what a terminal shows are written out.
+
+    Names in files, and what a user's code raises, may hold any.
+    """
     text = " ".join(text.splitlines())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

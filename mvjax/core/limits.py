@@ -23,7 +23,6 @@ from mvjax.core import errors
 
 _INT32 = 2**31 - 1
 _FLOAT32 = 3.4e38
-_SHOWN = 80  # Letters of a value that a message quotes.
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 
 
@@ -234,9 +233,7 @@ def _check_dict(where: str, value: Any, kinds: tuple[Any, ...]) -> None:
 
 
 def _wrong(where: str, value: Any, must: str) -> errors.UserError:
-    text = errors.quote(value)
-    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-    return errors.UserError(f"{where} is {text}; it must {must}.")
+    return errors.UserError(f"{where} is {errors.quote(value)}; it must {must}.")
 
 
 def describe(kind: Any) -> str:

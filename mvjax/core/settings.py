@@ -167,7 +167,7 @@ def _check_plain(where: str, value: Any) -> None:
             _check_plain(f"{where}[{i}]", entry)
     elif not isinstance(value, _PLAIN):
         raise errors.UserError(
-            f"{where} is {errors.cut(repr(value))}, of type {type(value).__name__}; "
+            f"{where} is {errors.quote(value)}, of type {type(value).__name__}; "
             "settings are numbers, texts, True, False, None and tuples of them."
         )
 

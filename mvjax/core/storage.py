@@ -14,7 +14,6 @@ import pathlib
 from mvjax.core import errors
 from mvjax.core import lock
 
-_SHOWN = 80  # Letters of a long path.
 # What orbax can write to, and the package that reaches it.
 SCHEMES = {"gs": "gcsfs"}
 TROUBLES = {
@@ -61,9 +60,9 @@ def path(text: str | os.PathLike[str]) -> pathlib.Path:
         text.encode()
     except UnicodeEncodeError:  # Bytes that the system took for a name.
         raise errors.UserError(f"{text!r} is no path: it is not UTF-8.") from None
-    _refuse_long(text)
     scheme, separator, rest = text.partition(":/")
     if not separator or "/" in scheme:
+        _refuse_long(text)
         return pathlib.Path(text)
     if scheme not in SCHEMES:
         raise errors.unknown(f"storage of {text}:", scheme, SCHEMES)
@@ -85,7 +84,7 @@ def _refuse_long(text: str) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise errors.UserError(
-                f"{text[:_SHOWN]}...: {TROUBLES[error.errno]}."
+                f"{errors.cut(text)}: {TROUBLES[error.errno]}."
             ) from None
 
 

@@ -234,7 +234,7 @@ def read_mmsa(
     if target not in TARGETS:
         raise errors.unknown("target", target, TARGETS)
     score = mmsa_values.numbers_of(content, target, where).reshape(-1)
-    mmsa_values.check_some(score, where)
+    mmsa_values.refuse_empty(score, where)
     total, notes = len(score), []
     views, lengths = {}, {}
     for name in sequences.VIEWS:
@@ -272,7 +272,7 @@ def read_mult(
         raise errors.UserError(
             f"{where}: labels must be [N, 1, 1], is {list(score.shape)}."
         )
-    mmsa_values.check_some(score, where)
+    mmsa_values.refuse_empty(score, where)
     views, lengths, notes = {}, {}, []
     for name in sequences.VIEWS:
         array = mmsa_values.array_of(content, name, where)

@@ -42,7 +42,8 @@ def numbers_of(content: dict[str, Any], name: str, where: str) -> np.ndarray:
     return array
 
 
-def check_some(score: np.ndarray, where: str) -> None:
+def refuse_empty(score: np.ndarray, where: str) -> None:
+    """Raises `UserError` for a split without a score `[N]`."""
     if not len(score):
         raise errors.UserError(f"{where} has no utterances.")
 

@@ -74,9 +74,10 @@ def parse(name: str) -> Target:
         shape = ""
     sides = tuple(map(int, shape.split("x"))) if shape else ()
     if len(sides) != roofline.DIMENSIONS[kind]:
+        count, example = roofline.DIMENSIONS[kind], EXAMPLES[kind]
         raise errors.UserError(
-            f"--target={errors.cut(name)}: a slice of {kind} has {roofline.DIMENSIONS[kind]} sides, "
-            f"such as {kind}:{EXAMPLES[kind]}."
+            f"--target={errors.cut(name)}: a slice of {kind} has {count} sides, such as "
+            f"{kind}:{example}."
         )
     return Target(name, chip, sides)
 

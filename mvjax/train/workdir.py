@@ -5,6 +5,7 @@ from typing import Any
 
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
+from mvjax.core import dist
 from mvjax.core import storage
 from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
@@ -63,6 +64,8 @@ def check(workdir: pathlib.Path) -> None:
     for folder in (".", checkpoint.FOLDER, writers.EVENTS_FOLDER):
         storage.refuse_occupied(workdir / folder)
     if storage.is_remote(workdir) or not workdir.is_dir():
+        return
+    if not dist.is_main():  # It only reads there, and may be allowed no more.
         return
     evaluation = run_lib.EVALUATION_FILE
     for file in (run_lib.CONFIG_FILE, RUN_FILE, writers.METRICS_FILE, evaluation):

@@ -43,20 +43,34 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class JsonLines(Writer):
-    """One JSON object a line, flushed at once; a resumed run drops later lines."""
+class Lines(Writer):
+    """One JSON object a line; a resumed run drops later lines, and repeats none."""
 
     def __init__(self, file: pathlib.Path, step: int):
-        kept = _kept_lines(file, step)
-        with atomic.replace(file) as stream:
-            stream.write("".join(kept).encode())
-        self._file, self._step, self._kept = file.open("a"), step, kept
+        kept = [m for m in read_lines(file) if m["step"] <= step]
+        self._step, self._kept = step, [json.dumps(m) + "\n" for m in kept]
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         text = json.dumps({"step": step, **metrics}) + "\n"
         # A kill may have come between an evaluation's line and its end.
-        if step == self._step and text in self._kept:
-            return
+        if step != self._step or text not in self._kept:
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        """Takes a new line."""
+        raise NotImplementedError
+
+
+class JsonLines(Lines):
+    """A file of this machine, flushed at once."""
+
+    def __init__(self, file: pathlib.Path, step: int):
+        super().__init__(file, step)
+        with atomic.replace(file) as stream:
+            stream.write("".join(self._kept).encode())
+        self._file = file.open("a")
+
+    def _add(self, text: str) -> None:
         self._file.write(text)
         self._file.flush()
 
@@ -64,22 +78,18 @@ class JsonLines(Writer):
         self._file.close()
 
 
-class RemoteLines(Writer):
+class RemoteLines(Lines):
     """The same lines in an object store, where a file can only be replaced as a whole.
 
     That happens every 30 seconds, before each checkpoint and at the end.
     """
 
     def __init__(self, file: pathlib.Path, step: int):
-        self._file = file
-        self._step, self._kept = step, _kept_lines(file, step)
-        self._lines = list(self._kept)
+        super().__init__(file, step)
+        self._file, self._lines = file, list(self._kept)
         self.keep()
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        text = json.dumps({"step": step, **metrics}) + "\n"
-        if step == self._step and text in self._kept:  # As in `JsonLines`.
-            return
+    def _add(self, text: str) -> None:
         self._lines.append(text)
         if time.monotonic() - self._time > PERIOD:
             self.keep()
@@ -175,11 +185,6 @@ def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
                 break
             lines.append(line)
     return lines
-
-
-def _kept_lines(file: pathlib.Path, step: int) -> list[str]:
-    """The lines of `metrics.jsonl` up to a step."""
-    return [json.dumps(m) + "\n" for m in read_lines(file) if m["step"] <= step]
 
 
 def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:

@@ -354,3 +354,35 @@ def test_numbers_of_thousands_of_digits_are_told():
         with pytest.raises(errors.UserError, match=key) as told:
             config_lib.load(DIGITS, [f"{key}={text}"])
         assert len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def get_config(a=''): raise GeneratorExit('x')", "GeneratorExit: x .line 1"),
+        (
+            "class Odd(Exception):\n  def __str__(self): return 5\n"
+            "def get_config(a=''): raise Odd",
+            "Odd: Odd .line 3",
+        ),
+        ("def __getattr__(name): raise RuntimeError", "has no function get_config"),
+        (
+            "import ml_collections\n"
+            "def get_config(a=''):\n"
+            "  c = top = ml_collections.ConfigDict()\n"
+            "  for _ in range(200):\n"
+            "    c.a = ml_collections.ConfigDict(); c = c.a\n"
+            "  return top",
+            "nested too deeply",
+        ),
+    ],
+)
+def test_a_config_file_may_do_anything_and_is_one_line(tmp_path, text, words):
+    (tmp_path / "c.py").write_text(text)
+    with pytest.raises(errors.UserError, match=words):
+        config_lib.load(f"{tmp_path}/c.py")
+
+
+def test_a_config_file_whose_docstring_is_none_is_described(tmp_path):
+    (tmp_path / "c.py").write_text("__doc__ = 5\ndef get_config(a=''): pass")
+    assert config_lib.describe(f"{tmp_path}/c.py") == "5"

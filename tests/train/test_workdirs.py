@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 
@@ -248,11 +249,18 @@ def test_what_a_kill_left_of_files_is_collected(trained, tmp_path):
     ended.wait()
     for file in ("config.json", "metrics.jsonl", f"checkpoints/3/{integrity.FILE}"):
         path = tmp_path / "run" / file
-        for number in (ended.pid, os.getppid()):
-            path.with_name(f".{path.name}.{number}.tmp").write_text("{")
+        here = platform.node()[:40]
+        for node, number in (
+            (here, ended.pid),
+            (here, os.getppid()),
+            (f"{here}-2", ended.pid),
+        ):
+            path.with_name(f".{path.name}.{node}.{number}.tmp").write_text("{")
     test_loop.train(tmp_path / "run", "epochs=2")
-    left = [path.suffixes[-2] for path in (tmp_path / "run").rglob(".*.tmp")]
-    assert left == 3 * [f".{os.getppid()}"]  # It may be writing.
+    # These may be writing: a process that lives, and one of another machine.
+    left = {path.name.split(f"{here}", 1)[1] for path in tmp_path.rglob(".*.tmp")}
+    assert left == {f".{os.getppid()}.tmp", f"-2.{ended.pid}.tmp"}
+    assert len(list(tmp_path.rglob(".*.tmp"))) == 6
 
 
 @pytest.mark.parametrize(

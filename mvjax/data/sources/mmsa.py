@@ -40,9 +40,8 @@ class Options(NamedTuple):
     # Part of tokens and frames to lose, of all views or by view; `sequences.drop`.
     missing: float | Mapping[str, float] = 0.0
     missing_seed: int = 1111
-    max_gib: float | None = (
-        None  # Memory of a file's objects; None: half of what is free.
-    )
+    # Memory that a file's objects may take, in GiB; None: half of what is free.
+    max_gib: float | None = None
 
 
 def spec(

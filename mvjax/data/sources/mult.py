@@ -31,9 +31,8 @@ class Options(NamedTuple):
     folder: str | None = None  # Holds the file, itself or in a folder of its name.
     file: str | None = None  # The file itself; comes before `folder`.
     aligned: bool = False  # Look for the aligned file in `folder`.
-    max_gib: float | None = (
-        None  # Memory of a file's objects; None: half of what is free.
-    )
+    # Memory that a file's objects may take, in GiB; None: half of what is free.
+    max_gib: float | None = None
 
 
 def spec(
