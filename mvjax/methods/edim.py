@@ -62,9 +62,6 @@ class Method(sdim.Base):
                 )
         return parts | self.critics() | self.probe_parts()
 
-    def check(self, spec: Any) -> None:
-        super().check(spec)
-
     @property
     def updates(self) -> tuple[method.Update, ...]:
         trained = [name for name in self.parts() if not name.startswith("shared_")]

@@ -26,6 +26,7 @@ from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
 from mvjax.losses import mutual_information
+from mvjax.methods.checks import dim as dim_checks
 from mvjax.models import dim
 from mvjax.models.layers import initializers
 from mvjax.ops import colouring
@@ -109,41 +110,7 @@ class Base(method.Method):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        self._check_views(spec)
-        for name, factor, view, classes in self.probes:
-            known = {"label": spec.classes or 0, **spec.factors}
-            if factor not in known:
-                raise errors.unknown(f"factor of the probe {name!r}:", factor, known)
-            if view not in self.views:
-                raise errors.unknown(f"view of the probe {name!r}:", view, self.views)
-            if known[factor] > classes:
-                raise errors.UserError(
-                    f"config.method.probes: {name!r} has {classes} classes but the "
-                    f"data's factor {factor!r} {known[factor]}."
-                )
-
-    def _check_views(self, spec: Any) -> None:
-        counts = {len(self.views), len(self.image_shapes), len(self.encoders)}
-        if len(counts) > 1 or len(self.views) < 2:
-            raise errors.UserError(
-                "config.method.views, .image_shapes and .encoders need one entry for "
-                f"each of two or more views; got {len(self.views)}, "
-                f"{len(self.image_shapes)} and {len(self.encoders)}."
-            )
-        wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
-        if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            colouring.check_digits(spec, wanted)
-        else:
-            method.check_views(spec, wanted, fields="config.method.image_shapes")
-        for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
-            if kind == "conv" and (
-                len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
-            ):
-                raise errors.UserError(
-                    f"View {name!r} of shape {shape} is too small for the encoder "
-                    "'conv', which needs images of 18 pixels or more a side; choose "
-                    f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
-                )
+        dim_checks.check(self, spec)
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
         return self.views  # Nobody knows which colours a digit of the user's has.
@@ -308,22 +275,7 @@ class Base(method.Method):
         """Variables whose dead biases get no gradient, if the config wants that."""
         if not self.freeze_dead_biases:
             return variables
-        probe = "probe_norm" if self.probe_norm_logits else "probe"
-        dead = {}
-        for name, module in self.parts().items():
-            if isinstance(module, dim.ConvEncoder):
-                dead[name] = dim.DEAD_BIASES["encoder"]
-            elif isinstance(module, dim.Probe):
-                dead[name] = dim.DEAD_BIASES[probe]
-        params = dict(variables["params"])
-        for name, paths in dead.items():
-            layers = dict(params[name])
-            for path in paths:
-                layer, leaf = path.split("/")
-                fixed = jax.lax.stop_gradient(layers[layer][leaf])
-                layers[layer] = {**layers[layer], leaf: fixed}
-            params[name] = layers
-        return {**variables, "params": params}
+        return dim.stop_dead_biases(variables, self.parts())
 
     def map_shape(self, view: str) -> tuple[int, int, int]:
         """Shape of the map that the encoder of a view gives."""
