@@ -1,4 +1,4 @@
-"""What became of the tensors of a file: a table for the user, or one error."""
+"""Says what became of the tensors of a file: a table for the user, or one error."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ class Match(NamedTuple):
     torch: str
     flax: str
     layout: str
-    shape: tuple[int, ...]  # As in the PyTorch file.
+    shape: tuple[int, ...]  # The shape in the PyTorch file.
 
 
 @dataclasses.dataclass(frozen=True)

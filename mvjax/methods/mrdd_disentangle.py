@@ -93,7 +93,7 @@ class Method(mrdd_consistency.Base):
     estimator_hidden: limits.Size = 100
     lam: limits.Weight = 1.0
     objective: limits.one_of(*OBJECTIVES) = "club"
-    # Updates of the estimators for each one of encoders and decoders ("club").
+    # The estimators get so many updates for each one of encoders and decoders ("club").
     estimator_steps: limits.Layers = 1
     # With "train" c is sampled and the teacher's statistics move.
     teacher_mode: limits.one_of("eval", "train") = "eval"
@@ -338,7 +338,7 @@ class Method(mrdd_consistency.Base):
         mean, logvar = distribution[:, 0], distribution[:, 1]
         if self.specific_code == "mean":
             return mean
-        # Drawn by the sample's index, so that the code does not change between calls.
+        # The sample's index is the key, so that the code does not change between calls.
         root = jax.random.fold_in(jax.random.key(0), view)
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
         noise = jax.vmap(lambda k: jax.random.normal(k, (self.v_dim,)))(keys)

@@ -35,7 +35,7 @@ OBJECTIVES = ("joint", "raw", "reg_only")
 TASKS = ("regression", "classification")
 SINKHORN = ("official", "converged", "exact_1d")
 Arrays = dict[str, jax.Array]
-# Modalities that the regulariser compares, by their number.
+# Pairs of modalities that the regulariser compares, by the number of modalities.
 _PAIRS = {1: (), 2: ((0, 1),), 3: ((0, 1), (1, 2), (2, 0))}
 
 
@@ -63,18 +63,18 @@ class Method(method.Method):
     active: limits.Names = ("text", "audio", "vision")
     target: limits.Text = "score"
     task: limits.one_of(*TASKS) = "regression"
-    classes: limits.Classes = 3  # Of the task "classification".
+    classes: limits.Classes = 3  # The number of classes of the task "classification".
     tokens: str = ""
     token_sequence: bool = False
-    # Words, width, layers, heads, hidden width, positions.
+    # The numbers of words, width, layers, heads, hidden width and positions.
     bert_sizes: tuple[limits.Size, ...] = (30522, 768, 12, 12, 3072, 512)
     bert_type_vocab_size: limits.Size = 2  # Kinds of segments.
     bert_activation: limits.one_of(*bert_config.ACTIVATIONS) = "gelu"
-    bert_eps: limits.Positive = 1e-12  # Of its layer norms.
-    bert_dropout: limits.Rate = 0.1  # Rates, with `bert_train_dropout`.
+    bert_eps: limits.Positive = 1e-12  # Epsilon of BERT's layer norms.
+    bert_dropout: limits.Rate = 0.1  # This rate needs `bert_train_dropout`.
     bert_attention_dropout: limits.Rate = 0.1
-    bert_pad_id: int = 0  # Token whose word vector is never trained; -1: none.
-    bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
+    bert_pad_id: int = 0  # Token whose vector is never trained; -1 is none.
+    bert_train_dropout: bool = False  # The released code sets it for frozen BERT too.
     out_dim: limits.Size = 30
     dis_d_model: limits.Size = 64
     dis_n_heads: limits.Size = 4
@@ -93,7 +93,7 @@ class Method(method.Method):
     embed_dropout: limits.Rate = 0.25
     out_dropout: limits.Rate = 0.5
     use_lengths: bool = False  # Padded frames are not attended to.
-    modality_dropout: limits.Share = 0.0  # Samples that lose a view in training.
+    modality_dropout: limits.Share = 0.0  # Share of samples that lose a view.
     objective: limits.one_of(*OBJECTIVES) = "joint"
     reg_lambda: limits.Weight = 0.1
     sinkhorn: limits.one_of(*SINKHORN) = "official"  # Mode of `losses.sinkhorn`.
@@ -256,7 +256,7 @@ class Method(method.Method):
         )
         inputs = self._inputs(variables, batch, rng)
         if not train:
-            # Attention is kept only where somebody looks at it, see `explain`.
+            # Attention is kept only for `explain`.
             kept = ["intermediates"] if inspect else False
             found = net.apply(mine, inputs, sampled, **arguments, mutable=kept)
             return found if inspect else (found, {})

@@ -56,26 +56,24 @@ class Base(method.Method):
 
     views: limits.Names = ("x", "y")
     image_shapes: limits.some(limits.some(limits.Size)) = ((28, 28, 3), (28, 28, 3))
-    encoders: limits.some(limits.one_of(*dim.ENCODERS)) = (
-        "conv",
-        "conv",
-    )  # Keys of `dim.ENCODERS`, by view.
+    # Each view has a key of `dim.ENCODERS`.
+    encoders: limits.some(limits.one_of(*dim.ENCODERS)) = ("conv", "conv")
     colours: limits.one_of(*COLOURS) = "mnist"
-    redraw: bool = True  # New colours in each epoch of training.
+    redraw: bool = True  # Each epoch of training has new colours.
     color_seed: limits.Natural = 0
     filters: limits.Size = 64
     shared_dim: limits.Size = 64
     critic_hidden: limits.Size = 512
-    switched: bool = True  # False: each map meets the code of its own view.
-    bound: limits.one_of(*BOUNDS) = "jsd"  # Of `losses.mutual_information`.
-    negatives: limits.one_of(*dim.NEGATIVES) = "roll"  # Or "permutation", "all_pairs".
+    switched: bool = True  # With False each map meets the code of its own view.
+    bound: limits.one_of(*BOUNDS) = "jsd"  # A bound of `losses.mutual_information`.
+    negatives: limits.one_of(*dim.NEGATIVES) = "roll"
     local_mutual_loss_coeff: limits.Weight = 1.0
     global_mutual_loss_coeff: limits.Weight = 0.5
-    # Diagnostic classifiers: name, factor (or "label"), view, classes.
+    # A diagnostic classifier has a name, a factor (or "label"), a view and classes.
     probes: tuple[tuple[limits.Text, limits.Text, limits.Text, limits.Size], ...] = ()
     classifier_loss: limits.one_of(*CLASSIFIER_LOSSES) = "softmax"
     probe_norm_logits: bool = False
-    freeze_dead_biases: bool = True  # Those that a batch norm behind them cancels.
+    freeze_dead_biases: bool = True  # A batch norm behind these cancels them.
     dtype: limits.Dtype = "float32"
 
     def parts(self) -> dict[str, nn.Module]:
@@ -113,7 +111,7 @@ class Base(method.Method):
         dim_checks.check(self, spec)
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return self.views  # Nobody knows which colours a digit of the user's has.
+        return self.views  # A user's own digits come without colours.
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
@@ -142,10 +140,10 @@ class Base(method.Method):
         return found
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
-        # Shapes only: the modules run on placeholders, the numbers come from NumPy.
+        # The modules run on placeholders to find shapes; the numbers come from NumPy.
         shapes = jax.eval_shape(lambda: self._trace(self.inputs(batch)))
         variables = initializers.torch_default(rng, shapes)
-        if self.bound == "dv":  # MINE's moving averages of exp T'.
+        if self.bound == "dv":  # MINE keeps moving averages of exp T'.
             averages = {name: {"average": jnp.zeros(())} for name in self.critics()}
             variables["moving"] = averages
         return variables
@@ -214,7 +212,7 @@ class Base(method.Method):
         """
         batch = next(iter(maps.values())).shape[0]
         order = jax.random.permutation(rng_lib.named(rng, "negatives"), batch)
-        # A random cycle: nobody meets itself.
+        # In a random cycle no sample meets itself.
         following = jnp.zeros_like(order).at[order].set(jnp.roll(order, -1))
         losses, bounds = {}, {}
         averages = dict(variables.get("moving", {}))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 def masked_count(height: int, width: int, patch: int, ratio: float) -> int:
     """Number of masked patches; the product is truncated, as released."""
-    patches = (height // patch) * (width // patch)  # First: rounding depends on it.
+    patches = (height // patch) * (width // patch)  # The rounding needs it first.
     return int(ratio * patches)
 
 
@@ -89,7 +89,7 @@ def drop_modalities(
       key: Decides which views are dropped.
       rows: Number of samples B by view.
       present: Which samples have a view, `[B]`; a view that is missing here has all.
-      rate: See `drop_views`.
+      rate: Part of the views to drop.
 
     Returns:
       Which samples keep a view, `[B]`, by view.
