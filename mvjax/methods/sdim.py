@@ -36,6 +36,19 @@ COLOURS = ("none", "mnist")
 BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
 CLASSIFIER_LOSSES = ("softmax", "double_softmax")
 Arrays = dict[str, jax.Array]
+# Keys of the config and tables of weights by the names that the published code gave them.
+SETTINGS = {
+    "Local mutual weight": "method.local_mutual_loss_coeff",
+    "Global mutual weight": "method.global_mutual_loss_coeff",
+    "L1 weight": "method.shared_loss_coeff",
+    "Discriminator weight": "method.disentangling_loss_coeff",
+}
+ARTIFACTS = {
+    "shared_x": "sh_encoder_x",
+    "shared_y": "sh_encoder_y",
+    "private_x": "ex_encoder",
+    "private_y": "ex_encoder_y",
+}
 
 
 def prefixed(leaves: list[torch_map.Leaf], prefix: str) -> list[torch_map.Leaf]:
@@ -301,6 +314,12 @@ class Base(method.Method):
                 table, flax=f"probe_{name}", torch=f"{name}_classifier"
             )
         return leaves
+
+    def published_settings(self) -> dict[str, str]:
+        return SETTINGS
+
+    def artifact_names(self) -> dict[str, str]:
+        return ARTIFACTS
 
     def whole_note(self, table: str) -> dict[str, str]:
         """What `torch_notes` says of the table of the whole network."""

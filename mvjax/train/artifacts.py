@@ -15,13 +15,6 @@ from mvjax.train import writers as writers_lib
 
 # What `kind` may be; W&B sorts artifacts by it.
 RUN, MODEL, REPORT = "run", "model", "report"
-# Weights under the names that a published system gave them, by table of the method.
-PUBLISHED = {
-    "shared_x": "sh_encoder_x",
-    "shared_y": "sh_encoder_y",
-    "private_x": "ex_encoder",
-    "private_y": "ex_encoder_y",
-}
 
 
 def keep_run(
@@ -75,12 +68,13 @@ def _keep_weights(
     if not takers:
         return
     try:
+        names = run.method.artifact_names()
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / mlruns.FILE
             for table in _trained_tables(run, variables):
                 port.to_torch(run.method, variables, file, table)
                 for writer in takers:
-                    writer.artifacts(PUBLISHED.get(table, table), [file], kind=MODEL)
+                    writer.artifacts(names.get(table, table), [file], kind=MODEL)
     except Exception as error:  # The run and its metrics are worth more.
         reason = tracker.first_line(error)
         notice.warn(f"trackers got no weights of this run: {reason}")

@@ -33,7 +33,8 @@ class Log:
         self._found: tuple[int, dict[str, float]] = (step, {})  # Those of one step.
         self.writers: list[writers_lib.Writer] = []
         if dist.is_main():
-            self.writers = writers_lib.make_writers(workdir, step)
+            names = run.method.published_settings()
+            self.writers = writers_lib.make_writers(workdir, step, names)
         self._run = run
         self._pending: list[tuple[dict[str, jax.Array | np.ndarray], int]] = []
         if held := meta.get("pending"):  # Of a run that had to stop.
