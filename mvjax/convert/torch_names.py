@@ -45,9 +45,8 @@ def fit(
       UserError: `standard_names` refuses the keys in every form.
     """
     best, least, trouble = None, 0, None
-    tensors = {
-        key: x.view() for key, x in tensors.items()
-    }  # Tied tensors get views of their own.
+    # Each tied tensor gets a view of its own, so that identities tell keys apart.
+    tensors = {key: x.view() for key, x in tensors.items()}
     for prefixes, original in _unwrapped(tensors):
         plain = {name: tensors[key] for name, key in original.items()}
         try:

@@ -23,7 +23,7 @@ class Report:
     matched: list[Match]
     tied: list[tuple[str, ...]]  # Groups of keys that filled one leaf.
     ignored: list[str]  # Keys that an `ignore` pattern names.
-    absent: list[str]  # Counters that no file of before PyTorch 0.4.1 has.
+    absent: list[str]  # Counters that files from before PyTorch 0.4.1 lack.
 
     def text(self) -> str:
         """An aligned table, one line for each key, and a summary."""
@@ -38,8 +38,8 @@ class Report:
         lines += [f"ignored: {name}" for name in self.ignored]
         if self.absent:
             lines.append(
-                f"{len(self.absent)} counters num_batches_tracked start at 0: the file, "
-                "perhaps of before PyTorch 0.4.1, has none."
+                f"{len(self.absent)} counters num_batches_tracked start at 0: the file "
+                "has none, like those that PyTorch wrote before 0.4.1."
             )
         shapes = {m.flax: m.shape for m in self.matched}
         numbers = sum(math.prod(shape) for shape in shapes.values())
