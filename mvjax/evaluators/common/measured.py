@@ -9,6 +9,9 @@ One form is `run(features) -> scores`. The other is for what can be added up row
 * `finish(sums) -> scores`: from the sums over the split, int64 or float64, of all batches,
   devices and processes.
 
+It may have `predict(predict, batch) -> outputs`, which asks a function of a batch several
+times and puts the outputs together that `measure` gets.
+
 It is a frozen dataclass of hashable fields, because its programs are found by its value.
 """
 

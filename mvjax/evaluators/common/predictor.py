@@ -131,7 +131,7 @@ class Predictor:
         self, evaluator: Measured, batch: dict[str, Any], mask: np.ndarray
     ) -> dict[str, jax.Array]:
         """What an evaluator measures of a batch, in one program with `predict`."""
-        if hasattr(evaluator, "predict"):
+        if getattr(evaluator, "predict", None):
             return sums_of(self.on_device, evaluator, batch, mask)
         batch, mask = self._place((self._prepare(batch), mask))
         return self._programs.sums(self._variables, batch, mask, evaluator)
@@ -164,13 +164,12 @@ def sums_of(
 ) -> dict[str, jax.Array]:
     """What an evaluator measures of outputs that it may gather in several calls.
 
-    An evaluator with a method `predict(predict, batch) -> outputs` gets them from there:
-    such as those of windows and scales, put together.
+    An evaluator with a function `predict(predict, batch) -> outputs` (not None) gets them
+    from there: such as those of windows and scales, put together.
     """
-    if hasattr(evaluator, "predict"):
-        outputs = evaluator.predict(
-            lambda part: predict(part, evaluator.outputs), batch
-        )
+    gather = getattr(evaluator, "predict", None)
+    if gather:
+        outputs = gather(lambda part: predict(part, evaluator.outputs), batch)
     else:
         outputs = predict(batch, evaluator.outputs)
     return _measure(outputs, batch | {MASK: mask}, evaluator)
