@@ -42,9 +42,8 @@ def test_plain_orbax_opens_a_checkpoint_of_eight_devices(tmp_path, monkeypatch):
     final = loop.train(
         program_lib.Program(run_lib.Run(config)), tmp_path / "w", progress=False
     )
-    blocks = re.findall(
-        r"```python\n(.*?)```", (ROOT / "launch/README.md").read_text(), re.S
-    )
+    text = (ROOT / "launch/README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     (code,) = [block for block in blocks if "PyTreeCheckpointer" in block]
     path = str(tmp_path / "w" / "checkpoints" / "3" / "state")
     code = re.sub(r'"[^"]*/checkpoints/\d+/state"', repr(path), code)

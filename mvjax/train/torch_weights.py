@@ -152,15 +152,14 @@ def keep_weights(
     if not takers:
         return
     try:
+        names = run.method.artifact_names()
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / mlruns.FILE
-            names = run.method.artifact_names()
             for table in _trained_tables(run, variables):
                 to_torch(run.method, variables, file, table)
                 for writer in takers:
-                    writer.artifacts(
-                        names.get(table, table), [file], kind=artifacts.MODEL
-                    )
+                    name = names.get(table, table)
+                    writer.artifacts(name, [file], kind=artifacts.MODEL)
     except Exception as error:  # The run and its metrics are worth more.
         reason = background.first_line(error)
         notice.warn(f"trackers got no weights of this run: {reason}")
