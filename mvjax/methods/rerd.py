@@ -134,8 +134,8 @@ class Method(method.Method):
             raise errors.unknown("config.method.active", unknown[0], self.views)
         if self.tokens and self.tokens not in self.views:
             raise errors.unknown("config.method.tokens", self.tokens, self.views)
-        if self.task == "regression" and self.target not in spec.targets:
-            raise errors.unknown("config.method.target", self.target, spec.targets)
+        if self.task == "regression" and self.target not in spec.scores:
+            raise errors.unknown("config.method.target", self.target, spec.scores)
         if (
             self.task == "classification"
             and not 0 < (spec.classes or 0) <= self.classes

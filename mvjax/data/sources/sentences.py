@@ -79,7 +79,7 @@ def spec(
         "affect": batch.ViewSpec(affect, *free),
         "form": batch.ViewSpec(form, *free),
     }
-    scores = {TARGET: (-GREATEST_SCORE, GREATEST_SCORE)}
+    scores = {TARGET: batch.TargetSpec(low=-GREATEST_SCORE, high=GREATEST_SCORE)}
     return batch.Spec(views, None, targets=scores, lengths=("affect", "form"))
 
 

@@ -210,7 +210,7 @@ class Features(LeavesOut):
         return (spec.names(factor) if spec is not None else ()) or None
 
     def target(self, split: str, name: str) -> np.ndarray:
-        """Truths on a scale in index order, `[N]` float32.
+        """Truths in index order, `[N]` or `[N, K]`; dense ones are only in `batches`.
 
         Raises:
           UserError: Unknown split or target.
@@ -221,8 +221,9 @@ class Features(LeavesOut):
         return found[name]
 
     def target_names(self, split: str) -> list[str]:
-        """Names of the targets in the order of the data."""
-        return list(self._named(split, _TARGET))
+        """Names of the truths on a scale, `[N]`, in the order of the data."""
+        found = self._named(split, _TARGET)
+        return [name for name, values in found.items() if values.ndim == 1]
 
     def lengths(self, split: str, view: str) -> np.ndarray | None:
         """Frames of a view that are not padding, in index order, `[N]` int32.
@@ -319,7 +320,8 @@ class Features(LeavesOut):
                 rows[LABEL] = np.asarray(batch["label"])
                 for part, prefix in _PARTS.items():
                     for key, values in batch.get(part, {}).items():
-                        rows[prefix + key] = np.asarray(values)
+                        if np.ndim(values) <= 2:  # A split of masks is too large.
+                            rows[prefix + key] = np.asarray(values)
             for name, value in rows.items():
                 parts.setdefault(name, []).append(value)
         order = np.argsort(np.concatenate(order), kind="stable")
