@@ -15,6 +15,7 @@ ALLOWED = {
     "core": set(),
     "losses": {"core"},
     "ops": {"core"},
+    "transforms": {"core", "ops"},
     "convert": {"core"},
     "data": {"core"},
     "models": {"core", "ops", "convert"},

@@ -14,6 +14,8 @@ OFFERS = {
     "methods": ("Method", ("init", "loss", "predict")),
     "evaluators": ("Evaluator", ("run",)),
     "data.sources": ("Source", ("__len__", "__getitem__")),
+    "data.augment": ("Policy", ("spec", "__call__")),
+    "transforms": ("Transform", ("spec", "__call__")),
 }
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
