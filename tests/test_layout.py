@@ -19,7 +19,7 @@ ALLOWED = {
     "convert": {"core"},
     "data": {"core"},
     "models": {"core", "ops", "convert"},
-    "methods": {"core", "losses", "ops", "convert", "models"},
+    "methods": {"core", "losses", "ops", "convert", "models", "transforms"},
     "evaluators": {"core", "losses", "data"},
     "report": {"core"},
     "train": {"core", "convert", "data", "evaluators", "report"},

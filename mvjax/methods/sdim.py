@@ -28,8 +28,8 @@ from mvjax.losses import classification
 from mvjax.losses import mutual_information
 from mvjax.models import dim
 from mvjax.models.layers import initializers
-from mvjax.ops import colouring
 from mvjax.ops import images as image_ops
+from mvjax.transforms import colouring
 
 COLOURS = ("none", "mnist")
 BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
@@ -49,8 +49,9 @@ def prefixed(leaves: list[torch_map.Leaf], prefix: str) -> list[torch_map.Leaf]:
 class Base(method.Method):
     """What both stages share: views, encoders, critics, diagnostic classifiers.
 
-    With `colours="mnist"` the views `x` and `y` are made on the device from the data's
-    view `digit` (and `partner`), in training with new colours in each epoch.
+    With `colours="mnist"` the method itself makes the views from the data's view `digit`
+    (and `partner`), as `config.data.device_policy.name=colouring` does for every method;
+    workdirs of older versions have it so.
     """
 
     views: limits.Names = ("x", "y")
@@ -132,7 +133,7 @@ class Base(method.Method):
             )
         wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
         if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            colouring.check_digits(spec, wanted)
+            self._check_digits(spec, wanted)
         else:
             method.check_views(spec, wanted, fields="config.method.image_shapes")
         for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
@@ -145,34 +146,40 @@ class Base(method.Method):
                     f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
                 )
 
+    def _check_digits(self, spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
+        """Refuses a data set whose views cannot be made, or are made in other shapes."""
+        if "digit" not in spec.views or len(wanted) != 2:
+            raise errors.UserError(
+                "config.method.colours=mnist makes two views from the data's view "
+                f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
+                "config.method.colours=none."
+            )
+        made = colouring.Transform(self.views).spec(spec).views
+        for name, shape in wanted.items():
+            if made[name].shape != shape:
+                raise errors.UserError(
+                    f"View {name!r} of shape {made[name].shape} is made from the data; "
+                    f"config.method.image_shapes has {shape}."
+                )
+
     def ready_views(self, spec: Any) -> tuple[str, ...]:
         return self.views  # Nobody knows which colours a digit of the user's has.
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
-        held = batch["views"]
-        if self.colours == "none" or all(name in held for name in self.views):
-            return {name: image_ops.to_float(held[name]) for name in self.views}
-        factors = self.factors(batch)
-        if not {"color_bg", "color_fg"} <= set(factors):
-            raise errors.UserError(
-                f"Coloured digits need the factors color_bg and color_fg; the data have "
-                f"{tuple(factors)}. Give the views {self.views} instead."
-            )
-        first = colouring.colour_background(held["digit"], factors["color_bg"])
-        partner = held.get("partner", held["digit"])
-        second = colouring.colour_foreground(partner, factors["color_fg"])
-        return dict(zip(self.views, (first, second), strict=True))
+        views = self._coloured(batch)["views"]
+        return {name: image_ops.to_float(views[name]) for name in self.views}
 
     def factors(self, batch: method.Batch) -> Arrays:
         """Classes `[B]` by factor, and of `label`, with the colours that are shown."""
-        found = {**batch.get("factors", {}), "label": batch["label"]}
-        coloured = self.colours == "mnist" and "digit" in batch["views"]
-        if coloured and self.redraw and "epoch" in batch:
-            found["color_bg"], found["color_fg"] = colouring.draw(
-                self.color_seed, batch["epoch"], batch["index"]
-            )
-        return found
+        return {**self._coloured(batch).get("factors", {}), "label": batch["label"]}
+
+    def _coloured(self, batch: method.Batch) -> method.Batch:
+        """The batch with its views, which the method may still have to make."""
+        if self.colours == "none":
+            return batch
+        transform = colouring.Transform(self.views, self.redraw, self.color_seed)
+        return transform.paint(batch, training="epoch" in batch)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         # Shapes only: the modules run on placeholders, the numbers come from NumPy.
