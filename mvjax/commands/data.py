@@ -19,7 +19,11 @@ def add(commands) -> None:
     fetch = common.command(
         parts, "fetch", _data_fetch, "download a data set", "mvjax data fetch mnist"
     )
-    fetch.add_argument("name", help="fashion_mnist, minilm, mnist, sentences or watch")
+    fetch.add_argument(
+        "name",
+        help="fashion_mnist, minilm, mnist, or a data set that offers packages, such as "
+        "sentences and watch",
+    )
     check = common.command(
         parts,
         "check",
