@@ -54,6 +54,8 @@ class Spec(NamedTuple):
     lengths: tuple[str, ...] = ()  # Views [T, ...] whose records say how long they are.
     class_names: tuple[str, ...] = ()  # Of the classes 0, 1, ...; (): their numbers.
     factor_names: dict[str, tuple[str, ...]] = {}  # The same by factor, where known.
+    # Of the other streams that a training batch holds under "beside", by label.
+    beside: dict[str, "Spec"] = {}
 
     @property
     def scores(self) -> list[str]:

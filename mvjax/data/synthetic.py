@@ -91,8 +91,31 @@ class Synthetic:
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that stand for spec, length and seed."""
-        what = repr((self.spec, self._length, self._seed, self._offset))
+        what = f"({_describe(self.spec)}, {self._length}, {self._seed}, {self._offset})"
         return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def _describe(spec: batch.Spec) -> str:
+    """A spec as text; what later versions have added to specs shows where it is used.
+
+    Runs that were begun before go on only where their data have the same fingerprint.
+    """
+    views = {
+        k: v if v.varies else _Text(repr(v).replace(", varies=False", ""))
+        for k, v in spec.views.items()
+    }
+    targets = {
+        k: (t.low, t.high) if t == batch.TargetSpec(low=t.low, high=t.high) else t
+        for k, t in spec.targets.items()
+    }
+    told = spec._replace(views=views, targets=targets)
+    return repr(told).replace(", beside={}", "")
+
+
+class _Text(str):
+    """Text that is its own representation."""
+
+    __repr__ = str.__str__
 
 
 def _pattern(shape: tuple[int, ...], seed: int, view: str, kind: int) -> np.ndarray:

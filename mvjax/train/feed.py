@@ -16,10 +16,12 @@ from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.data import order as order_lib
 from mvjax.data import pipeline
+from mvjax.data import read_ahead
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 from mvjax.train import state as state_lib
 
+_MAIN = ""  # No label of a stream beside.
 Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 
@@ -31,6 +33,23 @@ def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
 
 def check(run: run_lib.Run) -> None:
     """Raises `UserError` where the batches of an epoch do not fit the devices."""
+    for label, stream in run.inputs.beside.items():
+        sharding.check_batch(
+            run.mesh,
+            stream.batch_size,
+            run.config.accumulate,
+            f"config.data.beside.{label}.batch_size",
+        )
+    resident = run.config.data.device_resident
+    for name, part in (
+        ("train_policy", run.inputs.train_policy),
+        ("beside", run.inputs.beside),
+    ):
+        if resident and part:
+            raise errors.UserError(
+                f"config.data.{name} is the host's work, but with config.data."
+                "device_resident=True it has none; set one of them."
+            )
     _, last = run.epoch_batches
     if last != run.batch_size:
         sharding.check_batch(
@@ -51,21 +70,7 @@ class Streamed:
 
     def __init__(self, run: run_lib.Run, step: int):
         self._run = run
-        part, parts = sharding.host_share(run.mesh)
-        self._batches = [
-            pipeline.train_batches(
-                run.training_source("train"),
-                seed=seed,
-                batch_size=run.batch_size,
-                step=step,
-                host=part,
-                hosts=parts,
-                workers=run.config.data.get("workers", 0),
-                shuffle=run.config.data.shuffle,
-                last_batch=run.config.data.last_batch,
-            )
-            for seed in run.seeds
-        ]
+        self._batches = [_streams(run, seed, step) for seed in run.seeds]
         self._rows = run.batch_sharding
         self._rng = run.root_keys
 
@@ -88,15 +93,50 @@ class Streamed:
 
     def read(self) -> batch_lib.Record:
         """This process's rows of the next batch, with a leading axis of seeds, if any."""
-        batches = [next(batches) for batches in self._batches]
+        batches = [_next(streams) for streams in self._batches]
         return batches[0] if len(batches) == 1 else _stack(batches)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        for batches in self._batches:
-            batches.close()
+        for streams in self._batches:
+            for batches in streams.values():
+                batches.close()
+
+
+def _streams(run: run_lib.Run, seed: int, step: int) -> dict[str, read_ahead.Batches]:
+    """The batches of a seed from a step on, and those beside them by label."""
+    data = run.config.data
+    part, parts = sharding.host_share(run.mesh)
+    common = dict(step=step, host=part, hosts=parts)
+    common |= dict(threads=data.threads, workers=data.workers)
+    main = pipeline.train_batches(
+        run.train_records,
+        seed=seed,
+        batch_size=run.batch_size,
+        augment=run.inputs.train_policy,
+        shuffle=data.shuffle,
+        last_batch=data.last_batch,
+        **common,
+    )
+    return {_MAIN: main} | {
+        label: pipeline.train_batches(
+            run.inputs.records(stream.split),
+            seed=stream.seed | seed,
+            batch_size=stream.batch_size,
+            augment=stream.policy,
+            **common,
+        )
+        for label, stream in run.inputs.beside.items()
+    }
+
+
+def _next(streams: dict[str, read_ahead.Batches]) -> batch_lib.Record:
+    """The next batch of a seed with what belongs beside it."""
+    read = {label: next(batches) for label, batches in streams.items()}
+    batch = read.pop(_MAIN)
+    return batch | {"beside": read} if read else batch
 
 
 class Resident:

@@ -104,7 +104,7 @@ def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
 
 def step_arguments(run: run_lib.Run) -> tuple[Any, Any, Any]:
     """Shapes of what a run's step takes: state, batch, root keys."""
-    batch = run.example()
+    batch = run.example_input()
     if run.constant_shapes:
         batch = batch | {constants.KEY: run.constant_shapes}
     several = (len(run.seeds),) if len(run.seeds) > 1 else ()

@@ -109,6 +109,8 @@ class Features(LeavesOut):
       sources: The data source of each split.
       batch_size: Rows that `predict` gets at a time; the last batch is padded.
       baseline: The same function with untrained variables, for `untrained:`.
+      threads: Threads that read ahead, see `pipeline.eval_batches`.
+      workers: Processes that do.
     """
 
     def __init__(
@@ -118,11 +120,14 @@ class Features(LeavesOut):
         *,
         batch_size: int,
         baseline: Predict | None = None,
+        threads: int = 0,
+        workers: int = 0,
     ):
         self.left_out = {}
         self._predict = {"": predict, UNTRAINED: baseline}
         self._sources = dict(sources)
         self._batch_size = batch_size
+        self._ahead = dict(threads=threads, workers=workers)
         self._kept: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self._offers: dict[str, list[str]] = {}  # Names that `predict` returns.
         self._views: dict[str, list[str]] = {}  # View names in the order of the data.
@@ -274,7 +279,9 @@ class Features(LeavesOut):
             outputs = {k: np.asarray(v)[mask] for k, v in outputs.items()}
             yield _rows(batch, mask), outputs
 
-    def _data(self, split: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    def _data(
+        self, split: str, *, ahead: bool = True
+    ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """Yields this process's rows of padded batches, and which of them are real."""
         if split not in self._sources:
             raise errors.unknown("split", split, self._sources)
@@ -282,8 +289,9 @@ class Features(LeavesOut):
         if not len(source):
             raise Insufficient(f"Split {split!r} is empty.")
         host, hosts = dist.share()
+        options = self._ahead if ahead else {}
         for batch in pipeline.eval_batches(
-            source, batch_size=self._batch_size, host=host, hosts=hosts
+            source, batch_size=self._batch_size, host=host, hosts=hosts, **options
         ):
             batch = dict(batch)
             mask = np.asarray(batch.pop("mask"), bool)
@@ -293,7 +301,7 @@ class Features(LeavesOut):
         """Learns the names of views and outputs from one batch."""
         if split in self._offers:
             return
-        batch, _ = next(self._data(split))
+        batch, _ = next(self._data(split, ahead=False))
         self._offers[split] = list(self._predict[""](batch))
         self._views[split] = list(batch["views"])
 
