@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.core import state as state_lib
 from mvjax.methods import rerd as rerd_method
 from mvjax.train import optim
 from mvjax.train import schedules
-from mvjax.train import state as state_lib
 from mvjax.train import step as step_lib
 from tests import golden_data
 from tests import rerd_golden_models as models
