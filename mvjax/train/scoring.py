@@ -206,7 +206,8 @@ class Scoring:
             if self.run.data_needed
         }
         shapes = {name: output.shape[1:] for name, output in outputs.items()}
-        return offer_lib.Offer(self.run.spec, splits, shapes, sizes)
+        # Evaluators see batches of the host, before any transform of the device.
+        return offer_lib.Offer(self.run.inputs.batch_spec, splits, shapes, sizes)
 
     def _check_control(self, names: Mapping[str, Iterable[str] | None]) -> None:
         """Refuses a control whose metric will not be there to be observed."""

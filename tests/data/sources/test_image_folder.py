@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from mvjax import cli
 from mvjax.core import errors
 from mvjax.data import batch
 from mvjax.data import check
@@ -111,3 +112,28 @@ def test_a_smaller_copy_has_the_same_ids(tmp_path):
     assert set(np.unique(small[1]["targets"]["ground"])) <= {0, 1, 2, 3}
     with pytest.raises(errors.UserError, match="lies in"):
         image_folder.build(str(tmp_path / "raw"), str(tmp_path / "raw/small"))
+
+
+def run(line):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(line)
+    return caught.value.code
+
+
+def test_the_command_builds_and_checks_its_options(tmp_path, capsys):
+    write(tmp_path / "raw")
+    line = ["data", "build", "image_folder", f"--input={tmp_path / 'raw'}"]
+    line.append(f"--output={tmp_path / 'small'}")
+    assert run([*line, "--option.side=9"]) == 0
+    assert "10 records" in capsys.readouterr().out
+    small = image_folder.Source(folder=str(tmp_path / "small"))
+    assert min(small[0]["views"]["photo"].shape[:2]) == 9
+    for option, words in (
+        ("--option.sides=9", "'sides'"),
+        ("--option.side=0", "--option.side is 0; it must be at least 1"),
+        ("--option.side=big", "--option.side wants int"),
+    ):
+        assert run([*line, option]) != 0
+        assert words in capsys.readouterr().err
+    assert run(["data", "build", "digits", *line[3:]]) != 0
+    assert "nothing to build. Those that have: image_folder" in capsys.readouterr().err
