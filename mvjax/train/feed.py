@@ -22,7 +22,7 @@ from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 
-_MAIN = ""  # No label of a stream beside.
+MAIN = ""  # Key of the batches themselves among the streams.
 Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 
@@ -69,8 +69,11 @@ class Streamed:
 
     def __init__(self, program: program_lib.Program, step: int):
         self._program, run = program, program.run
-        share = sharding.host_share(program.mesh)
-        self._batches = [_streams(run, seed, step, share) for seed in run.seeds]
+        share, data = sharding.host_share(program.mesh), run.config.data
+        ahead = dict(threads=data.threads, workers=data.workers)
+        self._batches = [
+            streams(run, seed, step, share=share, **ahead) for seed in run.seeds
+        ]
         self._rows = program.batch_sharding
         self._rng = program.root_keys
 
@@ -93,35 +96,49 @@ class Streamed:
 
     def read(self) -> batch_lib.Record:
         """This process's rows of the next batch, with a leading axis of seeds, if any."""
-        batches = [_next(streams) for streams in self._batches]
+        batches = [_next(mine) for mine in self._batches]
         return batches[0] if len(batches) == 1 else _stack(batches)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        for streams in self._batches:
-            for batches in streams.values():
+        for mine in self._batches:
+            for batches in mine.values():
                 batches.close()
 
 
-def _streams(
-    run: run_lib.Run, seed: int, step: int, share: tuple[int, int]
+def streams(
+    run: run_lib.Run,
+    seed: int,
+    step: int,
+    *,
+    share: tuple[int, int],
+    threads: int,
+    workers: int,
 ) -> dict[str, read_ahead.Batches]:
-    """The batches of a seed from a step on, and those beside them by label."""
-    data = run.config.data
+    """The batches of a seed from a step on, and those beside them by label.
+
+    Args:
+      run: The run.
+      seed: One of its seeds.
+      step: The first batch.
+      share: Which part of the rows, of how many, see `sharding.host_share`.
+      threads: See `pipeline.train_batches`.
+      workers: See there.
+    """
     common = dict(step=step, host=share[0], hosts=share[1])
-    common |= dict(threads=data.threads, workers=data.workers)
+    common |= dict(threads=threads, workers=workers)
     main = pipeline.train_batches(
         run.train_records,
         seed=seed,
         batch_size=run.batch_size,
         augment=run.inputs.train_policy,
-        shuffle=data.shuffle,
-        last_batch=data.last_batch,
+        shuffle=run.config.data.shuffle,
+        last_batch=run.config.data.last_batch,
         **common,
     )
-    return {_MAIN: main} | {
+    return {MAIN: main} | {
         label: pipeline.train_batches(
             run.inputs.records(stream.split),
             seed=stream.seed | seed,
@@ -133,10 +150,10 @@ def _streams(
     }
 
 
-def _next(streams: dict[str, read_ahead.Batches]) -> batch_lib.Record:
+def _next(mine: dict[str, read_ahead.Batches]) -> batch_lib.Record:
     """The next batch of a seed with what belongs beside it."""
-    read = {label: next(batches) for label, batches in streams.items()}
-    batch = read.pop(_MAIN)
+    read = {label: next(batches) for label, batches in mine.items()}
+    batch = read.pop(MAIN)
     return batch | {"beside": read} if read else batch
 
 
