@@ -15,6 +15,8 @@ OFFERS = {
     "methods": ("Method", ("init", "loss", "predict")),
     "evaluators": ("Evaluator", ("run",)),
     "data.sources": ("Source", ("__len__", "__getitem__")),
+    "data.augment": ("Policy", ("spec", "__call__")),
+    "transforms": ("Transform", ("spec", "__call__")),
 }
 # What an evaluator without `run` must be able to do instead.
 MEASURES = ("measure", "finish")
