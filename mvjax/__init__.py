@@ -66,7 +66,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       tables.py          tables of scores
       terminal.py        the same for the terminal
 
-    methods/           one trained objective a file   <- core losses ops convert models
+    methods/           one trained objective a file   <- core losses ops convert models transforms
       mrdd_consistency.py  MRDD, stage 1
       mrdd_disentangle.py  MRDD, stage 2
       sdim.py              SDIM
@@ -77,6 +77,9 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       layers/            blocks that they share
     losses/            formulas without parameters    <- core
     ops/               fixed array transforms         <- core
+    transforms/        changes of a batch on the device    <- core ops
+      colouring.py       coloured pairs of grey digits
+      photometry.py      brightness, contrast, saturation, hue
     convert/           PyTorch and Flax               <- core
       torch_map.py       tables of names and layouts, both ways
       torch_file.py      reads and writes .pth without PyTorch
@@ -90,6 +93,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       synthetic.py       made-up records of the same shapes
       check.py           validates a data set
       fetch.py           downloads
+      augment/           one policy a file: random views on the host
       sources/           one data set a file
     evaluators/        one protocol a file            <- core losses data
       common/            features by name, metrics, probes, the suite of a config

@@ -241,13 +241,13 @@ class Features(LeavesOut):
         return (spec.names(factor) if spec is not None else ()) or None
 
     def target(self, split: str, name: str) -> np.ndarray:
-        """Truths in index order, `[N]` on a scale or `[N, ...]` of any shape, kept.
+        """Truths in index order, `[N]` or `[N, K]`; dense ones are only in `batches`.
 
         Raises:
           UserError: Unknown split or target.
         """
         self._look(split)
-        known = self._targets[split]
+        known = [name for name, of in self._targets[split].items() if len(of) < 2]
         if name not in known:
             raise errors.unknown("target", name, known)
         self._keep(split, RAW, [rows_lib.TARGET + name])
