@@ -51,12 +51,12 @@ class Range(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """Texts of which a setting is one."""
+    """Texts, or whole numbers, of which a setting is one."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] | tuple[int, ...]
 
-    def allows(self, value: str) -> bool:
-        """Whether a text is a choice."""
+    def allows(self, value: str | int) -> bool:
+        """Whether a value is a choice."""
         return value in self.names
 
     def __str__(self) -> str:
@@ -102,9 +102,9 @@ Names = Annotated[tuple[Text, ...], Entries(distinct=True)]
 AnyNames = Annotated[tuple[Text, ...], Entries(least=0, distinct=True)]
 
 
-def one_of(*names: str) -> Any:
-    """The type of a text that is one of `names`."""
-    return Annotated[str, Choices(names)]
+def one_of(*names: str | int) -> Any:
+    """The type of a text, or of a whole number, that is one of `names`."""
+    return Annotated[type(names[0]), Choices(names)]
 
 
 def some(kind: Any, *, distinct: bool = False) -> Any:
@@ -159,7 +159,7 @@ def check(where: str, value: Any, kind: Any) -> None:
         base, *rules = typing.get_args(kind)
         check(where, value, base)
         for rule in rules:
-            if isinstance(rule, Choices) and not rule.allows(value):
+            if base is str and isinstance(rule, Choices) and not rule.allows(value):
                 raise errors.unknown(where, value, rule.names)
             if not rule.allows(value):
                 raise _wrong(where, value, str(rule))

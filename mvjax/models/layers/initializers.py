@@ -37,6 +37,20 @@ def kaiming_normal(
     return generator.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)
 
 
+def kaiming_normal_fan_out(
+    generator: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Normal with variance 2 / fan-out, for kernels `[..., in, out]`."""
+    fan_out = np.prod(shape[:-2]) * shape[-1]
+    return generator.normal(0, (2 / fan_out) ** 0.5, shape)
+
+
+def torch_kernel(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """PyTorch's default for kernels `[..., in, out]`: uniform in +-1/sqrt(fan-in)."""
+    bound = np.prod(shape[:-1]) ** -0.5
+    return generator.uniform(-bound, bound, shape)
+
+
 def xavier_uniform(
     generator: np.random.Generator, shape: tuple[int, ...]
 ) -> np.ndarray:
@@ -64,7 +78,7 @@ def torch_default(
       shapes: Nested dicts of `jax.ShapeDtypeStruct`, as `jax.eval_shape` gives for
         `init`; leaves are named kernel, bias, scale, mean, var and count.
       rules: Exceptions: the function `(generator, shape) -> array` of the leaves whose
-        paths match a pattern such as `"params/fusion/*/bias"`; norms have none.
+        paths match a pattern such as `"params/fusion/*/bias"`; the first one counts.
 
     Returns:
       Arrays in the same structure.
@@ -88,12 +102,12 @@ def _leaf(
     rules: Mapping[str, Callable[..., np.ndarray]],
 ) -> np.ndarray:
     module, _, name = path.rpartition("/")
-    if name in CONSTANTS:
-        return np.full(leaf.shape, CONSTANTS[name], leaf.dtype)
     generator = np.random.default_rng([*seed, zlib.crc32(path.encode())])
     for pattern, rule in rules.items():
         if tree.matches(path, [pattern]):
             return rule(generator, leaf.shape).astype(leaf.dtype)
+    if name in CONSTANTS:
+        return np.full(leaf.shape, CONSTANTS[name], leaf.dtype)
     kernel = flat.get(f"{module}/kernel")
     if kernel is None and name == "bias":  # Of a norm.
         return np.zeros(leaf.shape, leaf.dtype)
