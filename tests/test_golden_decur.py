@@ -6,9 +6,14 @@ import jax
 import pytest
 
 from tests import backbone_golden
+from tests import decur_golden_losses
 from tests import golden_data
 
-CHECKS = {"resnet_forward": backbone_golden.check_decur}
+CHECKS = {
+    "losses_baselines": decur_golden_losses.check_baselines,
+    "losses_decur": decur_golden_losses.check_decur,
+    "resnet_forward": backbone_golden.check_decur,
+}
 
 
 @pytest.mark.parametrize("file", golden_data.files("decur"), ids=lambda f: f.stem)

@@ -7,8 +7,13 @@ import pytest
 
 from tests import backbone_golden
 from tests import golden_data
+from tests import mvmr_golden_losses
 
-CHECKS = {"backbone": backbone_golden.check_mvmr}
+CHECKS = {
+    "backbone": backbone_golden.check_mvmr,
+    "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
+    "loss_embedding_terms": mvmr_golden_losses.check_embedding_terms,
+}
 
 
 @pytest.mark.parametrize("file", golden_data.files("mvmr"), ids=lambda f: f.stem)
