@@ -12,7 +12,7 @@ from mvjax.core import errors
 from mvjax.losses import pairwise
 
 FLOOR = 1e-4  # Of squared distances, as in the released code; on the diagonal, too.
-_SMALLEST = 1e-24  # Of what a root is taken of; below it the result is a constant.
+_ROUNDING = 4  # Units of the last place by which centred distances may be off.
 
 
 def correlation(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -36,14 +36,23 @@ def correlation(x: jax.Array, y: jax.Array) -> jax.Array:
             "Distance correlation takes two arrays [B, D] of at least 2 samples, not "
             f"{x.shape} and {y.shape}."
         )
-    a, b = pairwise.centre(distances(x)), pairwise.centre(distances(y))
-    covariance = jnp.mean(a * b)
-    variances = jnp.mean(a * a) * jnp.mean(b * b)
-    sound = (covariance > 0) & (variances > _SMALLEST)
+    (a, noise_a), (b, noise_b) = _centred(x), _centred(y)
+    covariance, variance_a, variance_b = (
+        jnp.mean(left * right) for left, right in ((a, b), (a, a), (b, b))
+    )
+    sound = (covariance > 0) & (variance_a > noise_a) & (variance_b > noise_b)
+    variances = variance_a * variance_b
     # The guards stand before the roots, whose gradients at 0 are infinite.
     covariance = jnp.where(sound, covariance, 1)
     variances = jnp.where(sound, variances, 1)
     return jnp.where(sound, jnp.sqrt(covariance) / variances**0.25, 0)
+
+
+def _centred(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centred distances `[B, B]`, and the variance that rounding alone makes, `[]`."""
+    raw = distances(x)
+    noise = jnp.square(_ROUNDING * jnp.finfo(raw.dtype).eps * jnp.mean(raw))
+    return pairwise.centre(raw), jax.lax.stop_gradient(noise)
 
 
 def distances(x: jax.Array) -> jax.Array:
