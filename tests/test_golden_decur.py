@@ -12,7 +12,9 @@ from tests import golden_data
 CHECKS = {
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
+    "mit_forward": backbone_golden.check_mit,
     "resnet_forward": backbone_golden.check_decur,
+    "vit_forward": backbone_golden.check_vit,
 }
 
 

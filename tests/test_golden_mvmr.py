@@ -11,6 +11,7 @@ from tests import mvmr_golden_losses
 
 CHECKS = {
     "backbone": backbone_golden.check_mvmr,
+    "clip_teacher": backbone_golden.check_clip_teacher,
     "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
     "loss_embedding_terms": mvmr_golden_losses.check_embedding_terms,
 }

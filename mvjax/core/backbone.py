@@ -51,8 +51,11 @@ class Backbone(Protocol):
           A module whose call gives `Features`.
         """
 
-    def torch_leaves(self, channels: int) -> list[Any]:
-        """Table of the published state dict, see `convert/torch_map.py`."""
+    def torch_tables(self, channels: int) -> dict[str, list[Any]]:
+        """Tables of published state dicts, see `convert/torch_map.py`, by kind of file.
+
+        The first one is what is written.
+        """
 
     def initial(self, channels: int) -> Mapping[str, Rule]:
         """Rules of `layers/initializers.torch_default`, by path below the network."""

@@ -227,10 +227,13 @@ class Backbone:
         del channels  # Flax finds out.
         return Net(self.plan(), groups, dtype)
 
-    def torch_leaves(self, channels: int) -> list[torch_map.Leaf]:
-        """Table of torchvision's state dict without `fc`."""
+    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
+        """Tables by kind of file, without the classifier."""
         del channels
-        return torch_leaves(self.plan())
+        return {"torchvision": torch_leaves(self.plan())}
+
+    def check(self, channels: int, size: tuple[int, int]) -> None:
+        """Checks nothing: images of any size can be read."""
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser."""

@@ -61,10 +61,13 @@ class Backbone:
         del channels  # Flax finds out.
         return resnet.Net(self.plan(), groups, dtype)
 
-    def torch_leaves(self, channels: int) -> list[torch_map.Leaf]:
-        """Table of the published state dict without its classifier."""
+    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
+        """Tables by kind of file, without the classifier."""
         del channels
-        return resnet.torch_leaves(self.plan())
+        return {"published": resnet.torch_leaves(self.plan())}
+
+    def check(self, channels: int, size: tuple[int, int]) -> None:
+        """Checks nothing: images of any size can be read."""
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser."""

@@ -36,7 +36,7 @@ def test_sizes_are_the_published_ones_and_the_table_is_whole(name):
     variables = backbone_golden.shapes(backbone, channels)
     params = jax.tree.leaves(variables["params"])
     assert sum(leaf.size for leaf in params) == count
-    leaves = backbone.torch_leaves(channels)
+    leaves = backbone_golden.leaves_of(backbone, channels)
     assert {leaf.path for leaf in leaves} == set(tree.flatten(variables))
 
 
@@ -92,7 +92,7 @@ def test_a_stem_that_was_put_in_later_has_the_default_start(backbone, channels, 
 def test_weights_go_to_pytorch_and_back_bit_for_bit():
     backbone = resnet.Backbone(50, cardinality=2, group_width=8, widen=0.25)
     variables = jax.tree.map(np.asarray, draw(backbone, 3))
-    leaves = backbone.torch_leaves(3)
+    leaves = backbone_golden.leaves_of(backbone, 3)
     tensors = torch_map.to_torch(leaves, variables)
     assert tensors["layer2.0.conv2.weight"].shape == (8, 4, 3, 3)
     back, _ = torch_map.to_flax(leaves, tensors, template=variables)

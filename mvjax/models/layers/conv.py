@@ -99,6 +99,8 @@ def conv2d(
         return _lax_conv2d(x, kernel, strides, padding, dilation, groups)
     if groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
         return _depthwise_conv2d(x, kernel, strides, padding, dilation)
+    if strides == kernel.shape[:2] and not any(map(sum, padding)) and groups == 1:
+        return _patch_conv2d(x, kernel)
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
     if small or x.dtype == jnp.float64 or dilation > 1 or groups > 1:
         return _matmul_conv2d(x, kernel, strides, padding, dilation, groups)
@@ -203,6 +205,16 @@ def _depthwise_conv2d(
     taps = _taps(x, kernel.shape[:2], strides, padding, dilation)
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(_wide(x))
     return sum(tap * weight for tap, weight in zip(taps, weights)).astype(x.dtype)
+
+
+def _patch_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv2d` of patches that touch but do not overlap; a remainder is left out."""
+    kh, kw, channels, features = kernel.shape
+    height, width = x.shape[1] // kh, x.shape[2] // kw
+    x = x[:, : height * kh, : width * kw]
+    x = x.reshape(-1, height, kh, width, kw, channels)
+    y = jnp.einsum("bhiwjc,ijcf->bhwf", x, kernel, preferred_element_type=_wide(x))
+    return y.astype(x.dtype)
 
 
 def _matmul_conv2d(

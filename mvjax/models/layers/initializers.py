@@ -38,10 +38,13 @@ def kaiming_normal(
 
 
 def kaiming_normal_fan_out(
-    generator: np.random.Generator, shape: tuple[int, ...]
+    generator: np.random.Generator, shape: tuple[int, ...], *, depthwise: bool = False
 ) -> np.ndarray:
-    """Normal with variance 2 / fan-out, for kernels `[..., in, out]`."""
-    fan_out = np.prod(shape[:-2]) * shape[-1]
+    """Normal with variance 2 / fan-out, for kernels `[..., in, out]`.
+
+    The fan-out of a `depthwise` one is that of a single channel.
+    """
+    fan_out = np.prod(shape[:-2]) * (1 if depthwise else shape[-1])
     return generator.normal(0, (2 / fan_out) ** 0.5, shape)
 
 
@@ -62,6 +65,18 @@ def xavier_uniform(
 def small_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal with deviation 0.02, as BERT's."""
     return generator.normal(0, 0.02, shape)
+
+
+def truncated_normal(
+    generator: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Normal with deviation 0.02, cut at +-2 as timm's: a hundred deviations."""
+    return np.clip(generator.normal(0, 0.02, shape), -2, 2)
+
+
+def tiny_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation 1e-6, as that of timm's class token."""
+    return generator.normal(0, 1e-6, shape)
 
 
 def torch_default(
