@@ -7,12 +7,14 @@ import pytest
 
 from tests import backbone_golden
 from tests import decur_golden_losses
+from tests import decur_golden_train
 from tests import golden_data
 
 CHECKS = {
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
     "mit_forward": backbone_golden.check_mit,
+    "optim_toy": decur_golden_train.check_optim,
     "resnet_forward": backbone_golden.check_decur,
     "vit_forward": backbone_golden.check_vit,
 }
