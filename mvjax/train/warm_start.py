@@ -20,6 +20,7 @@ from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
+from mvjax.core import nested
 from mvjax.core import schema
 from mvjax.core import storage
 from mvjax.core import tree
@@ -222,7 +223,8 @@ def find_other_field(
     theirs = _with_defaults(read(), type(method).__module__) if names else {}
     for name in dict.fromkeys(names):
         if name in theirs:
-            mine, where = getattr(method, name), f"config.method.{name}"
+            mine = nested.plain(getattr(method, name))
+            where = f"config.method.{name}"
             if found := json_value.find_difference(theirs[name], mine, where):
                 return found
     return ""
@@ -246,7 +248,8 @@ def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
     if not lookup.is_trusted(fields["name"], [trusted]):
         return fields
     code = lookup.find("methods", fields["name"]).Method
-    return {k: f.default for k, f in limits.declared(code).items()} | fields
+    declared = limits.declared(code)
+    return {k: nested.plain(f.default) for k, f in declared.items()} | fields
 
 
 def from_torch(
