@@ -305,7 +305,8 @@ def _convert(
     if leaf.layout is not COUNT and (wrong := _wrong_numbers(first)):
         problems.add(wrong, f"{present[0]} ({first.dtype})")
         return None
-    for name in present[1:]:
+    # Copies of one layer may have been counted apart.
+    for name in present[1:] if leaf.layout is not COUNT else ():
         if not _same_bits(first, tensors[name]):
             problems.add("unequal tied weights", f"{present[0]} and {name}")
     try:

@@ -51,8 +51,8 @@ class Backbone(Protocol):
           A module whose call gives `Features`.
         """
 
-    def torch_tables(self, channels: int) -> dict[str, list[Any]]:
-        """Tables of published state dicts, see `convert/torch_map.py`, by kind of file.
+    def torch_tables(self, channels: int) -> dict[str, Any]:
+        """Tables of published state dicts, see `convert/torch_table.py`, by kind of file.
 
         The first one is what is written.
         """

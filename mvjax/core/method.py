@@ -124,8 +124,8 @@ class Method:
         """
         return {}
 
-    def torch_tables(self) -> dict[str, list[Any]]:
-        """Tables of `torch_map.Leaf`, one for each published kind of file."""
+    def torch_tables(self) -> dict[str, Any]:
+        """A `torch_table.Table` for each published kind of file; the first is written."""
         return {}
 
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
@@ -383,7 +384,7 @@ class Method(method.Method):
             "estimators_*": ("c_dim", "categories"),
         }
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         net = self.net()
         teacher = mrdd.consistency_leaves(net.teacher)
         full = torch_map.nest(teacher, flax="teacher", torch="consis_enc")
@@ -396,4 +397,7 @@ class Method(method.Method):
             full += torch_map.nest(
                 estimator, flax=f"estimators_{i}", torch=f"mi_est_{i + 1}"
             )
-        return {"mrdd": full, "consistency": torch_map.nest(teacher, flax="teacher")}
+        return {
+            "mrdd": torch_table.Table(full),
+            "consistency": torch_table.Table(teacher).nest(flax="teacher"),
+        }

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
@@ -378,8 +379,7 @@ class Method(method.Method):
         present = batch.get("present")
         if not self.modality_dropout or len(self.active) < 2:
             return present
-        rows = batch["views"][self.active[0]].shape[0]
-        everybody = jnp.ones(rows, bool)
+        everybody = jnp.ones(batch["views"][self.active[0]].shape[0], bool)
         held = [(present or {}).get(v, everybody) for v in self.active]
         held = jnp.stack([jnp.asarray(h, bool) for h in held], axis=1)
         kept = masking.drop_views(key, held, rate=self.modality_dropout)
@@ -432,12 +432,12 @@ class Method(method.Method):
             "head": ("active",),
         }
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         tables = {"rerd": rerd.torch_leaves(self.sizes, self.text)}
         if self.text is not None:
             leaves = bert.torch_leaves(self.text, pooler=False)
             tables["bert"] = torch_map.nest(leaves, flax="bert")
-        return tables
+        return {name: torch_table.Table(leaves) for name, leaves in tables.items()}
 
     def check_published(self, table: str, config: dict[str, Any]) -> None:
         if table == "bert":

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import limits
@@ -255,13 +256,20 @@ class Backbone:
                 f"more, not {size[0]} x {size[1]}."
             )
 
-    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
         """Tables by kind of file; the first one is what is written."""
         net = self.net(channels)
-        tables = {"segformer": torch_leaves(net)}
-        if not self.head:
-            tables["hugging_face"] = hugging_face_leaves(net)
-        return tables
+        if self.head:
+            return {"segformer": torch_table.Table(torch_leaves(net))}
+        encoder = torch_table.Table(hugging_face_leaves(net))
+        return {
+            "segformer": torch_table.Table(torch_leaves(net), ("head.*",)),
+            "hugging_face": encoder,
+            "hugging_face_with_head": torch_table.join(
+                encoder.nest(torch="segformer"),
+                ignore=("decode_head.*", "classifier.*"),
+            ),
+        }
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser: truncated normals of 0.02, convolutions by fan-out."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import limits
 from mvjax.models.layers import conv
@@ -227,10 +228,10 @@ class Backbone:
         del channels  # Flax finds out.
         return Net(self.plan(), groups, dtype)
 
-    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
-        """Tables by kind of file, without the classifier."""
+    def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
+        """Tables by kind of file, without the classifier; timm's keys are the same."""
         del channels
-        return {"torchvision": torch_leaves(self.plan())}
+        return {"torchvision": torch_table.Table(torch_leaves(self.plan()), ("fc.*",))}
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks nothing: images of any size can be read."""

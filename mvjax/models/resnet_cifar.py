@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from flax import linen as nn
 import jax.numpy as jnp
 
-from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import limits
 from mvjax.models import resnet
@@ -61,10 +61,11 @@ class Backbone:
         del channels  # Flax finds out.
         return resnet.Net(self.plan(), groups, dtype)
 
-    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
         """Tables by kind of file, without the classifier."""
         del channels
-        return {"published": resnet.torch_leaves(self.plan())}
+        leaves = resnet.torch_leaves(self.plan())
+        return {"published": torch_table.Table(leaves, ("fc.*",))}
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks nothing: images of any size can be read."""

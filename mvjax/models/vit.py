@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import limits
@@ -28,6 +29,22 @@ def quick_gelu(x: jax.Array) -> jax.Array:
     """x sigmoid(1.702 x), the activation of OpenAI's CLIP."""
     return x * jax.nn.sigmoid(1.702 * x)
 
+
+# What belongs to CLIP's other tower.
+OPEN_CLIP_TEXT = (
+    "transformer.*",
+    "token_embedding.*",
+    "positional_embedding",
+    "ln_final.*",
+    "text_projection",
+    "logit_scale",
+)
+HUGGING_FACE_TEXT = (
+    "text_model.*",
+    "text_projection.*",
+    "logit_scale",
+    "*.position_ids",
+)
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(nn.gelu, approximate=False),
@@ -307,15 +324,28 @@ class Backbone:
                 f"{size[0]} x {size[1]}: set image_size, or resize them."
             )
 
-    def torch_tables(self, channels: int) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
         """Tables by kind of file; the first one is what is written."""
         net = self.net(channels)
         if self.style == "clip":
+            tower = torch_table.Table(open_clip_leaves(net))
             return {
-                "open_clip": open_clip_leaves(net),
-                "hugging_face": hugging_face_clip_leaves(net),
+                "open_clip": tower,
+                "open_clip_with_text": torch_table.join(
+                    tower.nest(torch="visual"), ignore=OPEN_CLIP_TEXT
+                ),
+                "hugging_face": torch_table.Table(
+                    hugging_face_clip_leaves(net), HUGGING_FACE_TEXT
+                ),
             }
-        return {"timm": timm_leaves(net), "hugging_face": hugging_face_leaves(net)}
+        encoder = torch_table.Table(hugging_face_leaves(net), ("pooler.*",))
+        return {
+            "timm": torch_table.Table(timm_leaves(net), ("head.*",)),
+            "hugging_face": encoder,
+            "hugging_face_with_head": torch_table.join(
+                encoder.nest(torch="vit"), ignore=("classifier.*",)
+            ),
+        }
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser: truncated normals of 0.02, biases 0, as timm's."""
