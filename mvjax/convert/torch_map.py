@@ -226,8 +226,8 @@ def _check_table(leaves: Sequence[Leaf]) -> None:
     """Raises `ValueError` for a table that names anything twice."""
     paths = [leaf.path for leaf in leaves]
     names = [(name, leaf.piece) for leaf in leaves for name in leaf.torch_names]
-    for kind in (paths, names):
-        twice = [str(name) for name, n in collections.Counter(kind).items() if n > 1]
+    for kind in ([(path, None) for path in paths], names):
+        twice = [name for (name, _), n in collections.Counter(kind).items() if n > 1]
         if twice:
             raise ValueError(f"The table names these twice: {', '.join(twice)}.")
 

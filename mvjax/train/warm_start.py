@@ -69,9 +69,9 @@ def apply(
         source = entry["source"]
         try:
             new = _read(method, variables, entry, replica)
+            new = _keep_fresh(variables, new, tuple(entry.get("fresh") or ()))
         except errors.UserError as error:
             raise errors.UserError(f"config.warm_start.{label}: {error}") from None
-        new = _keep_fresh(label, variables, new, tuple(entry.get("fresh") or ()))
         _check(label, source, variables, new)
         variables = tree.merge(variables, new)
     return variables
@@ -82,8 +82,16 @@ def _is_fresh(path: str, patterns: tuple[str, ...]) -> bool:
     return tree.matches(path.partition("/")[2], patterns)
 
 
+def _check_fresh(paths: Iterable[str], patterns: tuple[str, ...]) -> None:
+    """Raises `UserError` for a pattern that no leaf of a source's components fits."""
+    paths = list(paths)
+    for pattern in patterns:
+        if not any(_is_fresh(path, (pattern,)) for path in paths):
+            choices = {path.partition("/")[2] for path in paths}
+            raise errors.unknown("leaf in `fresh`", pattern, choices)
+
+
 def _keep_fresh(
-    label: str,
     variables: method_lib.Variables,
     new: method_lib.Variables,
     patterns: tuple[str, ...],
@@ -97,11 +105,7 @@ def _keep_fresh(
         for path, leaf in tree.flatten(variables).items()
         if "/".join(path.split("/")[:2]) in taken
     }
-    for pattern in patterns:
-        if not any(_is_fresh(path, (pattern,)) for path in ours):
-            choices = {path.partition("/")[2] for path in ours}
-            what = f"leaf in config.warm_start.{label}.fresh"
-            raise errors.unknown(what, pattern, choices)
+    _check_fresh(ours, patterns)
     kept = {path: leaf for path, leaf in ours.items() if _is_fresh(path, patterns)}
     return tree.unflatten({**tree.flatten(new), **kept})
 
@@ -326,6 +330,7 @@ def from_torch(
         except errors.UserError as error:
             raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
     held, flat = chosen[fit.table], tree.flatten(variables)
+    _check_fresh((leaf.path for leaf in held), fresh)
     leaves = [leaf for leaf in held if not _is_fresh(leaf.path, fresh)]
     template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in leaves})
     left = {n for leaf in held for n in leaf.torch_names}

@@ -43,8 +43,8 @@ def weights(run, fresh):
     }
 
 
-def start(run, fresh, source, **entry):
-    entry = ml_collections.ConfigDict(dict(source=str(source), **entry))
+def start(run, fresh, source, more={}, **entry):
+    entry = ml_collections.ConfigDict(dict(source=str(source), **entry, **more))
     return warm_start.apply({"a": entry}, run.method, fresh)
 
 
@@ -129,13 +129,15 @@ def test_named_leaves_stay_fresh(tmp_path, run, fresh, weights):
     files.write(tmp_path / "a.pth", other)
     with pytest.raises(errors.UserError, match="wrong shapes: left.weight"):
         start(run, fresh, tmp_path / "a.pth")
-    found = start(run, fresh, tmp_path / "a.pth", fresh=("left/kernel",))
+    found = start(run, fresh, tmp_path / "a.pth", dict(fresh=("left/kernel",)))
     old, new = tree.flatten(fresh["params"]), tree.flatten(found["params"])
     for path, leaf in new.items():
         moved = 0 if path == "left/kernel" else 1
         np.testing.assert_array_equal(leaf, np.asarray(old[path]) + np.float32(moved))
-    with pytest.raises(errors.UserError, match="a.fresh 'lift/kernel'.*'left/kernel'"):
-        start(run, fresh, tmp_path / "a.pth", fresh=("lift/kernel",))
+    with pytest.raises(
+        errors.UserError, match="start.a: .*`fresh` 'lift/kernel'.*'left/kernel'"
+    ):
+        start(run, fresh, tmp_path / "a.pth", dict(fresh=("lift/kernel",)))
 
 
 def test_the_config_beside_weights_is_asked(tmp_path, run, fresh, weights, monkeypatch):
