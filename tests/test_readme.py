@@ -11,6 +11,7 @@ import numpy as np
 from mvjax.core import config as config_lib
 from mvjax.core import tree
 from mvjax.train import loop
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -28,7 +29,9 @@ def test_plain_orbax_opens_a_checkpoint_of_eight_devices(tmp_path, monkeypatch):
         str(ROOT / "tests/toy/config.py"),
         ["epochs=1", "mesh.data=2", "mesh.fsdp=4", "method.width=8", "ema_decay=0.9"],
     )
-    final = loop.train(run_lib.Run(config), tmp_path / "w", progress=False)
+    final = loop.train(
+        program_lib.Program(run_lib.Run(config)), tmp_path / "w", progress=False
+    )
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     (code,) = [block for block in blocks if "PyTreeCheckpointer" in block]
     path = str(tmp_path / "w" / "checkpoints" / "3" / "state")

@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple
 
 from mvjax.core import errors
+from mvjax.core import text
 
 
 class Match(NamedTuple):
@@ -29,11 +30,7 @@ class Report:
         """An aligned table, one line for each key, and a summary."""
         rows = [(m.torch, m.flax, m.layout, str(m.shape)) for m in self.matched]
         rows.insert(0, ("torch", "flax", "layout", "shape"))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-            for row in rows
-        ]
+        lines = text.align(rows)
         lines += [f"tied: {' = '.join(names)}" for names in self.tied]
         lines += [f"ignored: {name}" for name in self.ignored]
         if self.absent:

@@ -30,8 +30,6 @@ from mvjax.core import nested
 from mvjax.core import schema
 from mvjax.core import settings
 
-FILE = "config.json"  # In a workdir; what `save` writes.
-
 
 def _defaults(kind: type) -> dict[str, Any]:
     """Defaults of a part of every config; what only may stand there is left out."""
