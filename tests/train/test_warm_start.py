@@ -16,8 +16,8 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.train import checkpoint
-from mvjax.train import port
 from mvjax.train import run as run_lib
+from mvjax.train import torch_weights
 from mvjax.train import warm_start
 from tests.train import test_loop
 
@@ -43,8 +43,8 @@ def weights(run, fresh):
     }
 
 
-def start(run, fresh, source, more={}, **entry):
-    entry = ml_collections.ConfigDict(dict(source=str(source), **entry, **more))
+def start(run, fresh, source, more=(), **entry):
+    entry = ml_collections.ConfigDict(dict(source=str(source), **entry, **dict(more)))
     return warm_start.apply({"a": entry}, run.method, fresh)
 
 
@@ -109,7 +109,7 @@ def test_a_file_of_several_parts_goes_in_and_out(
 ):
     monkeypatch.setattr(type(run.method), "torch_tables", parted_tables)
     file = tmp_path / f"a.{suffix}"
-    port.to_torch(run.method, jax.tree.map(lambda x: x + 1, fresh), file)
+    torch_weights.to_torch(run.method, jax.tree.map(lambda x: x + 1, fresh), file)
     assert_moved(fresh, start(run, fresh, file))
     if suffix == "pth":
         content = torch_file.read(file)
