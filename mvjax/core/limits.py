@@ -21,6 +21,8 @@ import ml_collections
 
 from mvjax.core import errors
 
+# In the metadata of a dataclass's field: it is no setting, whoever builds it fills it.
+INTERNAL = "internal"
 _INT32 = 2**31 - 1
 _FLOAT32 = 3.4e38
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
@@ -126,7 +128,11 @@ def declared(code: Any) -> dict[str, Field]:
     except NameError:  # A user's types may exist for the type checker only.
         kinds = {}
     if dataclasses.is_dataclass(code):
-        given = {f.name: _default(f) for f in dataclasses.fields(code) if f.init}
+        given = {
+            f.name: _default(f)
+            for f in dataclasses.fields(code)
+            if f.init and INTERNAL not in f.metadata
+        }
     else:
         given = {
             name: dataclasses.MISSING if p.default is p.empty else p.default

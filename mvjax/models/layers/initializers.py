@@ -67,6 +67,11 @@ def small_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.n
     return generator.normal(0, 0.02, shape)
 
 
+def probe_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation 0.01, as the layer of a linear probe often starts."""
+    return generator.normal(0, 0.01, shape)
+
+
 def truncated_normal(
     generator: np.random.Generator, shape: tuple[int, ...]
 ) -> np.ndarray:
