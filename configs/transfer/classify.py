@@ -3,8 +3,10 @@
 `--config=configs/transfer/classify.py`; datasets: digits (bundled), mnist (with the
 edges, `mvjax data fetch mnist`), npz (your own, with file=; `view=` names the images).
 `backbone=resnet18` or another depth; `weights=FILE` takes its weights from a published
-file; `probe` freezes it; `tags=NAME` reads a row of `classes=` tags in the target NAME;
-`debug` runs two steps on made-up data.
+file; `probe` freezes it, and its norms normalise by their running statistics, or with
+`variant=released` by the batch while those drift, as in MV-MR's official probe;
+`tags=NAME` reads a row of `classes=` tags in the target NAME; `debug` runs two steps on
+made-up data.
 """
 
 import ml_collections
@@ -18,6 +20,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = config_lib.parse(
         arg,
         dataset="digits",
+        variant="paper",
         file="",
         view="image",
         backbone="resnet18",
@@ -28,6 +31,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         debug=False,
     )
     config_lib.choose("dataset", arg.dataset, tuple(SOURCES))
+    config_lib.choose("variant", arg.variant, ("paper", "released"))
     depths = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
     config_lib.choose("backbone", arg.backbone, depths)
 
@@ -51,7 +55,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         label_smoothing=0.0,
         mean=(),
         std=(),
-        frozen_norm="eval",
+        frozen_norm="drift" if arg.variant == "released" else "eval",
         dtype="float32",
     )
 
