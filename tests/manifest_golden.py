@@ -17,23 +17,30 @@ from tests import golden_data
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# A key that every network of a kind has, and one that a wider network adds to it.
+# A key that every network of a kind has.
 FIRST = ("layer1.0.conv1.weight", "cls_token", "patch_embed1.proj.weight")
 DUAL = "extra_patch_embed1.proj.weight"  # CMX's two encoders in one.
-CLASSIFIERS = ("fc.", "head.")
+STEMS = ("conv1.weight", "patch_embed.proj.weight", "patch_embed1.proj.weight")
+CLASSIFIERS = ("fc.", "head.")  # What stands behind a backbone in the same module.
 
 
-def _blocks(shapes: Shapes, pattern: str, parts: int) -> tuple[int, ...]:
-    """Blocks of each stage of a network, by the first parts of its keys."""
-    names = {".".join(key.split(".")[:parts]) for key in shapes}
-    stages = (pattern.format(i) for i in range(1, 5))
-    counts = (sum(name.startswith(stage) for name in names) for stage in stages)
-    return tuple(count for count in counts if count)
+def _counts(shapes: Shapes, pattern: str) -> tuple[int, ...]:
+    """Blocks of each stage that a network has, by what the keys of stage i begin with."""
+    counts = []
+    for i in range(1, 5):
+        stage = pattern.format(i)
+        inside = {
+            key.removeprefix(stage).split(".")[0]
+            for key in shapes
+            if key.startswith(stage)
+        }
+        counts += [len(inside)] if inside else []
+    return tuple(counts)
 
 
 def _resnet(shapes: Shapes) -> backbone.Backbone:
     bottleneck = "layer1.0.conv3.weight" in shapes
-    counts = _blocks(shapes, "layer{}.", 2)
+    counts = _counts(shapes, "layer{}.")
     side = shapes["conv1.weight"][-1]
     if len(counts) == 3:
         return resnet_cifar.Backbone(default_stem=side == 3)
@@ -48,22 +55,19 @@ def _vit(shapes: Shapes) -> backbone.Backbone:
         image_size=side * patch,
         patch=patch,
         features=shapes["cls_token"][-1],
-        layers=len(
-            _blocks(shapes, "blocks.", 2)
-            and {k.split(".")[1] for k in shapes if k.startswith("blocks.")}
-        ),
+        layers=_counts(shapes, "blocks.")[0],
     )
 
 
 def _mit(shapes: Shapes) -> backbone.Backbone:
-    counts = _blocks(shapes, "block{}.", 2)
+    counts = _counts(shapes, "block{}.")
     width = shapes["patch_embed1.proj.weight"][0]
     found = [
         name
-        for name, (widths, depths) in mit.SIZES.items()
-        if (widths[0], tuple(depths)) == (width, counts)
+        for name, depths in mit.DEPTHS.items()
+        if (mit.WIDTHS.get(name, mit.WIDE)[0], depths) == (width, counts)
     ]
-    head = shapes.get("head.weight", (0,))[0]
+    head = shapes["head.weight"][0] if "head.weight" in shapes else 0
     return mit.Backbone(found[0], head=head)
 
 
@@ -87,41 +91,28 @@ def published_shapes(network: backbone.Backbone, channels: int) -> dict[str, Any
     return found
 
 
-def _prefixes(shapes: Shapes, first: str) -> list[str]:
-    return [k.removesuffix(first) for k in shapes if k.endswith(first)]
-
-
 def check_backbones(shapes: Shapes, name: str) -> int:
     """Compares every backbone in a file with our table; returns how many there are."""
     count = 0
     for first, build in BUILDERS.items():
-        for prefix in _prefixes(shapes, first):
+        prefixes = [k.removesuffix(first) for k in shapes if k.endswith(first)]
+        for prefix in prefixes:
             inside = {
-                key.removeprefix(prefix): tuple(shape)
+                key.removeprefix(prefix): shape
                 for key, shape in shapes.items()
                 if key.startswith(prefix)
             }
-            if prefix == "" and first == FIRST[0]:  # No other network lies beside it.
-                inside = {k: s for k, s in inside.items() if not k.startswith("da")}
             if DUAL in inside or prefix.endswith("extra_"):
-                continue
+                continue  # The encoder of CMX is a network of its own.
             network = build(inside)
-            stem = next(
-                k
-                for k in (
-                    "conv1.weight",
-                    "patch_embed.proj.weight",
-                    "patch_embed1.proj.weight",
-                )
-                if k in inside
-            )
+            (stem,) = [key for key in STEMS if key in inside]
             expected = published_shapes(network, inside[stem][1])
-            inside = {
+            found = {
                 key: shape
                 for key, shape in inside.items()
                 if key in expected or not key.startswith(CLASSIFIERS)
             }
-            assert inside == expected, f"{name}, {prefix or 'the whole file'}"
+            assert found == expected, f"{name}, {prefix or 'the whole file'}"
             count += 1
     return count
 

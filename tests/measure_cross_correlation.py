@@ -63,14 +63,8 @@ def main(n: int = 512, k: int = 8192, rounds: int = 5) -> None:
     )
     values = [float(value) for value, _ in results.values()]
     print(f"losses {values}; gradients apart by {apart:.1e} of the largest entry")
-    ratio = {
-        k: d["by_products"] / d["by_matrix"] for k, d in _named(seconds, mebibytes)
-    }
-    print(f"by_products / by_matrix: {ratio}")
-
-
-def _named(seconds: dict, mebibytes: dict) -> tuple:
-    return ("time", seconds), ("memory", mebibytes)
+    for what, found in (("time", seconds), ("memory", mebibytes)):
+        print(f"{what}: {found['by_products'] / found['by_matrix']:.3f} of by_matrix")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from tests import backbone_golden
 from tests import decur_golden_losses
 from tests import decur_golden_train
 from tests import golden_data
+from tests import manifest_golden
 
 CHECKS = {
+    "checkpoint_manifests": manifest_golden.check_decur,
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
     "mit_forward": backbone_golden.check_mit,

@@ -7,9 +7,11 @@ import pytest
 
 from tests import backbone_golden
 from tests import golden_data
+from tests import manifest_golden
 from tests import mvmr_golden_losses
 
 CHECKS = {
+    "checkpoint_layouts": manifest_golden.check_mvmr,
     "backbone": backbone_golden.check_mvmr,
     "clip_teacher": backbone_golden.check_clip_teacher,
     "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
