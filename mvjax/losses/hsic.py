@@ -49,7 +49,7 @@ def unbiased(
 ) -> jax.Array:
     """The criterion without bias, `[]`; arguments as for `biased`, with B > 3."""
     size = _check(x, y, fewest=4)
-    same = np.eye(size, dtype=bool)  # A sample is no pair with itself.
+    same = np.eye(size, dtype=bool)  # A sample forms no pair with itself.
     kernel_x = jnp.where(same, 0, gaussian_kernel(x, bandwidth_x))
     kernel_y = jnp.where(same, 0, gaussian_kernel(y, bandwidth_y))
     rows_x, rows_y = jnp.sum(kernel_x, axis=1), jnp.sum(kernel_y, axis=1)  # [B]
