@@ -82,13 +82,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         schedule=dict(name="cosine", unit="step"),
         groups=dict(vectors=dict(rank="vector", weight_decay=0.0), rest=dict()),
     )
-    c.evals = dict(
-        knn=dict(
-            name="knn", features=(f"features/{arg.view}",), k=5, runs=1, every_epochs=0
-        )
-    )
     if arg.tags:
-        c.evals = dict()
+        c.evals = dict(tags=dict(name="multilabel", target=arg.tags, every_epochs=1))
+    else:
+        c.evals = dict(top=dict(name="classification", ks=(1,), every_epochs=1))
     c.checkpoint = dict(every_epochs=1, keep=2, best="loss", best_mode="min")
     c.log_every_steps = 1 if arg.debug else 20
     return c

@@ -70,6 +70,33 @@ def plain(value: Any) -> Any:
     return held
 
 
+def complete(code: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those that a config leaves to the code, also inside of parts.
+
+    Args:
+      code: What the settings are of: a dataclass.
+      values: As the config holds them. Parts of code outside mvjax stay as they are.
+    """
+    declared = limits.declared(code)
+    full = {name: plain(field.default) for name, field in declared.items()} | values
+    for name, value in full.items():
+        held = name in declared and is_part(declared[name].kind)
+        if not held or not isinstance(value, dict):
+            continue
+        if lookup.is_trusted(str(value.get(NAME, "")), ()):
+            inner = _code_or_none(declared[name].kind, value)
+            full[name] = complete(inner, value) if inner else value
+    return full
+
+
+def _code_or_none(kind: Any, values: dict[str, Any]) -> type | None:
+    """The dataclass of a part; None where it names code that there is no more."""
+    try:
+        return code(kind, values)
+    except (errors.UserError, KeyError):
+        return None
+
+
 def build(kind: type, what: str, fields: Any) -> Any:
     """Calls `kind(**fields)` for a dataclass whose fields declare their limits.
 

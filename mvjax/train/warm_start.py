@@ -287,8 +287,7 @@ def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
     if not lookup.is_trusted(fields["name"], [trusted]):
         return fields
     code = lookup.find("methods", fields["name"]).Method
-    declared = limits.declared(code)
-    return {k: nested.plain(f.default) for k, f in declared.items()} | fields
+    return nested.complete(code, fields)
 
 
 def from_torch(

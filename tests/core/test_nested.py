@@ -5,6 +5,7 @@ import pytest
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import lookup
+from mvjax.core import nested
 from mvjax.core import settings
 from mvjax.models import resnet
 from mvjax.models import vit
@@ -130,6 +131,13 @@ def test_all_settings_are_listed_also_those_inside(write):
     assert found["method.backbone.depth"].limits.startswith("one of 18, 34")
     assert found["method.backbone.name"].value == "resnet"
     assert found["method.sizes.width"].stands and not found["method.sizes.deep"].stands
+
+
+def test_what_a_config_leaves_out_is_completed_inside_too(write):
+    config = load(write("backbone=dict(name='resnet', depth=50)"))
+    found = nested.complete(type(build(config)), config.method.to_dict())
+    assert found["backbone"] == nested.plain(resnet.Backbone(depth=50))
+    assert found["sizes"] == {"width": 4, "deep": (1, 2)} and found["teacher"] is None
 
 
 def test_names_of_code_inside_are_told_to_those_who_decide_on_trust(write):
