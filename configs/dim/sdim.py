@@ -10,6 +10,7 @@ file, the last batch of an epoch as short as it is; `debug` runs two steps on ma
 import ml_collections
 
 from mvjax.core import config as config_lib
+from mvjax.core import lookup
 
 SOURCES = {
     "mnist": "coloured_mnist",
@@ -17,17 +18,15 @@ SOURCES = {
     "shapes3d": "shapes3d",
     "npz": "npz",
 }
-# Number of classes of the factors that both views share and of those of one view.
-COLOURED = dict(
-    shared=dict(digit=10), x=dict(color_bg=12), y=dict(color_fg=12), size=28
-)
+# Factors that both views share and, by view, those that only it shows.
+COLOURED = dict(shared=("digit",), x=("color_bg",), y=("color_fg",), size=28)
 SHAPES = dict(
-    shared=dict(scale=8, shape=4, orientation=15),
-    x=dict(floor_hue_x=10, wall_hue_x=10, object_hue_x=10),
-    y=dict(floor_hue_y=10, wall_hue_y=10, object_hue_y=10),
+    shared=("scale", "shape", "orientation"),
+    x=("floor_hue_x", "wall_hue_x", "object_hue_x"),
+    y=("floor_hue_y", "wall_hue_y", "object_hue_y"),
     size=64,
 )
-OWN = dict(shared=dict(), size=28)
+OWN = dict(shared=(), size=28)
 FACTORS = {"mnist": COLOURED, "digits": COLOURED, "shapes3d": SHAPES, "npz": OWN}
 
 
@@ -47,12 +46,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     coloured = arg.dataset in ("mnist", "digits")
     views = config_lib.names("views", arg.views, least=2)
     known = FACTORS[arg.dataset]
-    own = {
-        view: known.get(view, {}) for view in views
-    }  # These factors belong to one view.
-    factors = dict(known["shared"])
-    for view in views:
-        factors |= own[view]
+    # These factors belong to one view.
+    own = {view: known.get(view, ()) for view in views}
+    factors = known["shared"] + sum(own.values(), ())
+    # An .npz file may have any classes, and gets no classifiers.
+    source = lookup.find("data.sources", SOURCES[arg.dataset])
+    classes = source.spec().factors if factors else {}
     shape = config_lib.sizes("shape", arg.shape or "{size}x{size}x3".format(**known))
 
     c = ml_collections.ConfigDict()
@@ -76,8 +75,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         local_mutual_loss_coeff=1.0,
         global_mutual_loss_coeff=0.5,
         shared_loss_coeff=0.1,
-        # As in the released code all of them read x, which cannot know the colour of y.
-        probes=tuple((name, name, "x", n) for name, n in factors.items()),
+        # As released, all read the code of x, which cannot know the colour of y.
+        probes=tuple((name, name, "x", classes[name]) for name in factors),
         classifier_loss="double_softmax" if released else "softmax",
         probe_norm_logits=released,
         freeze_dead_biases=not released,
@@ -112,7 +111,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         leakage=dict(
             name="leakage",
             features=codes,
-            factors=tuple(factors),
+            factors=factors,
             wanted=tuple(wanted),
             probes=("logistic", "knn"),
             train_limit=0,
@@ -121,7 +120,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         retrieval=dict(
             name="retrieval",
             features=codes,
-            factors=tuple(factors),
+            factors=factors,
             cross=(f"shared/{views[0]}>shared/{views[1]}",),
             ks=(1, 10),
             every_epochs=0,

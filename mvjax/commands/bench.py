@@ -6,6 +6,7 @@ import sys
 
 from mvjax.commands import common
 from mvjax.core import atomic
+from mvjax.core import errors
 
 
 def add(commands) -> None:
@@ -28,6 +29,12 @@ def add(commands) -> None:
         default=20,
         help="measured steps; 20 unless given",
     )
+    command.add_argument(
+        "--data",
+        action="store_true",
+        help="only read batches, without a device, with more and more threads and "
+        "processes: config.data.threads and config.data.workers",
+    )
     command.add_argument("--output", type=pathlib.Path, help="JSON file to write")
     command.add_argument(
         "--compare",
@@ -41,6 +48,7 @@ def _bench(args: argparse.Namespace) -> int:
     from mvjax.core import dist
     from mvjax.cost import bench
     from mvjax.cost import bench_tables as report_lib
+    from mvjax.cost import input_bench
     from mvjax.train import program as program_lib
     from mvjax.train import run as run_lib
 
@@ -50,11 +58,17 @@ def _bench(args: argparse.Namespace) -> int:
 
     overrides = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, overrides)
+    run = run_lib.Run(config, cache=args.cache)
+    if args.data:
+        if args.output or args.compare:
+            raise errors.UserError("bench --data has no --output and no --compare.")
+        print(input_bench.table(input_bench.measure(run, steps=args.steps, say=say)))
+        return 0
     if args.output:
         atomic.check(args.output)
     old = report_lib.read(args.compare, config) if args.compare else None
     new = bench.measure(
-        program_lib.Program(run_lib.Run(config, cache=args.cache)),
+        program_lib.Program(run),
         steps=args.steps,
         name=args.config,
         overrides=overrides,

@@ -22,7 +22,7 @@ def add(commands) -> None:
     source.add_argument(
         "--input", type=pathlib.Path, help="views.npz: one array per view, NHWC"
     )
-    source.add_argument("--dataset", choices=("train", "valid", "test", "all"))
+    source.add_argument("--dataset", help="a split of the run's data, or all")
     common.add_memory_argument(command)
     command.add_argument("--output", required=True, type=pathlib.Path)
     command.add_argument(
@@ -42,6 +42,7 @@ def _embed(args: argparse.Namespace) -> int:
             args.input,
             run.spec,
             run.method,
+            prepare=run.inputs.prepare,
             max_gib=args.max_gib,
             option="--max-gib",
         )

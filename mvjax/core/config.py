@@ -59,7 +59,7 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
                 f"Config argument {key} given twice: {given[key]} and {text}."
             )
         kind = type(defaults[key])
-        values[key] = _convert(f"config argument {key}", text, kind)
+        values[key] = convert(f"config argument {key}", text, kind)
         limits.check(f"config argument {key}", values[key], kind)
     return types.SimpleNamespace(**values)
 
@@ -274,7 +274,7 @@ def set_value(config: ml_collections.ConfigDict, override: str) -> None:
         )
     declared = part.fields[name].kind if name in part.fields else type(old)
     kind, optional = limits.plain(declared), limits.optional(declared)
-    value = _convert(f"config.{path}", text, kind, optional=optional)
+    value = convert(f"config.{path}", text, kind, optional=optional)
     with node.unlocked(), node.ignore_type():
         node[name] = value
         if name == "name" and folders:
@@ -287,8 +287,8 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, ml_collections.ConfigDict)
 
 
-def _convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any:
-    """Text to a value of a type, or to None where that may be."""
+def convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any:
+    """Text of a command line to a value of a type, or to None where that may be."""
     if optional and text == "None":
         return None
     if kind is str:

@@ -16,6 +16,8 @@ OFFERS = {
     "evaluators": ("Evaluator", ("run",)),
     "data.sources": ("Source", ("__len__", "__getitem__")),
     "models": ("Backbone", ("net", "torch_tables", "initial", "check", "width")),
+    "data.augment": ("Policy", ("spec", "__call__")),
+    "transforms": ("Transform", ("spec", "__call__")),
 }
 # What an evaluator without `run` must be able to do instead.
 MEASURES = ("measure", "finish")

@@ -12,9 +12,10 @@ from mvjax.core import tree
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
 # "present": {name: [B]} for samples that lack a view, "factors": {name: [B]}, classes
-# of what else is known to vary, -1 where unknown, "targets": {name: [B]}, truths on a
-# scale, and "lengths": {name: [B]}, frames that are not padding. Inside a training step
-# also the int32 scalars "step" and "epoch" and the Python int "parts" (see `Method.loss`).
+# of what else is known to vary, -1 where unknown, "targets": {name: [B, ...]}, truths
+# of any shape, and "lengths": {name: [B]}, frames that are not padding. Inside a
+# training step also the int32 scalars "step" and "epoch" and the Python int "parts" (see
+# `Method.loss`).
 Batch = dict[str, Any]
 
 _SLACK = 1e-5  # By which rounding may leave [0, 1].

@@ -55,11 +55,45 @@ class Data:
     eval_batch_size: limits.Size | None = None  # None: batch_size.
     limit: limits.Count | None = None  # Records of each split; None: all.
     synthetic: bool = False  # Made-up records of the same shapes.
+    # What is done to a record on the host, by files of `data/augment`; {}: nothing.
+    train_policy: dict = dataclasses.field(default_factory=dict)
+    eval_policy: dict = dataclasses.field(default_factory=dict)
+    # What is done to a batch on the device, by a file of `transforms`; {}: nothing.
+    device_policy: dict = dataclasses.field(default_factory=dict)
+    subset: dict = dataclasses.field(default_factory=dict)  # Of the training split.
+    beside: dict = dataclasses.field(default_factory=dict)  # Other streams, by label.
+    # Threads that read ahead, in this process or in each worker; 0: none.
+    threads: Annotated[int, limits.Range(0, 256)] = 2
     workers: Annotated[int, limits.Range(0, 256)] = 0  # Processes that read ahead.
     shuffle: bool = True  # False: each epoch in the order of the file.
     # What an epoch leaves: "carry" into the next, or "keep" as a short batch.
     last_batch: limits.one_of("carry", "keep") = "carry"
     device_resident: bool = False  # True: the training split lies on each device.
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What every policy has; the named one adds its own."""
+
+    name: limits.Text | None = None  # None: there is none.
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Which records of the training split are used, see `data/subset.py`."""
+
+    share: limits.Part = 1.0  # Of each class, where there are labels.
+    seed: limits.Natural = 0
+    replace: bool = False  # Whether a record may be drawn more than once.
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """Another stream of the step, `batch["beside"][label]`."""
+
+    batch_size: limits.Size
+    split: limits.Text = "train"
+    policy: dict = dataclasses.field(default_factory=dict)  # On the host.
 
 
 @dataclasses.dataclass(frozen=True)

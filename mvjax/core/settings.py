@@ -68,6 +68,18 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
         case ("data", "options"):
             fields = limits.declared(lookup.find("data.sources", config.data.name).spec)
             return Part({k: v for k, v in fields.items() if k not in _RESERVED})
+        case ("data", ("train_policy" | "eval_policy") as key):
+            return _named(config.data[key], schema.Policy, _policy)
+        case ("data", "device_policy"):
+            return _named(config.data.device_policy, schema.Policy, _transform)
+        case ("data", "subset"):
+            return Part(limits.declared(schema.Subset))
+        case ("data", "beside"):
+            return Part({}, dict)
+        case ("data", "beside", _):
+            return Part(limits.declared(schema.Beside))
+        case ("data", "beside", label, "policy"):
+            return _named(config.data.beside[label].policy, schema.Policy, _policy)
         case ("data", "options", _):
             return Part({}, Any)  # What one option holds is its data set's to check.
         case ("optim",):
@@ -111,6 +123,14 @@ def _named(values: Any, common: type, find: Callable[[str], Any]) -> Part:
 
 def _method(name: str) -> Any:
     return lookup.find("methods", name).Method
+
+
+def _policy(name: str) -> Any:
+    return lookup.find("data.augment", name).Policy
+
+
+def _transform(name: str) -> Any:
+    return lookup.find("transforms", name).Transform
 
 
 def _evaluator(name: str) -> Any:
@@ -215,7 +235,16 @@ def names_of_code(config: Any) -> Iterator[tuple[str, str]]:
 
     yield "config.method.name", name(config.get("method"))
     yield from inside("config.method", config.get("method"))
-    yield "config.data.name", name(config.get("data"))
+    data = config.get("data")
+    yield "config.data.name", name(data)
+    beside: Any = None
+    if hasattr(data, "get"):
+        for key in ("train_policy", "eval_policy", "device_policy"):
+            yield f"config.data.{key}.name", name(data.get(key))
+        beside = data.get("beside")
+    for label in beside if hasattr(beside, "get") else ():
+        policy = beside[label].get("policy") if hasattr(beside[label], "get") else None
+        yield f"config.data.beside.{label}.policy.name", name(policy)
     evals = config.get("evals")
     for label in evals if hasattr(evals, "get") else ():
         yield f"config.evals.{label}.name", name(evals[label])

@@ -75,6 +75,7 @@ FIGURES = {
     "put_seconds": Figure("input", "batch to device", "time", "put"),
     "loop_items_per_second": Figure("loop", "items/s", "rate", "loop", amount="items"),
     "loop_share": Figure("loop", "share of step alone", "share"),
+    "wait_share": Figure("loop", "waiting for input", "share"),
     "argument_bytes": Figure("memory", "state and batch", "bytes", exact=True),
     "temporary_bytes": Figure("memory", "temporary", "bytes", exact=True),
     "device_peak_bytes": Figure("memory", "peak of a device", "bytes"),
@@ -96,6 +97,7 @@ def figures(
             found[name] = amount / seconds if amount else seconds
     rates = (found[f"{part}_items_per_second"] for part in ("loop", "step"))
     found["loop_share"] = next(rates) / next(rates)
+    found["wait_share"] = max(0.0, 1 - found["loop_share"])
     return {name: found[name] for name in FIGURES if name in found}
 
 

@@ -22,7 +22,7 @@ class ArraySource:
       labels: Classes `[N]` int32, -1 where unknown.
       present: Presence `[N]` bool by view, for views that some samples lack.
       factors: Classes `[N]` int32 by factor, -1 where unknown.
-      targets: Truths on a scale `[N]` float32 by name.
+      targets: Truths `[N, *shape]` by name, in the dtypes of `spec`.
       lengths: Frames that are not padding, `[N]` int32 by view.
     """
 
@@ -40,7 +40,8 @@ class ArraySource:
         """Takes the arrays as they are; none is copied that has its type already.
 
         Raises:
-          UserError: Labels, factors or lengths are no integers that int32 holds.
+          UserError: Labels, factors or lengths are no integers that int32 holds, or
+            targets do not fit their type.
         """
         self.spec = spec
         self.views = {name: views[name] for name in spec.views}
@@ -51,7 +52,10 @@ class ArraySource:
         self.present = {k: np.asarray(v, bool) for k, v in (present or {}).items()}
         factors, targets, lengths = factors or {}, targets or {}, lengths or {}
         self.factors = {k: _to_int32(factors[k], f"factor {k!r}") for k in spec.factors}
-        self.targets = {k: np.asarray(targets[k], np.float32) for k in spec.targets}
+        self.targets = {
+            name: _to_type(targets[name], np.dtype(target.dtype), f"target {name!r}")
+            for name, target in spec.targets.items()
+        }
         self.lengths = {
             k: _to_int32(lengths[k], f"length of {k!r}") for k in spec.lengths
         }
@@ -109,12 +113,19 @@ class ArraySource:
 
 def _to_int32(values: Any, what: str) -> np.ndarray:
     """Returns `[N]` int32; what does not fit is refused instead of wrapping round."""
+    return _to_type(values, np.dtype(np.int32), what)
+
+
+def _to_type(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
+    """Returns `[N, ...]` in a type; integers that do not fit it are refused."""
     values = np.asarray(values)
     with np.errstate(invalid="ignore"):
-        narrow = values.astype(np.int32, copy=False)
-    if not np.array_equal(narrow, values):
-        first = int(np.argmax(narrow != values))
-        raise errors.UserError(f"{what}: {values[first]} at index {first} is no int32.")
+        narrow = values.astype(dtype, copy=False)
+    if dtype.kind in "iu" and not np.array_equal(narrow, values):
+        first = np.argwhere(narrow != values)[0]
+        raise errors.UserError(
+            f"{what}: {values[tuple(first)]} at index {first[0]} is no {dtype}."
+        )
     return narrow
 
 

@@ -2,9 +2,10 @@
 
 A record is `{"views": {name: array}, "label": int32, "index": int32}`, optionally with
 `"present": {name: bool}` for samples that lack a view, `"factors": {name: int32}`, what
-else is known to vary, such as a colour, `"targets": {name: float32}`, truths on a scale,
-and `"lengths": {name: int32}`, how many frames of a sequence are not padding; label and
-factors are -1 where they are unknown. A batch holds the same with a leading axis B.
+else is known to vary, such as a colour, `"targets": {name: array}`, truths of any shape:
+a score, a multi-hot row of tags, a mask of classes, and `"lengths": {name: int32}`, how
+many frames of a sequence are not padding; label and factors are -1 where they are unknown.
+A batch holds the same with a leading axis B.
 """
 
 from collections.abc import Collection
@@ -24,6 +25,23 @@ class ViewSpec(NamedTuple):
     dtype: str  # NumPy name, such as "uint8" or "float32".
     low: float  # Smallest and greatest value that may occur.
     high: float
+    # Whether records differ in all axes but the last; `shape` is then an example of it.
+    varies: bool = False
+
+
+class TargetSpec(NamedTuple):
+    """One truth of a record; without a shape it is a number on a scale."""
+
+    shape: tuple[int, ...] = ()  # (K,) multi-hot tags, (H, W) a mask of classes.
+    dtype: str = "float32"  # NumPy name.
+    low: float = -np.inf  # Smallest and greatest value that may occur.
+    high: float = np.inf
+    ignore: float | None = None  # Stands for unknown, also outside of the range.
+    varies: bool = False  # Whether records differ in their axes, as views may.
+
+    def known(self, array: np.ndarray) -> np.ndarray:
+        """The values that are not unknown, `[n]`, or all of them as they are."""
+        return array if self.ignore is None else array[array != self.ignore]
 
 
 class Spec(NamedTuple):
@@ -32,10 +50,17 @@ class Spec(NamedTuple):
     views: dict[str, ViewSpec]
     classes: int | None  # Labels are 0..classes-1, or -1; None: there are no labels.
     factors: dict[str, int] = {}  # Number of classes of each factor, by name.
-    targets: dict[str, tuple[float, float]] = {}  # Smallest and greatest value.
+    targets: dict[str, TargetSpec] = {}
     lengths: tuple[str, ...] = ()  # Views [T, ...] whose records say how long they are.
     class_names: tuple[str, ...] = ()  # Of the classes 0, 1, ...; (): their numbers.
     factor_names: dict[str, tuple[str, ...]] = {}  # The same by factor, where known.
+    # Of the other streams that a training batch holds under "beside", by label.
+    beside: dict[str, "Spec"] = {}
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the truths on a scale, those without a shape."""
+        return [name for name, target in self.targets.items() if not target.shape]
 
     def names(self, factor: str = "label") -> tuple[str, ...]:
         """Names of the classes of a factor, or of the labels; () where none are known."""
@@ -53,8 +78,8 @@ def example(spec: Spec, batch_size: int) -> Record:
 
     Returns:
       Views `[B, *shape]` in their dtypes, `label` and `index` `[B]` int32, and, if the
-      data set has them, `factors` and `lengths`, each `[B]` int32, and `targets`, each
-      `[B]` float32; sequences are as long as they can be.
+      data set has them, `factors` and `lengths`, each `[B]` int32, and `targets`
+      `[B, *shape]` in their dtypes; sequences are as long as they can be.
     """
     batch = {
         "views": {
@@ -67,7 +92,10 @@ def example(spec: Spec, batch_size: int) -> Record:
     if spec.factors:
         batch["factors"] = {k: np.zeros(batch_size, np.int32) for k in spec.factors}
     if spec.targets:
-        batch["targets"] = {k: np.zeros(batch_size, np.float32) for k in spec.targets}
+        batch["targets"] = {
+            name: np.zeros((batch_size, *target.shape), target.dtype)
+            for name, target in spec.targets.items()
+        }
     if spec.lengths:
         batch["lengths"] = {
             k: np.full(batch_size, spec.views[k].shape[0], np.int32)
@@ -95,22 +123,50 @@ def differences(specs: dict[str, Spec]) -> list[str]:
 
 
 def _say(view: ViewSpec | None) -> str:
-    return f"{list(view.shape)} of {view.dtype}" if view else "missing"
+    if view is None:
+        return "missing"
+    size = f"[{', '.join('*' * (len(view.shape) - 1))}, {view.shape[-1]}]"
+    return f"{size if view.varies else list(view.shape)} of {view.dtype}"
 
 
 def view_problem(array: Any, view: ViewSpec) -> str | None:
     """Says what is wrong with one view of a record, or None.
 
     Args:
-      array: The value found, `[*shape]` where it is right.
+      array: The value found, `[*shape]` where it is right. Of a view that varies, rank
+        and channels are looked at.
       view: What it should be.
     """
     if not isinstance(array, np.ndarray | np.generic):
         return f"is a {type(array).__name__}, not an array"
-    if array.shape != tuple(view.shape):
+    if view.varies:
+        rank, channels = len(view.shape), view.shape[-1]
+        if array.ndim != rank or array.shape[-1] != channels:
+            return (
+                f"has shape {array.shape}, expected {rank} axes, the last of "
+                f"{channels} channels"
+            )
+    elif array.shape != tuple(view.shape):
         return f"has shape {array.shape}, expected {tuple(view.shape)}"
+    return _value_problem(array, view)
+
+
+def target_problem(array: Any, target: TargetSpec) -> str | None:
+    """Says what is wrong with a truth of a record that has axes, or None; see there."""
+    if not isinstance(array, np.ndarray):
+        return f"is a {type(array).__name__}, not an array"
+    fits = array.shape == tuple(target.shape)
+    if not (fits or (target.varies and array.ndim == len(target.shape))):
+        return f"has shape {array.shape}, expected {tuple(target.shape)}"
+    return _value_problem(array, target)
+
+
+def _value_problem(array: np.ndarray, view: ViewSpec | TargetSpec) -> str | None:
+    """Says what is wrong with the type or the values of an array, or None."""
     if array.dtype != np.dtype(view.dtype):
         return f"has dtype {array.dtype}, expected {view.dtype}"
+    if isinstance(view, TargetSpec):
+        array = view.known(array)
     if array.size == 0:
         return None
     low, high = array.min(), array.max()  # NaN if any element is.
@@ -183,12 +239,20 @@ def _factor_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]
 
 def _target_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:
     """Lists what is wrong with a record's targets; NaN is out of every range."""
-    return _name_problems("targets", found, spec.targets, place) or [
-        f"{place}, target {name!r}: {float(value):g}, expected "
-        f"{spec.targets[name][0]:g} to {spec.targets[name][1]:g}."
-        for name, value in found.items()
-        if not spec.targets[name][0] <= float(value) <= spec.targets[name][1]
-    ]
+    problems = _name_problems("targets", found, spec.targets, place)
+    if problems:
+        return problems
+    for name, target in spec.targets.items():
+        what, value = f"{place}, target {name!r}", found[name]
+        if target.shape:
+            problem = target_problem(value, target)
+            problems += [f"{what}: {problem}."] if problem else []
+        elif np.ndim(value):
+            problems.append(f"{what}: has shape {np.shape(value)}, expected a number.")
+        elif value != target.ignore and not target.low <= float(value) <= target.high:
+            wanted = f"expected {target.low:g} to {target.high:g}"
+            problems.append(f"{what}: {float(value):g}, {wanted}.")
+    return problems
 
 
 def _length_problems(found: dict[str, Any], spec: Spec, place: str) -> list[str]:

@@ -144,9 +144,10 @@ class _Tally:
         self.records, self.values, self.total = 0, 0, 0.0
         self.low, self.high = np.inf, -np.inf
 
-    def add(self, array: np.ndarray) -> None:
-        """Adds records `[n, ...]` that were found sound."""
+    def add(self, array: np.ndarray, known: np.ndarray | None = None) -> None:
+        """Adds records `[n, ...]` that were found sound, of whose values some count."""
         self.records += len(array)
+        array = array if known is None else known
         if array.size:
             self.values += array.size
             self.total += float(array.sum(dtype=np.float64))
@@ -195,20 +196,29 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
             for name, tally in tallies.items():
                 tally.add(_present_rows(record, name, rows=rows))
             for name, tally in truths.items():
-                tally.add(np.atleast_1d(record["targets"][name]))
+                values = np.asarray(record["targets"][name])
+                values = values if np.ndim(record["label"]) else values[None]
+                tally.add(values, spec.targets[name].known(values))
     rows = [
         Row(
             split,
             f"view {name}",
             tally.records,
-            "x".join(map(str, spec.views[name].shape)),
+            _shape(spec.views[name]),
             spec.views[name].dtype,
             *tally.summary(),
         )
         for name, tally in tallies.items()
     ]
     rows += [
-        Row(split, f"target {name}", tally.records, "", "float32", *tally.summary())
+        Row(
+            split,
+            f"target {name}",
+            tally.records,
+            _shape(spec.targets[name]),
+            spec.targets[name].dtype,
+            *tally.summary(),
+        )
         for name, tally in truths.items()
     ]
     for what, counts in classes.items():
@@ -216,6 +226,15 @@ def _check_source(source: Any, split: str) -> tuple[list[Row], list[str]]:
         names = spec.class_names if what == "class" else spec.factor_names[factor]
         rows += _class_rows(split, what, names, counts)
     return rows, problems
+
+
+def _shape(spec: batch_lib.ViewSpec | batch_lib.TargetSpec) -> str:
+    """A shape as text; `*` stands for the axes that differ from record to record."""
+    fixed = len(spec.shape)
+    if spec.varies:
+        fixed = 1 if isinstance(spec, batch_lib.ViewSpec) else 0
+    loose = len(spec.shape) - fixed
+    return "x".join(["*"] * loose + [str(n) for n in spec.shape[loose:]])
 
 
 def _class_rows(
@@ -275,9 +294,12 @@ def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
         return False
     if any(v.min() < -1 or v.max() >= spec.factors[k] for k, v in factors.items()):
         return False
+    targets = batch.get("targets", {})
+    if sorted(targets) != sorted(spec.targets):
+        return False
     if any(
-        not ((v >= spec.targets[k][0]) & (v <= spec.targets[k][1])).all()
-        for k, v in batch.get("targets", {}).items()
+        batch_lib.target_problem(v, _rows_of(spec.targets[k], rows))
+        for k, v in targets.items()
     ):
         return False
     if any(
@@ -286,12 +308,14 @@ def _is_sound(batch: batch_lib.Record, spec: batch_lib.Spec, rows: int) -> bool:
     ):
         return False
     return all(
-        batch_lib.view_problem(
-            batch["views"][name], view._replace(shape=(rows, *view.shape))
-        )
-        is None
+        batch_lib.view_problem(batch["views"][name], _rows_of(view, rows)) is None
         for name, view in spec.views.items()
     )
+
+
+def _rows_of(spec: Any, rows: int) -> Any:
+    """What `rows` records together have to be."""
+    return spec._replace(shape=(rows, *spec.shape))
 
 
 def _present_rows(record: batch_lib.Record, name: str, *, rows: int) -> np.ndarray:

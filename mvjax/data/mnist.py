@@ -11,6 +11,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import limits
 from mvjax.core import notice
 from mvjax.data import arrays
 from mvjax.data import batch
@@ -34,31 +35,28 @@ class Family(NamedTuple):
     folders: tuple[str, ...]  # Where the files may lie below the user's folder.
 
 
-def spec(size: int) -> batch.Spec:
-    """Image and edge view, `[size, size, 1]` uint8."""
-    view = batch.ViewSpec((size, size, 1), "uint8", 0.0, 255.0)
-    return batch.Spec({"image": view, "edge": view}, CLASSES)
-
-
 class EdgeSource(arrays.ArraySource):
-    """The images of a family and their edges, resized once and kept in memory."""
+    """The images of a family and their edges, resized once and kept in memory.
+
+    The data set of a family is a class with its own `FAMILY`.
+    """
+
+    FAMILY: Family
 
     def __init__(
         self,
-        family: Family,
         *,
-        split: str,
-        folder: str | None,
-        tfds_dir: str | None,
-        cache: str | None,
-        size: int,
-        max_gib: float | None,
-        limit: int | None,
+        split: str = "train",
+        folder: str | None = None,
+        tfds_dir: str | None = None,
+        cache: str | None = None,
+        size: int = 32,
+        max_gib: float | None = None,
+        limit: int | None = None,
     ):
         """Reads, derives and resizes.
 
         Args:
-          family: Which data set.
           split: "train", "test" or "all" (train, then test).
           folder: Folder with IDX files; see `find_folder`.
           tfds_dir: Directory prepared by tensorflow-datasets; see `read_tfds`.
@@ -72,7 +70,7 @@ class EdgeSource(arrays.ArraySource):
         """
         arrays.check_limit(limit)
         images, labels = read(
-            family,
+            self.FAMILY,
             split=split,
             folder=folder,
             tfds_dir=tfds_dir,
@@ -84,7 +82,44 @@ class EdgeSource(arrays.ArraySource):
             "image": images_lib.resize(images, size),
             "edge": images_lib.resize(edges.edge_view(images), size),
         }
-        super().__init__(spec(size), views, labels)
+        super().__init__(edge_spec(size=size), views, labels)
+
+    @classmethod
+    def find_problems(
+        cls,
+        *,
+        split: str = "train",
+        folder: str | None = None,
+        tfds_dir: str | None = None,
+        cache: str | None = None,
+        size: int = 32,
+        max_gib: float | None = None,
+    ) -> list[str]:
+        """Lists what is wrong with the files, one line for each problem."""
+        del size
+        return find_problems(
+            cls.FAMILY,
+            split=split,
+            folder=folder,
+            tfds_dir=tfds_dir,
+            cache=cache,
+            max_gib=max_gib,
+        )
+
+
+def edge_spec(
+    *,
+    split: str = "train",
+    folder: str | None = None,
+    tfds_dir: str | None = None,
+    cache: str | None = None,
+    size: limits.Pixels = 32,
+    max_gib: limits.Positive | None = None,
+) -> batch.Spec:
+    """Image and edge view, `[size, size, 1]` uint8; needs no data."""
+    del split, folder, tfds_dir, cache, max_gib
+    view = batch.ViewSpec((size, size, 1), "uint8", 0.0, 255.0)
+    return batch.Spec({"image": view, "edge": view}, CLASSES)
 
 
 def read(

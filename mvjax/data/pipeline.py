@@ -6,13 +6,13 @@ batch is cut into consecutive shares, one for each host: joined in host order
 they are the batch that a single host would make, row for row.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import inspect
 import pathlib
 import sys
 import types
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +20,13 @@ from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.data import batch as batch_lib
 from mvjax.data import epoch_order
+from mvjax.data import policies
+from mvjax.data import read_ahead
+from mvjax.data import subset
 from mvjax.data import synthetic
 
 _SYNTHETIC_LENGTH = 512
 _RECORD = 1  # Use of random numbers; 0 is the order's, so their seeds never meet.
-# A policy gets a record and the generator of this record in this epoch.
-Augment = Callable[[batch_lib.Record, np.random.Generator], batch_lib.Record]
 
 
 def make_spec(
@@ -78,8 +79,9 @@ def make_source(
     Args:
       data_config: `name` of a file in `data/sources` (or a full module path), and
         optionally `options` (a dict for that data set), `limit` (number of records to
-        keep) and `synthetic` (made-up records instead, 512 unless `limit` says
-        otherwise). Other keys are not looked at.
+        keep), `synthetic` (made-up records instead, 512 unless `limit` says otherwise)
+        and `subset` (of the training split, see `subset.make`). Other keys are not
+        looked at.
       split: One of `find_splits` or "all".
       cache: Cache of mvjax, for the data sets that use it; None: `~/.cache/mvjax`.
 
@@ -94,7 +96,10 @@ def make_source(
     if split not in (*splits, "all"):
         raise errors.unknown("split", split, (*splits, "all"))
     with _told(data_config["name"]):
-        return _open(data_config, module, splits, split, options)
+        source = _open(data_config, module, splits, split, options)
+    return (
+        subset.make(source, data_config.get("subset")) if split == "train" else source
+    )
 
 
 def _open(
@@ -173,7 +178,7 @@ class _Steps:
         batch_size: int,
         host: int,
         hosts: int,
-        augment: Augment | None,
+        augment: policies.Call | None,
         shuffle: bool,
         last_batch: str,
     ):
@@ -210,44 +215,6 @@ class _Steps:
         )
 
 
-class Batches:
-    """An iterator over batches that is closed after use (`with` does it)."""
-
-    def __init__(self, iterator: Any, *, copy: bool):
-        """Wraps a grain iterator.
-
-        Args:
-          iterator: Yields batches.
-          copy: Whether its arrays lie in memory that a worker process owns.
-        """
-        self._iterator = iterator
-        self._copy = copy
-
-    def __iter__(self) -> Iterator[batch_lib.Record]:
-        return self
-
-    def __next__(self) -> batch_lib.Record:
-        batch = next(self._iterator)
-        return _copy(batch) if self._copy else batch
-
-    def close(self) -> None:
-        """Stops threads and worker processes."""
-        self._iterator.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.close()
-
-
-def _copy(tree: Any) -> Any:
-    """Copies the arrays of nested dicts into ordinary memory."""
-    if isinstance(tree, dict):
-        return {key: _copy(value) for key, value in tree.items()}
-    return np.array(tree, subok=False)
-
-
 def train_batches(
     source: Any,
     *,
@@ -258,10 +225,10 @@ def train_batches(
     hosts: int = 1,
     threads: int = 2,
     workers: int = 0,
-    augment: Augment | None = None,
+    augment: policies.Call | None = None,
     shuffle: bool = True,
     last_batch: str = "carry",
-) -> Batches:
+) -> read_ahead.Batches:
     """Endless batches from `step` on.
 
     Every epoch has its own order; a batch may span two, see `last_batch`. With a policy, each
@@ -311,26 +278,17 @@ def train_batches(
         last_batch=last_batch,
     )
     dataset = grain.MapDataset.source(steps)[step:]
-    return _iterate(dataset, threads=threads, workers=workers)
-
-
-def _iterate(dataset: Any, *, threads: int, workers: int) -> Batches:
-    """Reads a grain MapDataset in order, ahead of the caller."""
-    import grain
-
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    stream = dataset.to_iter_dataset(options)
-    if workers:
-        from absl import flags
-
-        if not flags.FLAGS.is_parsed():  # grain's worker processes read flags.
-            flags.FLAGS.mark_as_parsed()
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    return Batches(iter(stream), copy=bool(workers))
+    return read_ahead.read(dataset, threads=threads, workers=workers)
 
 
 def eval_batches(
-    source: Any, *, batch_size: int, host: int = 0, hosts: int = 1
+    source: Any,
+    *,
+    batch_size: int,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 0,
+    workers: int = 0,
 ) -> Iterator[batch_lib.Record]:
     """All records once, in order of their index.
 
@@ -339,6 +297,8 @@ def eval_batches(
       batch_size: Global batch size; each host yields `batch_size // hosts` rows.
       host: This process.
       hosts: Number of processes.
+      threads: Threads that read ahead; 0: none.
+      workers: Processes that read ahead, of a source that is not in memory.
 
     Returns:
       An iterator over `ceil(len(source) / batch_size)` batches, equally many on every
@@ -349,23 +309,43 @@ def eval_batches(
       UserError: The batch does not divide among the hosts.
     """
     _check_sizes(source, batch_size, host, hosts)
-    return _eval_batches(source, batch_size, host, batch_size // hosts)
+    steps = _EvalSteps(source, batch_size, host, batch_size // hosts)
+    workers = 0 if hasattr(source, "gather") else workers
+    if not threads and not workers:
+        return (steps[step] for step in range(len(steps)))
+    return _read_all(steps, threads, workers)
 
 
-def _eval_batches(
-    source: Any, batch_size: int, host: int, size: int
-) -> Iterator[batch_lib.Record]:
-    """Yields the batches of `eval_batches`, `size` rows each."""
-    for start in range(host * size, len(source) + host * size, batch_size):
-        indices = np.arange(start, start + size)
-        mask = indices < len(source)
+def _read_all(steps: "_EvalSteps", threads: int, workers: int) -> Iterator[Any]:
+    """Reads batches ahead of the caller; stops threads and workers at the end."""
+    import grain
+
+    dataset = grain.MapDataset.source(steps)
+    with read_ahead.read(dataset, threads=threads, workers=workers) as batches:
+        yield from batches
+
+
+class _EvalSteps:
+    """The batches of one pass as a random-access source."""
+
+    def __init__(self, source: Any, batch_size: int, host: int, size: int):
+        self._source, self._batch_size = source, batch_size
+        self._first, self._size = host * size, size
+
+    def __len__(self) -> int:
+        return -(-len(self._source) // self._batch_size)
+
+    def __getitem__(self, step: int) -> batch_lib.Record:
+        start = step * self._batch_size + self._first
+        indices = np.arange(start, start + self._size)
+        mask = indices < len(self._source)
         # Padding rows are copies of record 0 at first, so a batch is never empty.
-        batch = gather(source, np.where(mask, indices, 0))
+        batch = gather(self._source, np.where(mask, indices, 0))
         if not mask.all():
             batch = _blank(batch, ~mask)
             batch["label"][~mask] = -1
             batch["index"][~mask] = -1
-        yield batch | {"mask": mask}
+        return batch | {"mask": mask}
 
 
 def gather(source: Any, indices: np.ndarray) -> batch_lib.Record:

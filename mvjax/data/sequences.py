@@ -64,7 +64,7 @@ class SequenceSource(arrays.ArraySource):
                 f"{where}: text_bert holds {part.views['text'].max()}, expected token ids "
                 f"up to {text.high:.0f}."
             )
-        greatest = spec.targets[TARGET][1]
+        greatest = spec.targets[TARGET].high
         beyond = np.flatnonzero(np.abs(part.score) > greatest + SLACK)
         if beyond.size:
             raise errors.UserError(
@@ -114,7 +114,7 @@ def make_spec(
     return batch.Spec(
         views,
         len(CLASSES) if labelled else None,
-        targets={TARGET: (-greatest_score, greatest_score)},
+        targets={TARGET: batch.TargetSpec(low=-greatest_score, high=greatest_score)},
         lengths=tuple(name for name in VIEWS if not (tokens and name == "text")),
         class_names=CLASSES if labelled else (),
     )

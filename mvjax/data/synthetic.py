@@ -37,9 +37,15 @@ class Synthetic:
         self._length = length
         self._seed = seed
         self._offset = offset
+        kinds = self._kinds
         self._patterns = {
-            name: [_pattern(view.shape, seed, name, k) for k in range(self._kinds)]
+            name: [_pattern(view.shape, seed, name, k) for k in range(kinds)]
             for name, view in spec.views.items()
+        }
+        self._truths = {
+            name: [_pattern(t.shape, seed, f"target/{name}", k) for k in range(kinds)]
+            for name, t in spec.targets.items()
+            if t.shape
         }
 
     @property
@@ -70,8 +76,11 @@ class Synthetic:
         if self.spec.targets:
             place = (kind + rng.uniform()) / self._kinds  # Grows with the class.
             record["targets"] = {
-                name: np.float32(low + (high - low) * place)
-                for name, (low, high) in self.spec.targets.items()
+                name: _scale(
+                    self._truths[name][kind] if target.shape else np.float64(place),
+                    target,
+                )
+                for name, target in self.spec.targets.items()
             }
         if self.spec.lengths:
             record["lengths"] = {
@@ -82,8 +91,31 @@ class Synthetic:
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that stand for spec, length and seed."""
-        what = repr((self.spec, self._length, self._seed, self._offset))
+        what = f"({_describe(self.spec)}, {self._length}, {self._seed}, {self._offset})"
         return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def _describe(spec: batch.Spec) -> str:
+    """A spec as text; what later versions have added to specs shows where it is used.
+
+    Runs that were begun before go on only where their data have the same fingerprint.
+    """
+    views = {
+        k: v if v.varies else _Text(repr(v).replace(", varies=False", ""))
+        for k, v in spec.views.items()
+    }
+    targets = {
+        k: (t.low, t.high) if t == batch.TargetSpec(low=t.low, high=t.high) else t
+        for k, t in spec.targets.items()
+    }
+    told = spec._replace(views=views, targets=targets)
+    return repr(told).replace(", beside={}", "")
+
+
+class _Text(str):
+    """Text that is its own representation."""
+
+    __repr__ = str.__str__
 
 
 def _pattern(shape: tuple[int, ...], seed: int, view: str, kind: int) -> np.ndarray:
@@ -111,8 +143,8 @@ def _stretch(array: np.ndarray, axis: int, length: int) -> np.ndarray:
     return np.moveaxis(out.astype(np.float32), 0, axis)
 
 
-def _scale(value: np.ndarray, view: batch.ViewSpec) -> np.ndarray:
-    """Maps [0, 1] to the range and dtype of a view."""
+def _scale(value: np.ndarray, view: batch.ViewSpec | batch.TargetSpec) -> np.ndarray:
+    """Maps [0, 1] to the range and dtype of a view or truth."""
     low = view.low if np.isfinite(view.low) else -1.0
     high = view.high if np.isfinite(view.high) else 1.0
     value = low + (high - low) * value.astype(np.float64)

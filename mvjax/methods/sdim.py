@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_map
 from mvjax.convert import torch_table
-from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
@@ -30,8 +29,8 @@ from mvjax.losses import mutual_information
 from mvjax.methods.checks import dim as dim_checks
 from mvjax.models import dim
 from mvjax.models.layers import initializers
-from mvjax.ops import colouring
 from mvjax.ops import images as image_ops
+from mvjax.transforms import colouring
 
 COLOURS = ("none", "mnist")
 BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
@@ -71,8 +70,9 @@ def as_tables(
 class Base(method.Method):
     """What both stages share: views, encoders, critics, diagnostic classifiers.
 
-    With `colours="mnist"` the views `x` and `y` are made on the device from the data's
-    view `digit` (and `partner`), in training with new colours in each epoch.
+    With `colours="mnist"` the method itself makes the views from the data's view `digit`
+    (and `partner`), as `config.data.device_policy.name=colouring` does for every method;
+    workdirs of older versions have it so.
     """
 
     views: limits.Names = ("x", "y")
@@ -136,29 +136,19 @@ class Base(method.Method):
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
-        held = batch["views"]
-        if self.colours == "none" or all(name in held for name in self.views):
-            return {name: image_ops.to_float(held[name]) for name in self.views}
-        factors = self.factors(batch)
-        if not {"color_bg", "color_fg"} <= set(factors):
-            raise errors.UserError(
-                f"Coloured digits need the factors color_bg and color_fg; the data have "
-                f"{tuple(factors)}. Give the views {self.views} instead."
-            )
-        first = colouring.colour_background(held["digit"], factors["color_bg"])
-        partner = held.get("partner", held["digit"])
-        second = colouring.colour_foreground(partner, factors["color_fg"])
-        return dict(zip(self.views, (first, second), strict=True))
+        views = self._coloured(batch)["views"]
+        return {name: image_ops.to_float(views[name]) for name in self.views}
 
     def factors(self, batch: method.Batch) -> Arrays:
         """Classes `[B]` by factor, and of `label`, with the colours that are shown."""
-        found = {**batch.get("factors", {}), "label": batch["label"]}
-        coloured = self.colours == "mnist" and "digit" in batch["views"]
-        if coloured and self.redraw and "epoch" in batch:
-            found["color_bg"], found["color_fg"] = colouring.draw(
-                self.color_seed, batch["epoch"], batch["index"]
-            )
-        return found
+        return {**self._coloured(batch).get("factors", {}), "label": batch["label"]}
+
+    def _coloured(self, batch: method.Batch) -> method.Batch:
+        """The batch with its views, which the method may still have to make."""
+        if self.colours == "none":
+            return batch
+        transform = colouring.Transform(self.views, self.redraw, self.color_seed)
+        return transform.paint(batch, training="epoch" in batch)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         # The modules run on placeholders to find shapes; the numbers come from NumPy.

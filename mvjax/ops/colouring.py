@@ -4,14 +4,9 @@ Sanchez et al., ECCV 2020, as released: view x has a coloured background and a g
 stroke, view y a coloured stroke on black; they share nothing but the shape.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from mvjax.core import errors
-from mvjax.core import method
 
 PALETTE = np.array(  # The colours are RGB in 0..255.
     [
@@ -31,31 +26,6 @@ PALETTE = np.array(  # The colours are RGB in 0..255.
     np.uint8,
 )
 COLOURS = len(PALETTE)
-
-
-def check_digits(spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
-    """Raises `UserError` for a data set whose view `digit` cannot be coloured.
-
-    Args:
-      spec: `mvjax.data.batch.Spec` of the data set.
-      wanted: Shape `(H, W, 3)` of each of the two coloured views.
-    """
-    if "digit" not in spec.views or len(wanted) != 2:
-        raise errors.UserError(
-            "config.method.colours=mnist makes two views from the data's view 'digit'; "
-            f"the data set has {tuple(spec.views)}. For ready views set "
-            "config.method.colours=none."
-        )
-    sides = tuple(spec.views["digit"].shape[:2])
-    grey, fields = (*sides, 1), "config.method.colours=mnist"
-    for name in {"digit", "partner"} & set(spec.views):
-        method.check_image(name, spec.views[name], grey, fields=fields, floats=False)
-    for name, shape in wanted.items():
-        if shape != (*sides, 3):
-            raise errors.UserError(
-                f"View {name!r} of shape {(*sides, 3)} is made from the data; "
-                f"config.method.image_shapes has {shape}."
-            )
 
 
 def colour_background(image: jax.Array, colour: jax.Array) -> jax.Array:

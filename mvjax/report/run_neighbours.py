@@ -171,6 +171,8 @@ def _views(run: run_lib.Run, rows: np.ndarray) -> dict[str, np.ndarray]:
     source = run.source("test")
     records = [source[int(row)] for row in rows]
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *records)
+    if run.inputs.transform:
+        batch = run.inputs.transform(batch, None)
     make = getattr(run.method, "inputs", None)
     views = make(batch) if make else batch["views"]
     return {name: np.asarray(images) for name, images in views.items()}

@@ -166,6 +166,8 @@ def _pictures(
     predictions = _predictions(scoring, features)
     pictures |= predictions
     few = {k: jax.tree.map(lambda x: x[:SHOWN_MAPS], v) for k, v in batch.items()}
+    if run.inputs.transform:
+        few = run.inputs.transform(few, None)
     inner = jax.jit(run.method.explain)(variables, few)
     pictures |= sentiment.maps(jax.device_get(inner))
     codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}

@@ -17,9 +17,12 @@ from mvjax.core import state as state_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import epoch_order as order_lib
 from mvjax.data import pipeline
+from mvjax.data import read_ahead
 from mvjax.train import program as program_lib
+from mvjax.train import run as run_lib
 from mvjax.train import sharding
 
+MAIN = ""  # Key of the batches themselves among the streams.
 Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 
@@ -32,6 +35,20 @@ def make(program: program_lib.Program, step: int) -> "Streamed | Resident":
 def check(program: program_lib.Program) -> None:
     """Raises `UserError` where the batches of an epoch do not fit the devices."""
     run = program.run
+    for label, stream in run.inputs.beside.items():
+        sharding.check_batch(
+            program.mesh,
+            stream.batch_size,
+            run.config.accumulate,
+            f"config.data.beside.{label}.batch_size",
+        )
+    works = dict(train_policy=run.inputs.train_policy, beside=run.inputs.beside)
+    for name, work in works.items():
+        if work and run.config.data.device_resident:
+            raise errors.UserError(
+                f"config.data.{name} is the host's work, but with config.data."
+                "device_resident=True it has none; set one of them."
+            )
     _, last = run.epoch_batches
     if last != run.batch_size:
         sharding.check_batch(
@@ -52,20 +69,10 @@ class Streamed:
 
     def __init__(self, program: program_lib.Program, step: int):
         self._program, run = program, program.run
-        part, parts = sharding.host_share(program.mesh)
+        share, data = sharding.host_share(program.mesh), run.config.data
+        ahead = dict(threads=data.threads, workers=data.workers)
         self._batches = [
-            pipeline.train_batches(
-                run.training_source("train"),
-                seed=seed,
-                batch_size=run.batch_size,
-                step=step,
-                host=part,
-                hosts=parts,
-                workers=run.config.data.get("workers", 0),
-                shuffle=run.config.data.shuffle,
-                last_batch=run.config.data.last_batch,
-            )
-            for seed in run.seeds
+            streams(run, seed, step, share=share, **ahead) for seed in run.seeds
         ]
         self._rows = program.batch_sharding
         self._rng = program.root_keys
@@ -89,15 +96,65 @@ class Streamed:
 
     def read(self) -> batch_lib.Record:
         """This process's rows of the next batch, with a leading axis of seeds, if any."""
-        batches = [next(batches) for batches in self._batches]
+        batches = [_next(mine) for mine in self._batches]
         return batches[0] if len(batches) == 1 else _stack(batches)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        for batches in self._batches:
-            batches.close()
+        for mine in self._batches:
+            for batches in mine.values():
+                batches.close()
+
+
+def streams(
+    run: run_lib.Run,
+    seed: int,
+    step: int,
+    *,
+    share: tuple[int, int],
+    threads: int,
+    workers: int,
+) -> dict[str, read_ahead.Batches]:
+    """The batches of a seed from a step on, and those beside them by label.
+
+    Args:
+      run: The run.
+      seed: One of its seeds.
+      step: The first batch.
+      share: Which part of the rows, of how many, see `sharding.host_share`.
+      threads: See `pipeline.train_batches`.
+      workers: See there.
+    """
+    common = dict(step=step, host=share[0], hosts=share[1])
+    common |= dict(threads=threads, workers=workers)
+    main = pipeline.train_batches(
+        run.train_records,
+        seed=seed,
+        batch_size=run.batch_size,
+        augment=run.inputs.train_policy,
+        shuffle=run.config.data.shuffle,
+        last_batch=run.config.data.last_batch,
+        **common,
+    )
+    return {MAIN: main} | {
+        label: pipeline.train_batches(
+            run.inputs.records(stream.split),
+            seed=stream.seed | seed,
+            batch_size=stream.batch_size,
+            augment=stream.policy,
+            **common,
+        )
+        for label, stream in run.inputs.beside.items()
+    }
+
+
+def _next(mine: dict[str, read_ahead.Batches]) -> batch_lib.Record:
+    """The next batch of a seed with what belongs beside it."""
+    read = {label: next(batches) for label, batches in mine.items()}
+    batch = read.pop(MAIN)
+    return batch | {"beside": read} if read else batch
 
 
 class Resident:

@@ -167,6 +167,7 @@ class Program:
             ema_decay=self.run.config.ema_decay,
             skip_nonfinite=self.run.config.nonfinite == "skip",
             replicate=replicated.wrapper(self.run.config, self.mesh),
+            transform=self.run.inputs.transform,
         )
         return step if len(self.run.seeds) == 1 else jax.vmap(step)
 
@@ -183,7 +184,7 @@ class Program:
 
     def step_arguments(self) -> tuple[Any, Any, Any]:
         """Shapes and shardings of what the step takes: state, batch, root keys."""
-        batch = self.run.example()
+        batch = self.run.example_input()
         if self.run.constant_shapes:
             batch = batch | {constants.KEY: self.run.constant_shapes}
         several = (len(self.run.seeds),) if len(self.run.seeds) > 1 else ()

@@ -16,7 +16,7 @@ from mvjax.core import tree
 from mvjax.core import workdir as workdir_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import epoch_order
-from mvjax.data import pipeline
+from mvjax.data import inputs
 from mvjax.train import checkpoint
 from mvjax.train import constants
 from mvjax.train import seeds
@@ -45,6 +45,7 @@ class Run:
         self.config = config
         self._cache = cache
         self.data_needed = data_needed
+        self.inputs = inputs.Inputs(config.data, cache)
         self._constant: dict[str, Any] = {}  # Sources with constants, by split.
 
     @classmethod
@@ -68,7 +69,9 @@ class Run:
         fields = self.config.method
         module = lookup.find("methods", fields.name)
         method = config_lib.build(module.Method, "config.method", fields)
-        method.check(self.spec)
+        method.check(self.train_spec)
+        if self.spec != self.train_spec:
+            method.check(self.spec)
         return dataclasses.replace(method, frozen=self._frozen(method))
 
     def _frozen(self, method: method_lib.Method) -> tuple[str, ...]:
@@ -82,30 +85,33 @@ class Run:
         idle = (n for n in shapes["params"] if not tree.matches(n, patterns))
         return (*freeze, *idle)
 
-    @functools.cached_property
+    @property
     def spec(self) -> batch_lib.Spec:
-        """Shapes, types and ranges of the views."""
-        return pipeline.make_spec(self.config.data, "train", cache=self._cache)
+        """Shapes, types and ranges of what `predict` sees."""
+        return self.inputs.spec
+
+    @property
+    def train_spec(self) -> batch_lib.Spec:
+        """Shapes, types and ranges of what `loss` sees."""
+        return self.inputs.train_spec
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Splits of the data set."""
-        return pipeline.find_splits(self.config.data, self._cache)
+        return self.inputs.splits
 
-    @functools.cache  # noqa: B019 - A run lives as long as the command.
     def source(self, split: str) -> Any:
-        """The records of a split, whose views are checked to be those of "train"."""
-        source = pipeline.make_source(self.config.data, split, cache=self._cache)
-        if split not in ("train", "all"):
-            for problem in batch_lib.differences(
-                {"train": self.spec, split: source.spec}
-            ):
-                raise errors.UserError(problem)
-        return source
+        """The records of a split as evaluation reads them."""
+        return self.inputs.source(split)
 
     @functools.cached_property
     def constant_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of what the method keeps of a training batch; `{}`: nothing."""
+        """Shapes of what the method keeps of a training batch; `{}`: nothing.
+
+        Where policies or transforms change the records, there are no constants of them.
+        """
+        if not self.inputs.is_plain:
+            return {}
         frozen = tuple(self.config.freeze)
         return jax.eval_shape(
             functools.partial(self.method.constants, frozen=frozen),
@@ -138,6 +144,11 @@ class Run:
     def training_source(self, split: str) -> Any:
         """The records of a split, with the constants that were kept."""
         return self._constant.get(split) or self.source(split)
+
+    @property
+    def train_records(self) -> Any:
+        """The training split as it is before the policy of training."""
+        return self._constant.get("train") or self.inputs.records("train")
 
     @property
     def eval_batch_size(self) -> int:
@@ -175,8 +186,18 @@ class Run:
         return steps
 
     def example(self, batch_size: int | None = None) -> batch_lib.Record:
-        """A batch of zeros."""
+        """A batch of zeros as `predict` sees it."""
         return batch_lib.example(self.spec, batch_size or self.batch_size)
+
+    def example_input(self) -> batch_lib.Record:
+        """A batch of zeros as the training step takes it."""
+        batch = batch_lib.example(self.inputs.train_batch_spec, self.batch_size)
+        if self.inputs.beside:
+            batch["beside"] = {
+                label: batch_lib.example(stream.spec, stream.batch_size)
+                for label, stream in self.inputs.beside.items()
+            }
+        return batch
 
     @functools.cached_property
     def shapes(self) -> method_lib.Variables:

@@ -54,7 +54,13 @@ class Scoring:
 
     @functools.cached_property
     def _programs(self) -> predictor_lib.Programs:
-        return predictor_lib.Programs(self.run.method.predict)
+        method, transform = self.run.method, self.run.inputs.transform
+
+        def predict(variables: method_lib.Variables, batch: method_lib.Batch) -> Any:
+            batch = transform(batch, None) if transform else batch
+            return method.predict(variables, batch)
+
+        return predictor_lib.Programs(predict)
 
     @functools.cached_property
     def _untrained(self) -> predictor_lib.Predictor:
@@ -67,6 +73,8 @@ class Scoring:
             {split: self.run.training_source(split) for split in self.run.splits},
             batch_size=self.run.eval_batch_size,
             baseline=self._untrained,
+            threads=self.run.config.data.threads,
+            workers=self.run.config.data.workers,
         )
 
     def evaluators(self) -> dict[str, Any]:
@@ -200,7 +208,8 @@ class Scoring:
             if self.run.data_needed
         }
         shapes = {name: output.shape[1:] for name, output in outputs.items()}
-        return offer_lib.Offer(self.run.spec, splits, shapes, sizes)
+        # Evaluators see batches of the host, before any transform of the device.
+        return offer_lib.Offer(self.run.inputs.batch_spec, splits, shapes, sizes)
 
     def _check_control(self, names: Mapping[str, Iterable[str] | None]) -> None:
         """Refuses a control whose metric will not be there to be observed."""

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 from mvjax.core import errors
 
 AXES = ("data", "fsdp", "model")
+_LEAST_SPLIT = 2**14  # Elements; to gather fewer takes longer than to keep them.
 
 
 def make_mesh(config: Any, devices: list | None = None) -> Mesh:
@@ -117,8 +118,13 @@ def evaluation_mesh(mesh: Mesh) -> Mesh:
 
 
 def _leaf_sharding(mesh: Mesh, leaf: Any) -> NamedSharding:
-    """Splits the largest axes that divide, one for `fsdp` and one for `model`."""
+    """Splits the largest axes that divide, one for `fsdp` and one for `model`.
+
+    Small vectors, such as biases and norms, stay whole.
+    """
     spec: list[str | None] = [None] * leaf.ndim
+    if leaf.ndim < 2 and leaf.size < _LEAST_SPLIT:
+        return NamedSharding(mesh, PartitionSpec(*spec))
     order = sorted(range(leaf.ndim), key=lambda i: -leaf.shape[i])
     for axis in ("fsdp", "model"):
         size = mesh.shape[axis]

@@ -10,6 +10,7 @@ import optax
 
 from mvjax.core import dist
 from mvjax.core import method as method_lib
+from mvjax.core import rng as rng_lib
 from mvjax.core import state as state_lib
 from mvjax.core import tree
 from mvjax.train import replicated
@@ -83,6 +84,7 @@ def make_step(
     ema_decay: float = 0.0,
     skip_nonfinite: bool = False,
     replicate: replicated.Wrapper | None = None,
+    transform: Callable[[method_lib.Batch, jax.Array], method_lib.Batch] | None = None,
 ) -> Step:
     """Builds `(state, batch, root key) -> (state, metrics)`, to be jitted once.
 
@@ -98,6 +100,7 @@ def make_step(
       skip_nonfinite: Whether a step of which some update's loss, other metric or
         gradient is not finite changes nothing but the step's number.
       replicate: Makes the computation of gradients one of each replica's rows.
+      transform: What is done to the whole batch first, see `mvjax/transforms`.
     """
     still = () if method.frozen_norm == "drift" else freeze  # In their statistics.
 
@@ -107,6 +110,8 @@ def make_step(
         key = jax.random.fold_in(rng, state.step)
         batch = batch | {"step": state.step, "epoch": state.step // steps_per_epoch}
         stop = batch.pop(dist.STOP, None)
+        if transform:
+            batch = transform(batch, rng_lib.named(key, "transform"))
         params, model_state = state.params, state.model_state
         opt_state, metrics = dict(state.opt_state), {}
         good = jnp.asarray(True)

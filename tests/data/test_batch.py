@@ -80,7 +80,10 @@ def test_the_example_is_a_batch_of_the_spec():
 def _sequence_spec() -> batch.Spec:
     view = batch.ViewSpec((5, 2), "float32", -1.0, 1.0)
     return batch.Spec(
-        {"audio": view}, None, targets={"score": (-3.0, 3.0)}, lengths=("audio",)
+        {"audio": view},
+        None,
+        targets={"score": batch.TargetSpec(low=-3.0, high=3.0)},
+        lengths=("audio",),
     )
 
 
@@ -131,6 +134,71 @@ def test_array_source_and_twin_hand_over_targets_and_lengths():
     for index in range(50):
         assert batch.record_problems(twin[index], spec, "twin") == []
     assert np.std([twin[i]["targets"]["score"] for i in range(50)]) > 0.5
+
+
+def _dense_spec() -> batch.Spec:
+    view = batch.ViewSpec((4, 6, 1), "uint8", 0, 255)
+    targets = {
+        "tags": batch.TargetSpec((5,), "uint8", 0, 1),
+        "mask": batch.TargetSpec((4, 6), "uint8", 0, 3, ignore=255),
+    }
+    return batch.Spec({"photo": view}, None, targets=targets)
+
+
+def test_tags_and_masks_go_through_sources_and_twins():
+    spec = _dense_spec()
+    assert spec.scores == []
+    found = batch.example(spec, 2)["targets"]
+    assert found["tags"].shape == (2, 5) and found["mask"].shape == (2, 4, 6)
+    assert found["mask"].dtype == np.uint8
+    twin = synthetic.Synthetic(spec, 40)
+    for index in range(40):
+        assert batch.record_problems(twin[index], spec, "twin") == []
+    masks = np.stack([twin[i]["targets"]["mask"] for i in range(40)])
+    assert len(np.unique(masks)) == 4
+    source = arrays.ArraySource(
+        spec,
+        {"photo": np.zeros((3, 4, 6, 1), np.uint8)},
+        targets={"tags": np.eye(3, 5), "mask": np.full((3, 4, 6), 255, np.int64)},
+    )
+    assert source[1]["targets"]["tags"].tolist() == [0, 1, 0, 0, 0]
+    assert source.gather([2, 0])["targets"]["mask"].dtype == np.uint8
+    assert batch.record_problems(source[1], spec, "here") == []
+    with pytest.raises(errors.UserError, match="'tags': 300 at index 1 is no uint8"):
+        views = {"photo": np.zeros((2, 4, 6, 1), np.uint8)}
+        truths = {"tags": [[0] * 5, [300] * 5], "mask": np.zeros((2, 4, 6), np.uint8)}
+        arrays.ArraySource(spec, views, targets=truths)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.full((4, 6), 4, np.uint8), "holds values from 4 to 4, expected 0 to 3"),
+        (np.zeros((4, 5), np.uint8), "has shape (4, 5), expected (4, 6)"),
+        (np.zeros((4, 6), np.int32), "has dtype int32, expected uint8"),
+        (None, "is a NoneType, not an array"),
+    ],
+)
+def test_bad_masks_are_named(mask, message):
+    record = {
+        "views": {"photo": np.zeros((4, 6, 1), np.uint8)},
+        "label": np.int32(-1),
+        "index": np.int32(0),
+        "targets": {"tags": np.ones(5, np.uint8), "mask": mask},
+    }
+    problems = batch.record_problems(record, _dense_spec(), "here")
+    assert problems == [f"here, record 0, target 'mask': {message}."]
+
+
+def test_of_views_that_vary_rank_and_channels_are_checked():
+    view = batch.ViewSpec((32, 32, 3), "uint8", 0, 255, varies=True)
+    assert batch.view_problem(np.zeros((5, 70, 3), np.uint8), view) is None
+    for shape in ((5, 70, 1), (5, 3)):
+        problem = batch.view_problem(np.zeros(shape, np.uint8), view)
+        assert problem == f"has shape {shape}, expected 3 axes, the last of 3 channels"
+    specs = {"train": batch.Spec({"a": view._replace(varies=False)}, 2)}
+    specs["test"] = batch.Spec({"a": view}, 2)
+    assert "is [*, *, 3] of uint8 in the split 'test'" in batch.differences(specs)[0]
 
 
 def test_views_of_two_splits_are_compared():

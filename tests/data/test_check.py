@@ -100,7 +100,12 @@ def test_one_file_for_all_splits_is_blamed_once(tmp_path):
 
 def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
     view = batch.ViewSpec((5, 2), "float32", -1.0, 1.0)
-    spec = batch.Spec({"a": view}, None, targets={"score": (0.0, 1.0)}, lengths=("a",))
+    spec = batch.Spec(
+        {"a": view},
+        None,
+        targets={"score": batch.TargetSpec(low=0.0, high=1.0)},
+        lengths=("a",),
+    )
 
     def problems(score, length):
         source = arrays.ArraySource(
@@ -114,6 +119,25 @@ def test_lengths_and_targets_out_of_range_are_found_in_whole_batches():
     assert problems(0.5, 3) == []
     assert len(problems(0.5, 6)) == 1 and "length of view 'a': 6" in problems(0.5, 6)[0]
     assert len(problems(2.0, 3)) == 1 and "target 'score': 2" in problems(2.0, 3)[0]
+
+
+def test_masks_are_looked_at_without_what_is_ignored():
+    view = batch.ViewSpec((2, 3, 1), "uint8", 0, 255)
+    target = batch.TargetSpec((2, 3), "uint8", 0, 4, ignore=255)
+    spec = batch.Spec({"a": view}, None, targets={"mask": target})
+
+    def run(value):
+        masks = np.array([[[1, 2, 255]] * 2] * 3, np.uint8)
+        masks[1, 0, 0] = value
+        views = {"a": np.zeros((3, 2, 3, 1), np.uint8)}
+        return check.check(arrays.ArraySource(spec, views, targets={"mask": masks}))
+
+    rows, problems = run(3)
+    assert problems == []
+    row = next(row for row in rows if row.item == "target mask")
+    assert row[2:7] == (3, "2x3", "uint8", 1.0, 3.0)
+    _, problems = run(9)
+    assert len(problems) == 1 and "record 1, target 'mask': holds values" in problems[0]
 
 
 def test_classes_are_counted_by_their_names(tmp_path):

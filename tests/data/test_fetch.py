@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib
 import io
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from mvjax.core import errors
 from mvjax.data import fetch
 
+NAMES = (*fetch.PACKAGES, "sentences", "watch")
 FILES = {"one-ubyte": b"1" * 500, "two-ubyte": b"2" * 300}
 
 
@@ -109,7 +111,8 @@ def test_pip_is_the_one_of_this_environment(tmp_path, offer, monkeypatch):
 
 
 def test_no_package_names_an_index():
-    for wanted in fetch.PACKAGES.values():
+    offered = [package for name in NAMES for package in fetch.find(name).values()]
+    for wanted in offered:
         assert not any("index" in word or "://" in word for word in wanted.command)
 
 
@@ -156,6 +159,19 @@ def test_failing_clients_say_what_to_do_by_hand(tmp_path, offer, command, words)
     for word in wanted:
         assert word in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_data_sets_offer_what_belongs_to_them(tmp_path, monkeypatch):
+    assert list(fetch.find("sentences")) == ["sentences", "minilm"]
+    assert fetch.find("coloured_mnist") == fetch.find("mnist")
+    with pytest.raises(errors.UserError, match="'toy.source' offers nothing to fetch"):
+        fetch.find("toy.source")
+    data = tar_bytes("in/side", FILES)
+    (tmp_path / "toy.tgz").write_bytes(data)
+    found = {"one": package("toy.tgz", data), "two": package("toy.tgz", data)}
+    monkeypatch.setattr(importlib.import_module("toy.source"), "FETCH", found, False)
+    folder = fetch.fetch("toy.source", tmp_path, say=lambda line: None)
+    assert folder == tmp_path / "one" and (tmp_path / "two").is_dir()
 
 
 def test_unknown_names_list_the_choices():

@@ -131,7 +131,7 @@ def test_sims_has_a_score_for_each_view(tmp_path, suffix):
     part = contents(file)
     np.testing.assert_allclose(source.targets["score"], part[target], 1e-6)
     np.testing.assert_array_equal(source.labels, part[f"classification_labels{suffix}"])
-    assert source.spec.targets == {"score": (-1.0, 1.0)}
+    assert source.spec.targets == {"score": batch.TargetSpec(low=-1.0, high=1.0)}
 
 
 def test_averages_over_time(tmp_path):

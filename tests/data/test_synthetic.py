@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mvjax.data import batch
+from mvjax.data import pipeline
 from mvjax.data import synthetic
 
 SPEC = batch.Spec(
@@ -53,3 +54,17 @@ def test_unlabelled_data_stays_unlabelled():
     assert source[0]["label"] == -1
     with pytest.raises(IndexError):
         source[3]
+
+
+def test_fingerprints_are_those_that_older_runs_have_written():
+    for name, wanted in (("digits", "6848ca19e550416c"), ("mmsa", "4ea85ddd676222ee")):
+        config = dict(name=name, synthetic=True, limit=8)
+        assert pipeline.make_source(config, "train").fingerprint() == wanted
+    view = batch.ViewSpec((8, 8, 3), "uint8", 0, 255)
+    specs = [
+        batch.Spec({"a": view}, 2),
+        batch.Spec({"a": view._replace(varies=True)}, 2),
+        batch.Spec({"a": view}, 2, targets={"tags": batch.TargetSpec((3,))}),
+    ]
+    found = {synthetic.Synthetic(spec, 8).fingerprint() for spec in specs}
+    assert len(found) == 3

@@ -37,7 +37,7 @@ SIZES = {"train": 47, "test": 23}
 
 
 def make_offer(*, classes=3, factors=None, sizes=SIZES):
-    targets = {"score": (-3.0, 3.0)}
+    targets = {"score": batch_lib.TargetSpec(low=-3.0, high=3.0)}
     spec = batch_lib.Spec(VIEWS, classes, factors or {}, targets)
     return offer_lib.Offer(spec, ("train", "test"), OUTPUTS, sizes)
 

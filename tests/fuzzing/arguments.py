@@ -17,7 +17,7 @@ CHECK = ["data", "check", f"--config={world.TOY}"]
 LONG = "x" * 300
 COMMANDS = (
     "train chain search evaluate embed convert report show bench board".split()
-    + ["data", "data fetch", "data check", "data convert"]
+    + ["data", "data fetch", "data build", "data check", "data convert"]
 )
 
 # Name: arguments, what the error says.
@@ -104,10 +104,6 @@ PARSED = {
     "embed-two-sources": (
         ["embed", "--workdir=x", "--dataset=test", "--input=i.npz", "--output=o.npz"],
         "not allowed with",
-    ),
-    "embed-split": (
-        ["embed", "--workdir=x", "--dataset=dev", "--output=o.npz"],
-        "dev.*valid",
     ),
     "convert-nothing": (["convert"], "--workdir"),
     "convert-no-way": (["convert", "--workdir=w"], "--from.*--to"),

@@ -58,7 +58,9 @@ def make_spec(tokens=False):
     views = {k: batch_lib.ViewSpec(s, "float32", -9, 9) for k, s in SHAPES.items()}
     if tokens:
         views["text"] = batch_lib.ViewSpec((3, 9), "int32", 0, 19)
-    return batch_lib.Spec(views, 3, targets={"score": (-3.0, 3.0)})
+    return batch_lib.Spec(
+        views, 3, targets={"score": batch_lib.TargetSpec(low=-3.0, high=3.0)}
+    )
 
 
 def gradients(method, batch):

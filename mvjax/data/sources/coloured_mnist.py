@@ -9,9 +9,11 @@ from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import colours
+from mvjax.data import fetch
 from mvjax.data import mnist
 
 FAMILY = mnist.Family("coloured_mnist", "mnist", ("MNIST/raw",))
+FETCH = {"mnist": fetch.PACKAGES["mnist"]}
 SIZE = 28
 
 

@@ -12,7 +12,9 @@ beside them:
 * `present/<view>`: booleans `[N]`, False where a sample lacks the view (its values are
   then read as zeros);
 * `factor/<name>`: classes `[N]` of what else varies, such as a colour, as `label`;
-* `target/<name>`: floats `[N]`, a truth on a scale, such as a score;
+* `target/<name>`: a truth: floats `[N]` on a scale, such as a score, or `[N, ...]` of any
+  numbers, such as tags `[N, K]` of 0 and 1, or masks `[N, H, W]` of classes, in which the
+  option `target_ignore` stands for unknown; booleans become uint8;
 * `length/<view>`: integers `[N]`, how many frames of a sequence `[T, D]` are not padding;
 * `info/<name>`: strings `[N]` that stay beside the records, such as an identity;
 * `split`: strings `[N]`, each "train", "valid" or "test", or another usual name of one,
@@ -75,13 +77,14 @@ def spec(
     file: str | None = None,
     train_fraction: limits.Part = 0.8,
     value_range: tuple[float, float] | None = None,
+    target_ignore: int | None = None,
     max_gib: limits.Positive | None = None,
 ) -> batch.Spec:
     """Says what the records look like; reads the file."""
     del split, train_fraction
     found = _load(file, max_gib=max_gib)
     _refuse(found.problems)
-    return _spec(found, value_range)
+    return _spec(found, value_range, target_ignore)
 
 
 def find_splits(
@@ -100,10 +103,11 @@ def find_problems(
     file: str | None = None,
     train_fraction: float = 0.8,
     value_range: tuple[float, float] | None = None,
+    target_ignore: int | None = None,
     max_gib: float | None = None,
 ) -> list[str]:
     """Lists what is wrong with the file, one line for each problem."""
-    del split, train_fraction, value_range
+    del split, train_fraction, value_range, target_ignore
     return _load(file, max_gib=max_gib).problems
 
 
@@ -121,6 +125,7 @@ class Source(arrays.ArraySource):
         file: str | None = None,
         train_fraction: float = 0.8,
         value_range: tuple[float, float] | None = None,
+        target_ignore: int | None = None,
         max_gib: float | None = None,
         option: str = memory.OPTION,
         limit: int | None = None,
@@ -134,6 +139,8 @@ class Source(arrays.ArraySource):
             `split`.
           value_range: Smallest and greatest value allowed in any view; None: whatever
             the file holds (0..255 for uint8).
+          target_ignore: Stands for unknown in truths of integers that have axes; None:
+            every value counts.
           max_gib: Memory that the arrays of the file may take, in GiB; None: half of
             what is free.
           option: The setting that is `max_gib`, for the message.
@@ -162,7 +169,7 @@ class Source(arrays.ArraySource):
             for prefix in _PREFIXES
         )
         super().__init__(
-            _spec(found, value_range),
+            _spec(found, value_range, target_ignore),
             {name: array[chosen] for name, array in found.views.items()},
             None if label is None else label[chosen],
             present,
@@ -277,11 +284,13 @@ def _narrow(file: _File, name: str) -> None:
     """Converts a view or truths on a scale."""
     array, mask = file.arrays[name], file.arrays.get(f"present/{name}")
     if name.startswith("target/"):
-        if array.ndim != 1 or array.dtype.kind != "f":
+        if array.ndim == 1 and array.dtype.kind != "f":
             file.problems.append(
                 f"array {name!r} must be [N] of floats, is {_say(array)}."
             )
             return
+        if array.dtype == bool:
+            array = array.view(np.uint8)
     elif len(array) and not array.size:
         file.problems.append(f"array {name!r} has no values: {_say(array)}.")
         return
@@ -344,7 +353,9 @@ def _choose(file: _File, *, split: str, train_fraction: float) -> np.ndarray:
     return arrays.random_split(groups, split=split, train_fraction=train_fraction)
 
 
-def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
+def _spec(
+    file: _File, value_range: tuple[float, float] | None, target_ignore: int | None
+) -> batch.Spec:
     """Derives the spec from the arrays of the whole file."""
     if value_range is not None and not (
         len(value_range) == 2 and value_range[0] < value_range[1]
@@ -374,11 +385,22 @@ def _spec(file: _File, value_range: tuple[float, float] | None) -> batch.Spec:
         views,
         len(names) or None,
         {name: max(len(found), 1) for name, found in factors.items()},
-        {name: (float(x.min()), float(x.max())) for name, x in targets},
+        {name: _target_spec(x, target_ignore) for name, x in targets},
         tuple(file.part("length/")),
         names,
         factors,
     )
+
+
+def _target_spec(array: np.ndarray, ignore: int | None) -> batch.TargetSpec:
+    """What truths `[N, ...]` look like; of integers some may be unknown."""
+    dtype = str(array.dtype)
+    counts = array.ndim > 1 and array.dtype.kind in "iu"
+    found = batch.TargetSpec(array.shape[1:], dtype, ignore=ignore if counts else None)
+    known = found.known(array)
+    if not known.size:
+        return found._replace(low=0.0, high=0.0)
+    return found._replace(low=float(known.min()), high=float(known.max()))
 
 
 def _check_range(file: _File, name: str, value_range: tuple[float, float]) -> None:

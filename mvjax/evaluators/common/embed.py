@@ -1,5 +1,6 @@
 """Codes of whole data sets or of a user's own views, as files."""
 
+from collections.abc import Callable
 import pathlib
 from typing import Any
 
@@ -20,6 +21,7 @@ def open_views(
     spec: batch_lib.Spec,
     method: method_lib.Method,
     *,
+    prepare: Callable[[Any], Any] = lambda source: source,
     max_gib: float | None = None,
     option: str = memory.OPTION,
 ) -> Any:
@@ -29,6 +31,7 @@ def open_views(
       file: `.npz` with one array for each view, `[N, ...]`, paired by row.
       spec: What the model was trained on.
       method: Says which views it takes, and checks them as it checks a data set's.
+      prepare: What evaluation does to records before they make batches.
       max_gib: Memory that the file may take, in GiB; None: half of what is free.
       option: The setting that is `max_gib`, for the message.
 
@@ -37,6 +40,10 @@ def open_views(
         values that the method does not take.
     """
     source = npz.Source(split="all", file=str(file), max_gib=max_gib, option=option)
+    try:
+        source = prepare(source)
+    except errors.UserError as error:
+        raise errors.UserError(f"{file}: {error}") from None
     found, wanted = source.spec.views, method.ready_views(spec)
     if sorted(found) != sorted(wanted):
         wanted = ", ".join(wanted)

@@ -114,6 +114,8 @@ class Features(LeavesOut):
       sources: The data source of each split.
       batch_size: Rows that `predict` gets at a time; the last batch is padded.
       baseline: The same function with untrained variables, for `untrained:`.
+      threads: Threads that read ahead, see `pipeline.eval_batches`.
+      workers: Processes that do.
     """
 
     def __init__(
@@ -123,6 +125,8 @@ class Features(LeavesOut):
         *,
         batch_size: int,
         baseline: Predict | None = None,
+        threads: int = 0,
+        workers: int = 0,
     ):
         self.left_out = {}
         self._predict = {"": _predictor(predict)}
@@ -131,10 +135,13 @@ class Features(LeavesOut):
         self._sources = dict(sources)
         self._batch_size = batch_size
         self._change: Change | None = None
+        self._ahead = dict(threads=threads, workers=workers)
         self._kept: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}  # Of the outputs.
         self._views: dict[str, list[str]] = {}  # View names in the order of the data.
-        self._targets: dict[str, list[str]] = {}
+        self._targets: dict[
+            str, dict[str, tuple[int, ...]]
+        ] = {}  # Shapes of the truths.
 
     def changed(self, change: Change) -> "Features":
         """Features of the same records after a change of each padded batch.
@@ -239,16 +246,18 @@ class Features(LeavesOut):
         Raises:
           UserError: Unknown split or target.
         """
-        known = self.target_names(split)
+        self._look(split)
+        known = self._targets[split]
         if name not in known:
             raise errors.unknown("target", name, known)
         self._keep(split, RAW, [rows_lib.TARGET + name])
         return self._kept[split, RAW][rows_lib.TARGET + name]
 
     def target_names(self, split: str) -> list[str]:
-        """Names of the targets in the order of the data."""
+        """Names of the truths on a scale, `[N]`, in the order of the data."""
         self._look(split)
-        return list(self._targets[split])
+        shapes = self._targets[split].items()
+        return [name for name, shape in shapes if not shape]
 
     def lengths(self, split: str, view: str) -> np.ndarray | None:
         """Frames of a view that are not padding, in index order, `[N]` int32.
@@ -332,7 +341,9 @@ class Features(LeavesOut):
         rows_lib.add(total, ahead)
         return dist.sum_all(total)
 
-    def _data(self, split: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    def _data(
+        self, split: str, *, ahead: bool = True
+    ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         """Yields this process's rows of padded batches, and which of them are real."""
         if split not in self._sources:
             raise errors.unknown("split", split, self._sources)
@@ -340,8 +351,9 @@ class Features(LeavesOut):
         if not len(source):
             raise Insufficient(f"Split {split!r} is empty.")
         host, hosts = dist.share()
+        options = self._ahead if ahead else {}
         for batch in pipeline.eval_batches(
-            source, batch_size=self._batch_size, host=host, hosts=hosts
+            source, batch_size=self._batch_size, host=host, hosts=hosts, **options
         ):
             batch = dict(batch)
             mask = np.asarray(batch.pop(predictor_lib.MASK), bool)
@@ -351,9 +363,10 @@ class Features(LeavesOut):
         """Learns the names of views, targets and outputs from one batch."""
         if split in self._views:
             return
-        batch, _ = next(self._data(split))
+        batch, _ = next(self._data(split, ahead=False))
         self._shapes[split] = self._predict[""].shapes(batch)
-        self._targets[split] = list(batch.get("targets", {}))
+        truths = batch.get("targets", {}).items()
+        self._targets[split] = {name: np.shape(x)[1:] for name, x in truths}
         self._views[split] = list(batch["views"])
 
     def _keep(self, split: str, group: str, names: list[str]) -> None:

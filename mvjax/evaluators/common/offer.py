@@ -91,9 +91,9 @@ class Offer(features_lib.LeavesOut):
             )
 
     def check_target(self, name: str) -> None:
-        """Raises `UserError` for an unknown target."""
-        if name not in self.spec.targets:
-            raise errors.unknown("target", name, self.spec.targets)
+        """Raises `UserError` for a target that is unknown or no number on a scale."""
+        if name not in self.spec.scores:
+            raise errors.unknown("target", name, self.spec.scores)
 
     def target_shape(self, name: str) -> tuple[int, ...]:
         """Shape of a target of a record; `()` for a number on a scale."""

@@ -5,7 +5,7 @@ from typing import Any
 from mvjax.core import errors
 from mvjax.core import method
 from mvjax.models import dim
-from mvjax.ops import colouring
+from mvjax.transforms import colouring
 
 
 def check(fields: Any, spec: Any) -> None:
@@ -40,7 +40,7 @@ def _check_views(fields: Any, spec: Any) -> None:
         )
     wanted = dict(zip(fields.views, map(tuple, fields.image_shapes), strict=True))
     if fields.colours == "mnist" and not set(fields.views) <= set(spec.views):
-        colouring.check_digits(spec, wanted)
+        _check_digits(fields, spec, wanted)
     else:
         method.check_views(spec, wanted, fields="config.method.image_shapes")
     for kind, (name, shape) in zip(fields.encoders, wanted.items(), strict=True):
@@ -51,4 +51,21 @@ def _check_views(fields: Any, spec: Any) -> None:
                 f"View {name!r} of shape {shape} is too small for the encoder "
                 "'conv', which needs images of 18 pixels or more a side; choose "
                 f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
+            )
+
+
+def _check_digits(fields: Any, spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
+    """Refuses a data set whose views cannot be made, or are made in other shapes."""
+    if "digit" not in spec.views or len(wanted) != 2:
+        raise errors.UserError(
+            "config.method.colours=mnist makes two views from the data's view "
+            f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
+            "config.method.colours=none."
+        )
+    made = colouring.Transform(fields.views).spec(spec).views
+    for name, shape in wanted.items():
+        if made[name].shape != shape:
+            raise errors.UserError(
+                f"View {name!r} of shape {made[name].shape} is made from the data; "
+                f"config.method.image_shapes has {shape}."
             )

@@ -54,8 +54,8 @@ def _check_view(fields: Any, name: str, view: Any) -> None:
 
 def _check_truths(fields: Any, spec: Any) -> None:
     """Raises `UserError` where the data lack what the task learns."""
-    if fields.task == "regression" and fields.target not in spec.targets:
-        raise errors.unknown("config.method.target", fields.target, spec.targets)
+    if fields.task == "regression" and fields.target not in spec.scores:
+        raise errors.unknown("config.method.target", fields.target, spec.scores)
     enough = 0 < (spec.classes or 0) <= fields.classes
     if fields.task == "classification" and not enough:
         raise errors.UserError(

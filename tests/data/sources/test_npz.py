@@ -209,7 +209,7 @@ def test_a_damaged_array_is_named(tmp_path):
 
 def test_a_stated_range_is_kept(tmp_path):
     spec = npz.spec(file=write(tmp_path), value_range=(-9, 300))
-    assert spec.views["sound"][2:] == spec.views["photo"][2:] == (-9, 300)
+    assert spec.views["sound"][2:4] == spec.views["photo"][2:4] == (-9, 300)
 
 
 def test_classes_come_from_all_splits_and_keep_their_names(tmp_path):
@@ -292,3 +292,20 @@ def test_values_beyond_a_stated_range_are_refused(tmp_path, ends):
 def test_a_range_needs_both_ends(tmp_path):
     with pytest.raises(errors.UserError, match="value_range.*greatest"):
         npz.spec(file=write(tmp_path), value_range=(1.0,))
+
+
+def test_tags_and_masks_are_taken(tmp_path):
+    rng = np.random.default_rng(1)
+    tags, mask = rng.random((20, 4)) > 0.5, rng.integers(0, 3, (20, 4, 5))
+    mask[3, 0] = 255
+    file = write(tmp_path, **{"target/tags": tags, "target/mask": mask})
+    source = npz.Source(split="all", file=file, target_ignore=255)
+    assert source.spec.targets == {
+        "tags": batch.TargetSpec((4,), "uint8", 0, 1, ignore=255),
+        "mask": batch.TargetSpec((4, 5), "int32", 0, 2, ignore=255),
+    }
+    np.testing.assert_array_equal(source.targets["tags"], tags)
+    np.testing.assert_array_equal(source[3]["targets"]["mask"], mask[3])
+    for i in range(20):
+        batch.validate_record(source[i], source.spec, file)
+    assert npz.spec(file=file).targets["mask"].high == 255

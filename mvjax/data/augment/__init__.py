@@ -1,0 +1,1 @@
+"""Policies: what the host does to each record before it joins a batch, one file each."""

@@ -1,0 +1,77 @@
+"""Policies: what the host does to each record before it joins a batch.
+
+A policy is a file of `data/augment` with a frozen, picklable dataclass `Policy`:
+`spec(spec)` says what leaves it, and `policy(record, generator)` changes a record.
+"""
+
+from collections.abc import Callable, Mapping
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from mvjax.core import config as config_lib
+from mvjax.core import errors
+from mvjax.core import lookup
+from mvjax.data import batch as batch_lib
+
+# The generator is of this record in this epoch; None: evaluation, which draws nothing.
+Call = Callable[[batch_lib.Record, np.random.Generator | None], batch_lib.Record]
+
+
+def make(settings: Mapping[str, Any] | None, where: str) -> Any:
+    """The policy that a part of a config names; None where it names none.
+
+    Args:
+      settings: `name` of a file in `data/augment` (or a full module path) and fields of
+        its `Policy`.
+      where: The part, such as `"config.data.train_policy"`.
+
+    Raises:
+      UserError: There is no such policy or field, or a value does not fit.
+    """
+    if not settings or not settings.get("name"):
+        return None
+    module = lookup.find("data.augment", settings["name"])
+    return config_lib.build(module.Policy, where, settings)
+
+
+class Prepared:
+    """A source whose records have gone through a policy as evaluation sees them.
+
+    Attributes:
+      spec: What every record looks like that leaves the policy.
+    """
+
+    def __init__(self, source: Any, policy: Any):
+        """Takes the stored records and what is done to them."""
+        self.spec = policy.spec(source.spec)
+        self._source, self._policy = source, policy
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> batch_lib.Record:
+        """Returns record `index`."""
+        return self._policy(self._source[index], None)
+
+    def fingerprint(self) -> str:
+        """Returns 16 hexadecimal digits that stand for records and policy."""
+        what = f"{self._source.fingerprint()} {type(self._policy)} {self._policy}"
+        return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def check_fixed(spec: batch_lib.Spec, setting: str) -> None:
+    """Raises `UserError` where records of different shapes would have to be stacked.
+
+    Args:
+      spec: Of the records that make batches.
+      setting: The policy that could change that, such as "config.data.train_policy".
+    """
+    for what, found in (("View", spec.views), ("Target", spec.targets)):
+        for name, one in found.items():
+            if one.varies:
+                raise errors.UserError(
+                    f"{what} {name!r} differs in size from record to record; set "
+                    f"{setting} to a policy that makes it one size, such as name=crop."
+                )
