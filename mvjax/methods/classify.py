@@ -35,7 +35,7 @@ def check_truth(spec: Any, target: str, classes: int, *, tags: bool = False) -> 
     """
     where = "config.method.target"
     if target in spec.targets:
-        shape = tuple(getattr(spec.targets[target], "shape", ()))
+        shape = tuple(spec.targets[target].shape)
         if shape != ((classes,) if tags else ()):
             raise errors.UserError(
                 f"{where}={target}: records hold an array of shape {shape} there; "

@@ -57,7 +57,14 @@ class Method(method.Method):
         if self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
         size = tuple(spec.views[self.view].shape[:2])
-        shape = tuple(getattr(spec.targets[self.target], "shape", ()))
+        shape = tuple(spec.targets[self.target].shape)
+        truth = spec.targets[self.target]
+        if truth.ignore not in (None, self.ignore) or truth.high > self.classes - 1:
+            raise errors.UserError(
+                f"The data set's {self.target!r} holds classes up to {truth.high:g} and "
+                f"{truth.ignore} for unknown; config.method.classes is {self.classes}, "
+                f".ignore {self.ignore}."
+            )
         if shape != size:
             raise errors.UserError(
                 f"config.method.target={self.target}: records hold an array of shape "

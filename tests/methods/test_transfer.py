@@ -201,6 +201,20 @@ def test_classes_are_those_of_the_data():
         make().check(SPEC._replace(classes=None))
     with pytest.raises(errors.UserError, match="config.method.target 'mask'"):
         make(segment).check(SPEC)
+    truth = batch_lib.TargetSpec((SIZE, SIZE), "uint8", 0, CLASSES - 1, ignore=255)
+    make(segment).check(SPEC._replace(targets={"mask": truth}))
+    for other, message in (
+        (truth._replace(high=5), "holds classes up to 5 .*classes is 3"),
+        (truth._replace(ignore=254), "254 for unknown.*ignore 255"),
+        (truth._replace(shape=(SIZE,)), "not a class for each"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            make(segment).check(SPEC._replace(targets={"mask": other}))
+    tags = batch_lib.TargetSpec((CLASSES,), "float32", 0, 1)
+    labelled = SPEC._replace(targets={"tags": tags})
+    make(objective="bce", target="tags").check(labelled)
+    with pytest.raises(errors.UserError, match="shape .3,. there.*want one class"):
+        make(target="tags").check(labelled)
 
 
 def test_the_run_tells_the_method_what_is_frozen(monkeypatch):
