@@ -1,6 +1,5 @@
 """Golden checks of MRDD's networks and objectives."""
 
-from collections.abc import Callable
 import math
 import re
 from typing import Any
@@ -17,8 +16,10 @@ from mvjax.methods import mrdd_consistency
 from mvjax.methods import mrdd_disentangle
 from mvjax.models import conv_autoencoder
 from mvjax.models import mrdd
+from mvjax.models import resnet
 from mvjax.ops import sampling
 from mvjax.train import step as step_lib
+from tests import backbone_golden
 from tests import golden_data
 
 
@@ -647,21 +648,20 @@ def _table_shapes(
     return {key: tensor.shape for key, tensor in tensors.items()}
 
 
-def check_manifests(
-    case: golden_data.Case, *, planned: Callable[[str], bool] = lambda name: False
-) -> None:
-    """Key and shape tables of the published stage-2 checkpoints, exactly.
-
-    Args:
-      case: The recording.
-      planned: Whether a table that is not of stage 2 is due later.
-    """
+def check_manifests(case: golden_data.Case) -> None:
+    """Key and shape tables of the published stage-2 checkpoints and ResNets, exactly."""
     tables = case.meta["extra"]["state_dicts"]
     found: dict[mrdd_disentangle.Method, dict[str, tuple[int, ...]]] = {}
-    stages = set()
+    stages, resnets = set(), set()
     for name, entry in tables.items():
         if "stage2" not in entry:
-            assert planned(name), f"{name}: a table without a check"
+            resnets.add(name)
+            network = resnet.Backbone(int(name.removeprefix("resnet")))
+            shapes = tree.flatten(backbone_golden.shapes(network, 3))
+            recorded = {key: tuple(shape) for key, shape in entry.items()}
+            assert (
+                _table_shapes(backbone_golden.leaves_of(network, 3), shapes) == recorded
+            )
             continue
         stages.add(name)
         recorded = {key: tuple(shape) for key, shape in entry["stage2"].items()}
@@ -676,6 +676,7 @@ def check_manifests(
         assert found[method] == recorded
         _assert_sizes(found[method], entry)
     assert stages == set(case.config["datasets"])
+    assert resnets == set(case.config.get("resnets", ()))
     assert case.outputs["count"] == len(tables)
 
 

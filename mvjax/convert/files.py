@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 
 from mvjax.convert import torch_file
+from mvjax.convert import torch_table
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
@@ -32,7 +33,9 @@ def read(path: str | os.PathLike, *, part: str | None = None) -> dict[str, Any]:
     return load(path, part=part).tensors
 
 
-def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
+def load(
+    path: str | os.PathLike, *, part: str | None = None, parted: bool = False
+) -> Weights:
     """Reads the state dict of a file.
 
     A checkpoint may hold its state dict under one key, `"state_dict"` or `"model"`,
@@ -43,6 +46,8 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
         safetensors inside), `.safetensors` or `.npz`.
       part: The key that holds the state dict, where a file leaves a choice, or what
         the keys of one of several networks begin with.
+      parted: Whether, where a file leaves a choice, all its state dicts are wanted:
+        keys are `encoder:conv1.weight` then.
 
     Raises:
       UserError: There is no such file, it is damaged or of another kind, or it holds
@@ -64,7 +69,7 @@ def load(path: str | os.PathLike, *, part: str | None = None) -> Weights:
             content = _read_safetensors(path)
     except OSError as error:
         raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
-    return _state_dict(path, content, part)
+    return _state_dict(path, content, part, parted)
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
@@ -73,7 +78,8 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     Args:
       path: With one of the suffixes that `read` knows.
       tensors: Arrays by key. `.npz` cannot hold bfloat16; see `torch_file.write` for
-        what PyTorch's files can.
+        what PyTorch's files can. There `encoder:conv1.weight` becomes the key
+        `conv1.weight` of a dict `encoder`; the other kinds of file keep it as it is.
 
     Raises:
       UserError: Unknown suffix, a type that the format lacks, or no such folder.
@@ -101,8 +107,10 @@ def _is_safetensors(path: pathlib.Path) -> bool:
         return stream.read(9)[8:] == b"{"
 
 
-def _state_dict(path: pathlib.Path, content: Any, part: str | None) -> Weights:
-    """Finds the one dict of arrays in what a file holds."""
+def _state_dict(
+    path: pathlib.Path, content: Any, part: str | None, parted: bool
+) -> Weights:
+    """Finds the one dict of arrays in what a file holds, or all of them."""
     if isinstance(content, list | tuple):
         content = {str(i): value for i, value in enumerate(content)}
     if not isinstance(content, dict):
@@ -116,6 +124,10 @@ def _state_dict(path: pathlib.Path, content: Any, part: str | None) -> Weights:
         if not _has_arrays(levels[-1]):
             choices = {*sets, *_first_parts(outer[-1])}
             raise errors.unknown(f"part of {path}:", part, choices)
+    if levels is None and parted:
+        found = _all_parts(content, sets)
+        if found:
+            return found
     if levels is None:
         raise _undecided(path, content, sets)
     tensors = _tensors(levels[-1])
@@ -163,6 +175,19 @@ def _only(content: dict, sets: dict[str, tuple]) -> tuple[dict, ...] | None:
         return sets[usual[0]] if len(found) == 1 else None
     alone = not found and _has_arrays(content)
     return (content,) if alone or _has_weights(content) else None
+
+
+def _all_parts(content: dict, sets: dict[str, tuple[dict, ...]]) -> Weights | None:
+    """The tensors of all sets of weights, each behind its name; None: there are none."""
+    parts = {n: levels[-1] for n, levels in sets.items() if _has_weights(levels[-1])}
+    if not parts:
+        return None
+    tensors = {
+        f"{name}{torch_table.PARTS}{key}": array
+        for name, value in parts.items()
+        for key, array in _tensors(value).items()
+    }
+    return Weights(tensors, _unread((content, *parts.values()), tensors))
 
 
 def _undecided(

@@ -58,22 +58,25 @@ def config_beside(path: pathlib.Path) -> dict[str, Any] | None:
     return config if whole or MODEL_TYPE in config else None
 
 
-def load(path: str | os.PathLike, *, part: str | None = None) -> files.Weights:
+def load(
+    path: str | os.PathLike, *, part: str | None = None, parted: bool = False
+) -> files.Weights:
     """Reads the weights of a folder, or of one file.
 
     Args:
       path: The folder, or a file of any kind that `convert/files.py` reads.
       part: Which weights, where a file leaves a choice.
+      parted: See `files.load`.
 
     Raises:
       UserError: A file or a key is missing, damaged or of another kind.
     """
     path = pathlib.Path(path)
     if not os.path.isdir(path):  # Unlike `is_dir`, false for impossible paths.
-        return files.load(path, part=part)
+        return files.load(path, part=part, parted=parted)
     for name in FILES:
         if (path / name).exists():
-            return files.load(path / name, part=part)
+            return files.load(path / name, part=part, parted=parted)
         if (path / f"{name}{INDEX}").exists():
             return _load_shards(path / f"{name}{INDEX}")
     names = " and no ".join(name + end for name in FILES for end in ("", INDEX))

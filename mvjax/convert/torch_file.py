@@ -26,6 +26,7 @@ import ml_dtypes
 import numpy as np
 
 from mvjax.convert import torch_module
+from mvjax.convert import torch_table
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
@@ -327,19 +328,26 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     Args:
       path: The file.
       tensors: Arrays by key: float16, bfloat16, float32, float64, int8 to int64,
-        uint8 or bool, of any shape.
+        uint8 or bool, of any shape. `a:b` is the key b of a dict a.
 
     Raises:
       UserError: PyTorch has no such type, or the file cannot be written there.
     """
     tensors = dict(tensors)  # This keeps the arrays, so that identities stay unique.
     storages: dict[int, tuple[str, np.ndarray]] = {}  # (key, array) by identity.
-    items = []
+    items: dict[str, Any] = {}
     for name, tensor in tensors.items():
         fresh = (str(len(storages)), _native(name, tensor))
         key, array = storages.setdefault(id(tensor), fresh)
-        items.append(_text(name) + _tensor_ops(key, array))
-    entries = {"data.pkl": _pickle(items), "byteorder": b"little"}
+        *parts, last = name.split(torch_table.PARTS)
+        place = items
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = _tensor_ops(key, array)
+    entries = {
+        "data.pkl": b"\x80\x02" + _dict_ops(items) + b".",
+        "byteorder": b"little",
+    }
     entries |= {
         f"data/{key}": memoryview(array.reshape(-1).view(np.uint8))
         for key, array in storages.values()
@@ -364,9 +372,13 @@ def _native(name: str, tensor: np.ndarray) -> np.ndarray:
     return array
 
 
-def _pickle(items: list[bytes]) -> bytes:
-    """An `OrderedDict` of items, pickle protocol 2."""
-    return b"\x80\x02" + _ORDERED_DICT + b"(" + b"".join(items) + b"u."
+def _dict_ops(items: Mapping[str, Any]) -> bytes:
+    """An `OrderedDict` of tensors and such dicts, pickle protocol 2."""
+    content = [
+        _text(key) + (_dict_ops(value) if isinstance(value, dict) else value)
+        for key, value in items.items()
+    ]
+    return _ORDERED_DICT + b"(" + b"".join(content) + b"u"
 
 
 _ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # GLOBAL, EMPTY_TUPLE, REDUCE.

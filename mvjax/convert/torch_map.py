@@ -108,6 +108,10 @@ class Leaf(NamedTuple):
     path: str  # From the root of the variables: "params/encoder/conv_in/kernel".
     torch_names: tuple[str, ...]  # Several: tied weights, equal in every file.
     layout: Layout
+    piece: tuple[int, int] = (
+        0,
+        1,
+    )  # Which of how many equal parts of their first axis.
 
 
 def _leaf(collection: str, flax: str, name: str, key: str, layout: Layout) -> Leaf:
@@ -185,6 +189,21 @@ def batch_norm(flax: str, torch: str) -> list[Leaf]:
     ]
 
 
+def joined(torch: str, flax: Sequence[str], *, bias: bool = True) -> list[Leaf]:
+    """One `torch.nn.Linear` whose outputs are those of several layers, one after another.
+
+    Args:
+      torch: Its name, such as `"attn.qkv"`.
+      flax: Paths of the layers, in order.
+      bias: Whether there is one.
+    """
+    return [
+        leaf._replace(piece=(i, len(flax)))
+        for i, path in enumerate(flax)
+        for leaf in linear(path, torch, bias=bias)
+    ]
+
+
 def nest(leaves: Sequence[Leaf], *, flax: str = "", torch: str = "") -> list[Leaf]:
     """Puts the table of a part below a module of a whole.
 
@@ -199,16 +218,16 @@ def nest(leaves: Sequence[Leaf], *, flax: str = "", torch: str = "") -> list[Lea
         collection, _, rest = leaf.path.partition("/")
         names = tuple(_key(torch, name) for name in leaf.torch_names)
         path = "/".join(part for part in (collection, flax, rest) if part)
-        nested.append(Leaf(path, names, leaf.layout))
+        nested.append(leaf._replace(path=path, torch_names=names))
     return nested
 
 
 def _check_table(leaves: Sequence[Leaf]) -> None:
     """Raises `ValueError` for a table that names anything twice."""
     paths = [leaf.path for leaf in leaves]
-    names = [name for leaf in leaves for name in leaf.torch_names]
-    for kind in (paths, names):
-        twice = [name for name, n in collections.Counter(kind).items() if n > 1]
+    names = [(name, leaf.piece) for leaf in leaves for name in leaf.torch_names]
+    for kind in ([(path, None) for path in paths], names):
+        twice = [name for (name, _), n in collections.Counter(kind).items() if n > 1]
         if twice:
             raise ValueError(f"The table names these twice: {', '.join(twice)}.")
 
@@ -221,7 +240,8 @@ def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 def _wanted(leaf: Leaf, shape: tuple[int, ...]) -> str:
     """Shape in PyTorch's order, for an error, of a leaf that has `shape` in Flax."""
     try:
-        return str(leaf.layout.to_torch(np.zeros(shape, np.int32)).shape)
+        first, *rest = leaf.layout.to_torch(np.zeros(shape, np.int32)).shape or (None,)
+        return str(() if first is None else (first * leaf.piece[1], *rest))
     except ValueError:  # The table has the wrong layout for this leaf.
         return f"{shape} and layout {leaf.layout.name} does not fit that"
 
@@ -255,6 +275,16 @@ def _with_counters(
     return {**tensors, **zeros}, list(zeros)
 
 
+def _piece(leaf: Leaf, array: np.ndarray) -> np.ndarray:
+    """The part of a PyTorch array that is a leaf's."""
+    part, parts = leaf.piece
+    if parts == 1:
+        return array
+    if array.ndim == 0 or len(array) % parts:
+        raise ValueError(f"expected {parts} equal parts")
+    return np.split(array, parts)[part]
+
+
 def _convert(
     leaf: Leaf,
     tensors: Mapping[str, np.ndarray],
@@ -275,11 +305,12 @@ def _convert(
     if leaf.layout is not COUNT and (wrong := _wrong_numbers(first)):
         problems.add(wrong, f"{present[0]} ({first.dtype})")
         return None
-    for name in present[1:]:
+    # Copies of one layer may have been counted apart.
+    for name in present[1:] if leaf.layout is not COUNT else ():
         if not _same_bits(first, tensors[name]):
             problems.add("unequal tied weights", f"{present[0]} and {name}")
     try:
-        array = leaf.layout.to_flax(first)
+        array = leaf.layout.to_flax(_piece(leaf, first))
     except ValueError as error:
         problems.add("wrong arrays", f"{present[0]} {first.shape} ({error})")
         return None
@@ -388,6 +419,7 @@ def to_torch(
     problems = torch_report.Problems()
     flat = tree.flatten(variables)
     tensors: dict[str, np.ndarray] = {}
+    pieces: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for leaf in leaves:
         if leaf.path not in flat:
             problems.add("missing leaves", leaf.path)
@@ -400,8 +432,11 @@ def to_torch(
             continue
         if leaf.layout is not COUNT and (wrong := _wrong_numbers(array)):
             problems.add(wrong, f"{leaf.torch_names[0]} ({array.dtype})")
-        tensors.update(dict.fromkeys(leaf.torch_names, array))
+        for name in leaf.torch_names:  # Their pieces stand in the table in order.
+            pieces[name].append(array)
+            tensors[name] = array
     for path in sorted(set(flat) - {leaf.path for leaf in leaves}):
         problems.add("leaves that the table does not write", path)
     problems.raise_any("The variables do not fit the table")
-    return tensors
+    parted = {name: parts for name, parts in pieces.items() if len(parts) > 1}
+    return tensors | {name: np.concatenate(parts) for name, parts in parted.items()}

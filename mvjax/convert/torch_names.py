@@ -6,17 +6,20 @@ order. A network may have such a name itself, so they are taken off only where a
 fits better without.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import math
 from typing import Any, NamedTuple
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
+from mvjax.core import tree
 
 PREFIXES = ("module.", "model.", "net.")  # They are taken off if all keys have them.
 COMPILED = "_orig_mod"  # `torch.compile` adds it anywhere; it is always taken off.
 AVERAGED = "n_averaged"  # The counter of `torch.optim.swa_utils.AveragedModel`.
 _MOST_WRAPPERS = 16
+_SLIGHT = 1e-6
 Tensors = Mapping[str, Any]
 
 
@@ -30,7 +33,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    tables: Mapping[str, Sequence[torch_map.Leaf]],
+    tables: Mapping[str, torch_table.Table],
     tensors: Tensors,
     standard_names: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Fit:
@@ -54,8 +57,8 @@ def fit(
         except errors.UserError as error:
             trouble = trouble or error
             continue
-        for table, leaves in tables.items():
-            distance = _distance(leaves, named)
+        for table, held in tables.items():
+            distance = _distance(held, named)
             if best is None or distance < least:
                 used = {id(tensor) for tensor in named.values()}
                 dropped = [key for key, x in tensors.items() if id(x) not in used]
@@ -65,17 +68,24 @@ def fit(
     return best
 
 
-def _distance(leaves: Sequence[torch_map.Leaf], tensors: Tensors) -> float:
+def _distance(table: torch_table.Table, tensors: Tensors) -> float:
     """Keys that only one of both has; a file may have no counters at all.
+
+    Keys that the table ignores count a little: of two tables, that which has them is
+    nearer.
 
     It is infinite where they share none, or the smallest table would be the nearest to
     a file of something else.
     """
-    names = {name for leaf in leaves for name in leaf.torch_names}
-    counters = torch_map.counters(leaves)
+    names = {name for leaf in table for name in leaf.torch_names}
+    counters = torch_map.counters(table.leaves)
     if not counters & set(tensors):
         names -= counters
-    return len(names ^ set(tensors)) if names & set(tensors) else math.inf
+    if not names & set(tensors):
+        return math.inf
+    left = set(tensors) - names
+    ignored = sum(tree.matches(name, table.ignore) for name in left)
+    return len(names - set(tensors)) + len(left) - ignored * (1 - _SLIGHT)
 
 
 def _unwrapped(keys: Iterable[str]) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:

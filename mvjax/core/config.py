@@ -26,6 +26,7 @@ from mvjax.core import file_kind
 from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
+from mvjax.core import nested
 from mvjax.core import schema
 from mvjax.core import settings
 
@@ -346,19 +347,8 @@ def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def build(kind: type, what: str, fields: Any) -> Any:
-    """Calls `kind(**fields)` for a dataclass whose fields declare their limits.
-
-    Args:
-      kind: A dataclass.
-      what: Where the fields come from, such as `"config.method"`.
-      fields: Mapping of field names to values; `name` is left out.
-
-    Raises:
-      UserError: There is no such field, or a value that it cannot have.
-    """
-    fields = {k: v for k, v in dict(fields).items() if k != "name"}
-    limits.check_all(what, fields, limits.declared(kind))
-    return kind(**fields)
+    """The dataclass `kind` with the settings of a part, see `nested.build`."""
+    return nested.build(kind, what, fields)
 
 
 def to_dict(config: ml_collections.ConfigDict) -> dict:

@@ -21,6 +21,8 @@ import ml_collections
 
 from mvjax.core import errors
 
+# In the metadata of a dataclass's field: it is no setting, whoever builds it fills it.
+INTERNAL = "internal"
 _INT32 = 2**31 - 1
 _FLOAT32 = 3.4e38
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
@@ -51,12 +53,12 @@ class Range(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """Texts of which a setting is one."""
+    """Texts, or whole numbers, of which a setting is one."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] | tuple[int, ...]
 
-    def allows(self, value: str) -> bool:
-        """Whether a text is a choice."""
+    def allows(self, value: str | int) -> bool:
+        """Whether a value is a choice."""
         return value in self.names
 
     def __str__(self) -> str:
@@ -102,9 +104,9 @@ Names = Annotated[tuple[Text, ...], Entries(distinct=True)]
 AnyNames = Annotated[tuple[Text, ...], Entries(least=0, distinct=True)]
 
 
-def one_of(*names: str) -> Any:
-    """The type of a text that is one of `names`."""
-    return Annotated[str, Choices(names)]
+def one_of(*names: str | int) -> Any:
+    """The type of a text, or of a whole number, that is one of `names`."""
+    return Annotated[type(names[0]), Choices(names)]
 
 
 def some(kind: Any, *, distinct: bool = False) -> Any:
@@ -126,7 +128,11 @@ def declared(code: Any) -> dict[str, Field]:
     except NameError:  # A user's types may exist for the type checker only.
         kinds = {}
     if dataclasses.is_dataclass(code):
-        given = {f.name: _default(f) for f in dataclasses.fields(code) if f.init}
+        given = {
+            f.name: _default(f)
+            for f in dataclasses.fields(code)
+            if f.init and INTERNAL not in f.metadata
+        }
     else:
         given = {
             name: dataclasses.MISSING if p.default is p.empty else p.default
@@ -159,7 +165,7 @@ def check(where: str, value: Any, kind: Any) -> None:
         base, *rules = typing.get_args(kind)
         check(where, value, base)
         for rule in rules:
-            if isinstance(rule, Choices) and not rule.allows(value):
+            if base is str and isinstance(rule, Choices) and not rule.allows(value):
                 raise errors.unknown(where, value, rule.names)
             if not rule.allows(value):
                 raise _wrong(where, value, str(rule))

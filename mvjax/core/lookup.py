@@ -15,6 +15,7 @@ OFFERS = {
     "methods": ("Method", ("init", "loss", "predict")),
     "evaluators": ("Evaluator", ("run",)),
     "data.sources": ("Source", ("__len__", "__getitem__")),
+    "models": ("Backbone", ("net", "torch_tables", "initial", "check", "width")),
     "data.augment": ("Policy", ("spec", "__call__")),
     "transforms": ("Transform", ("spec", "__call__")),
 }
@@ -26,7 +27,11 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 def available(kind: str) -> list[str]:
     """Names of the modules in `mvjax/<kind>`, such as `"methods"` or `"data.sources"`."""
     package = importlib.import_module(f"mvjax.{kind}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    found = (m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    if kind == "models":  # Most of them are parts that only a method's code names.
+        modules = {m: importlib.import_module(f"mvjax.{kind}.{m}") for m in found}
+        found = (m for m, module in modules.items() if hasattr(module, OFFERS[kind][0]))
+    return sorted(found)
 
 
 def find(kind: str, name: str) -> types.ModuleType:

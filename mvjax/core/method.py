@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.core import tree
 
 # {"views": {name: [B, ...]}, "label": [B], "index": [B]}, optionally
 # "present": {name: [B]} for samples that lack a view, "factors": {name: [B]}, classes
@@ -38,9 +39,33 @@ class Update(NamedTuple):
     trains: tuple[str, ...] | None  # Component patterns; None: all that is not frozen.
 
 
+# How norms of frozen components normalise in training: by their running statistics, by
+# those of the batch, or by the latter while the running ones go on moving.
+FROZEN_NORMS = ("eval", "batch", "drift")
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """An objective with its networks; fields are plain numbers, strings and tuples."""
+    """An objective with its networks; fields are plain numbers, strings and tuples.
+
+    Attributes:
+      frozen: Patterns of the components that are not trained, by `config.freeze` or
+        because no update trains them; the run fills it in.
+      frozen_norm: One of `FROZEN_NORMS`. A method that asks `norms_by_batch` may make a
+        field of it; without, norms normalise in training as they do unfrozen.
+    """
+
+    frozen: tuple[str, ...] = dataclasses.field(
+        default=(), kw_only=True, metadata={limits.INTERNAL: True}
+    )
+    frozen_norm: ClassVar[str] = "batch"
+
+    def norms_by_batch(self, component: str) -> bool:
+        """Whether a component's norms normalise by the batch in training.
+
+        Nothing is dropped in one whose norms do not: it computes as in evaluation.
+        """
+        return self.frozen_norm != "eval" or not tree.matches(component, self.frozen)
 
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Returns fresh variables for the views of `batch`."""
@@ -125,8 +150,8 @@ class Method:
         """
         return {}
 
-    def torch_tables(self) -> dict[str, list[Any]]:
-        """Tables of `torch_map.Leaf`, one for each published kind of file."""
+    def torch_tables(self) -> dict[str, Any]:
+        """A `torch_table.Table` for each published kind of file; the first is written."""
         return {}
 
     def published_settings(self) -> dict[str, str]:

@@ -142,9 +142,15 @@ class Optim:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """An optimiser group: the components, and what differs for them."""
+    """An optimiser group: which parameters, and what differs for them.
 
-    match: limits.Text | None = None  # Pattern of components; None: all others.
+    The one group with neither `match` nor `rank` takes what the others leave.
+    """
+
+    # Pattern of components or, with a `/` in it, of whole paths: "encoder/*/bias".
+    match: limits.Text | None = None
+    # Only parameters of one axis or none (norms, biases), or only the others.
+    rank: limits.one_of("vector", "matrix") | None = None
     name: limits.Text | None = None
     lr: limits.LearningRate | None = None
     schedule: dict = dataclasses.field(default_factory=dict)
@@ -177,3 +183,5 @@ class WarmStart:
     differ: tuple[limits.Text, ...] = ()
     table: limits.Text | None = None  # Of the method, where several describe a file.
     part: limits.Text | None = None  # Of a file that holds several sets of weights.
+    # Patterns of leaves that keep their initial values: ("*/conv1/kernel",).
+    fresh: limits.AnyNames = ()

@@ -12,6 +12,7 @@ import ml_collections
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import lookup
+from mvjax.core import nested
 from mvjax.core import schema
 
 _FIXED = {
@@ -46,6 +47,8 @@ def part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
     try:
         return _part(config, folders)
     except errors.UserError as error:
+        if str(error).startswith("config."):  # Of a part around it.
+            raise
         named = ".".join(("config", *folders)).removesuffix(".options")
         raise errors.UserError(f"{named}.name: {error}") from error
 
@@ -58,6 +61,8 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
             return Part({}, dict)
         case ("method",):
             return _named(config.method, schema.Method, _method)
+        case ("method", *_):
+            return _inside(config, folders)
         case ("evals", label):
             return _named(config.evals[label], schema.Evaluation, _evaluator)
         case ("data", "options"):
@@ -93,6 +98,18 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
         case ("warm_start", _, "take"):
             return Part({}, limits.Text)
     return Part({})
+
+
+def _inside(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
+    """The settings of a field that holds settings."""
+    *outer, name = folders
+    around = part(config, outer).fields
+    if name not in around or not nested.is_part(around[name].kind):
+        return Part({})
+    held: Any = config
+    for folder in folders:
+        held = held.get(folder, {})
+    return Part(nested.fields(around[name].kind, held))
 
 
 def _named(values: Any, common: type, find: Callable[[str], Any]) -> Part:
@@ -131,7 +148,7 @@ def _schedule(name: str) -> Any:
 def defaults(config: ml_collections.ConfigDict, folders: Sequence[str]) -> dict:
     """Defaults of the settings that a part leaves to the code, by name.
 
-    None becomes a placeholder of the setting's type.
+    None becomes a placeholder of the setting's type; what holds settings is a dict.
     """
     held: Any = config
     for folder in folders:
@@ -145,7 +162,9 @@ def defaults(config: ml_collections.ConfigDict, folders: Sequence[str]) -> dict:
 
 def _default(field: limits.Field) -> Any:
     if field.default is not None:
-        return field.default
+        return nested.plain(field.default)
+    if nested.is_part(field.kind):
+        return {}
     return ml_collections.config_dict.placeholder(limits.plain(field.kind))
 
 
@@ -174,10 +193,15 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
             raise errors.unknown(f"key of {inside}", name, known.fields)
         kind = known.fields[name].kind if name in known.fields else known.other
         value = held[name]
-        limits.check(where, value, kind)
+        limits.check(where, value, dict if _holds_settings(kind, value) else kind)
         _check_plain(where, value)
         if isinstance(value, ml_collections.ConfigDict):
             check(config, (*folders, name))
+
+
+def _holds_settings(kind: Any, value: Any) -> bool:
+    """Whether a setting must be a part of its own."""
+    return nested.is_part(kind) and not (value is None and limits.optional(kind))
 
 
 def _check_plain(where: str, value: Any) -> None:
@@ -202,7 +226,15 @@ def names_of_code(config: Any) -> Iterator[tuple[str, str]]:
     def name(held: Any) -> Any:
         return held.get("name") if hasattr(held, "get") else None
 
+    def inside(where: str, held: Any) -> Iterator[tuple[str, str]]:
+        for key in held if hasattr(held, "get") else ():
+            if hasattr(held[key], "get"):
+                if name(held[key]) is not None:
+                    yield f"{where}.{key}.name", name(held[key])
+                yield from inside(f"{where}.{key}", held[key])
+
     yield "config.method.name", name(config.get("method"))
+    yield from inside("config.method", config.get("method"))
     data = config.get("data")
     yield "config.data.name", name(data)
     beside: Any = None
@@ -248,9 +280,25 @@ def _listed(
         value = held[name] if name in held else extra[name]
         if isinstance(value, ml_collections.ConfigDict):
             yield from _listed(config, value, (*folders, name))
+        elif isinstance(value, dict) and name in known:
+            yield from _left_out((*folders, name), value, known[name].kind)
         elif not isinstance(value, dict):
             if isinstance(value, ml_collections.FieldReference):
                 value = value.get()
             kind = known[name].kind if name in known else Any
             key = ".".join((*folders, name))
             yield Listed(key, value, name in held, limits.describe(kind))
+
+
+def _left_out(
+    folders: tuple[str, ...], held: dict[str, Any], kind: Any
+) -> Iterator[Listed]:
+    """Yields the settings of a field that the config leaves to the code as a whole."""
+    known = nested.fields(kind, held) if nested.is_part(kind) else {}
+    for name, value in sorted(held.items()):
+        inner = known[name].kind if name in known else Any
+        if isinstance(value, dict):
+            yield from _left_out((*folders, name), value, inner)
+        else:
+            key = ".".join((*folders, name))
+            yield Listed(key, value, False, limits.describe(inner))

@@ -104,7 +104,7 @@ class Evaluator:
           UserError: Unknown split, output or target, or an output of another width.
         """
         offer.check_splits(self.split)
-        offer.check_target(self.target)
+        offer.check_target(self.target, shaped=True)
         shape, wanted = offer.output_shape(self.output), offer.target_shape(self.target)
         if len(wanted) != 1 or tuple(shape) != tuple(wanted):
             raise errors.UserError(

@@ -191,7 +191,7 @@ class Evaluator:
           UserError: Unknown split, output or target, or such of the wrong shape.
         """
         offer.check_splits(self.split)
-        offer.check_target(self.target)
+        offer.check_target(self.target, shaped=True)
         shape, truth = offer.output_shape(self.output), offer.target_shape(self.target)
         if len(shape) != 3 or shape[-1] < 2 or len(truth) != 2:
             raise errors.UserError(
@@ -199,7 +199,7 @@ class Evaluator:
                 f"{self.target!r} {tuple(truth)}; wanted are (height, width, classes) "
                 "and (height, width)."
             )
-        unknown = getattr(offer.spec.targets[self.target], "ignore", None)
+        unknown = offer.spec.targets[self.target].ignore
         if unknown is not None and unknown != self.ignore:
             raise errors.UserError(
                 f"Target {self.target!r} is {unknown:g} where it is not known: set "

@@ -7,12 +7,37 @@ import jax
 import jax.numpy as jnp
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean over the known samples of -log softmax(logits)[label], `[]`."""
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
+    """Mean over the known samples of -log softmax(logits)[label], `[]`.
+
+    Args:
+      logits: `[B, K]`.
+      labels: `[B]`.
+      smoothing: Share of the truth that all K classes get alike.
+    """
     log_q = jax.nn.log_softmax(_real(logits))
     labels = _integers(labels)
     picked = jnp.take_along_axis(log_q, jnp.maximum(labels, 0)[:, None], axis=1)
-    return _mean_of_known(-picked[:, 0], labels)
+    cost = -picked[:, 0]
+    if smoothing:
+        cost = (1 - smoothing) * cost - smoothing * jnp.mean(log_q, axis=1)
+    return _mean_of_known(cost, labels)
+
+
+def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
+    """Mean over samples and tags of the cross entropy of sigmoid(logits), `[]`.
+
+    PyTorch's `MultiLabelSoftMarginLoss`. Tags below 0 are unknown and count nowhere.
+
+    Args:
+      logits: `[B, K]`.
+      tags: `[B, K]`, 1 where a tag holds, 0 where not.
+    """
+    logits, tags = _real(logits), _real(tags)
+    cost = jax.nn.softplus(logits) - logits * tags
+    return _mean_of_known(cost, tags)
 
 
 def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.losses import pairwise
 
 
 def biased(
@@ -36,7 +37,7 @@ def biased(
         gaussian_kernel(y, bandwidth_y),
     )
     # One centred kernel is enough: H is a projection. Centring both is the more exact.
-    return jnp.mean(_centre(kernel_x) * _centre(kernel_y))
+    return jnp.mean(pairwise.centre(kernel_x) * pairwise.centre(kernel_y))
 
 
 def unbiased(
@@ -65,7 +66,7 @@ def gaussian_kernel(x: jax.Array, bandwidth: float | None = None) -> jax.Array:
     """
     if bandwidth is None:
         bandwidth = median_bandwidth(x)
-    return jnp.exp(-_squared_distances(x) / (2 * bandwidth**2))
+    return jnp.exp(-pairwise.squared_distances(x) / (2 * bandwidth**2))
 
 
 def median_bandwidth(x: jax.Array) -> jax.Array:
@@ -77,7 +78,7 @@ def median_bandwidth(x: jax.Array) -> jax.Array:
     rows, columns = np.triu_indices(x.shape[0], 1)
     if not rows.size:
         return jnp.ones([])
-    squared = jax.lax.stop_gradient(_squared_distances(x))[rows, columns]
+    squared = jax.lax.stop_gradient(pairwise.squared_distances(x))[rows, columns]
     median = jnp.median(jnp.sqrt(squared))
     return jnp.where(median > 0, median, 1)
 
@@ -90,17 +91,3 @@ def _check(x: jax.Array, y: jax.Array, *, fewest: int) -> int:
             f"{x.shape} and {y.shape}."
         )
     return x.shape[0]
-
-
-def _squared_distances(x: jax.Array) -> jax.Array:
-    """Squared distances of all pairs of rows, `[B, D]` to `[B, B]`."""
-    x = jnp.asarray(x)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    # Norms and matrix products would cancel, and accelerators shorten them.
-    return jnp.sum(jnp.square(x[:, None] - x[None]), axis=-1)
-
-
-def _centre(kernel: jax.Array) -> jax.Array:
-    """H K H of a symmetric kernel, `[B, B]`."""
-    means = jnp.mean(kernel, axis=0)  # [B]
-    return kernel - means - means[:, None] + jnp.mean(means)

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
@@ -172,21 +173,21 @@ class Method(sdim.Base):
         result |= {f"private/{view}": code for view, code in private.items()}
         return result | {"shared": sum(shared.values()) / len(shared)}
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         shared = self.encoder_tables("shared")
         private = self.encoder_tables("private")
         if not shared:
             return {}
         tables = shared | private
         if self.independence != "gan":
-            return tables
+            return sdim.as_tables(tables)
         whole = self.common_leaves(map_channels=2)
         for view in self.views:
             whole += sdim.prefixed(shared[f"shared_{view}"], f"sh_enc_{view}")
             whole += sdim.prefixed(private[f"private_{view}"], f"ex_enc_{view}")
             name = f"discriminator_{view}"
             whole += torch_map.nest(dim.discriminator_leaves(), flax=name, torch=name)
-        return {"edim": whole, **tables}
+        return sdim.as_tables({"edim": whole, **tables})
 
     def torch_notes(self) -> dict[str, str]:
         return self.whole_note("edim")

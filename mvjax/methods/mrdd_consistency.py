@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
@@ -239,5 +239,6 @@ class Method(Base):
             "to_decoder_input": ("c_dim", "categories"),
         }
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
-        return {"consistency": mrdd.consistency_leaves(self.net())}
+    def torch_tables(self) -> dict[str, torch_table.Table]:
+        leaves = mrdd.consistency_leaves(self.net())
+        return {"consistency": torch_table.Table(leaves)}

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
@@ -361,7 +362,7 @@ class Method(mrdd_consistency.Base):
             "estimators_*": ("c_dim", "categories"),
         }
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         net = self.net()
         teacher = mrdd.consistency_leaves(net.teacher)
         full = torch_map.nest(teacher, flax="teacher", torch="consis_enc")
@@ -374,4 +375,7 @@ class Method(mrdd_consistency.Base):
             full += torch_map.nest(
                 estimator, flax=f"estimators_{i}", torch=f"mi_est_{i + 1}"
             )
-        return {"mrdd": full, "consistency": torch_map.nest(teacher, flax="teacher")}
+        return {
+            "mrdd": torch_table.Table(full),
+            "consistency": torch_table.Table(teacher).nest(flax="teacher"),
+        }

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
@@ -381,12 +382,12 @@ class Method(method.Method):
             "head": ("active",),
         }
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         tables = {"rerd": rerd.torch_leaves(self.sizes, self.text)}
         if self.text is not None:
             leaves = bert.torch_leaves(self.text, pooler=False)
             tables["bert"] = torch_map.nest(leaves, flax="bert")
-        return tables
+        return {name: torch_table.Table(leaves) for name, leaves in tables.items()}
 
     def check_published(self, table: str, config: dict[str, Any]) -> None:
         if table == "bert":

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
@@ -56,6 +57,13 @@ def prefixed(leaves: list[torch_map.Leaf], prefix: str) -> list[torch_map.Leaf]:
         leaf._replace(torch_names=tuple(f"{prefix}.{n}" for n in leaf.torch_names))
         for leaf in leaves
     ]
+
+
+def as_tables(
+    tables: dict[str, list[torch_map.Leaf]],
+) -> dict[str, torch_table.Table]:
+    """The kinds of published file, each with the leaves that it holds."""
+    return {name: torch_table.Table(leaves) for name, leaves in tables.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,14 +386,14 @@ class Method(Base):
         result = {f"shared/{view}": code for view, code in codes.items()}
         return result | {"shared": sum(codes.values()) / len(codes)}
 
-    def torch_tables(self) -> dict[str, list[torch_map.Leaf]]:
+    def torch_tables(self) -> dict[str, torch_table.Table]:
         encoders = self.encoder_tables("shared")
         if not encoders:
             return {}
         whole = self.common_leaves()
         for view in self.views:
             whole += prefixed(encoders[f"shared_{view}"], f"sh_enc_{view}")
-        return {"sdim": whole, **encoders}
+        return as_tables({"sdim": whole, **encoders})
 
     def torch_notes(self) -> dict[str, str]:
         return self.whole_note("sdim")

@@ -8,7 +8,6 @@ attention has them. Its default today, "sdpa", mixes to zeros there; nothing els
 
 from collections.abc import Mapping
 import functools
-import math
 import os
 from typing import Any
 
@@ -20,8 +19,10 @@ import numpy as np
 from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.convert import torch_names
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.models import bert_config
+from mvjax.models.layers import attention
 
 _ACTIVATIONS = {
     "gelu": functools.partial(nn.gelu, approximate=False),
@@ -93,21 +94,22 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, L, D]` to `[B, L, D]`; positions with `mask` 0 are not read."""
         config = self.config
-        width = config.hidden_size // config.heads
-        blocks = (*x.shape[:2], config.heads, width)  # [B, L, heads, D / heads]
         query, key, value = (
-            _linear(config.hidden_size, self.dtype, name)(x).reshape(blocks)
+            _linear(config.hidden_size, self.dtype, name)(x)
             for name in ("query", "key", "value")
         )
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(wide)
         # Not -inf, which would make NaN of a row that is all padding.
         hidden = jnp.where(mask > 0, 0, jnp.finfo(wide).min).astype(wide)  # [B, L]
-        scores = scores / math.sqrt(width) + hidden[:, None, None, :]
-        weights = nn.softmax(scores, axis=-1).astype(self.dtype)
-        weights = nn.Dropout(config.attention_dropout, deterministic=not train)(weights)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-        return _linear(config.hidden_size, self.dtype, "out")(mixed.reshape(x.shape))
+        mixed, _ = attention.attend(
+            query,
+            key,
+            value,
+            heads=config.heads,
+            bias=hidden[:, None, None, :],
+            drop=nn.Dropout(config.attention_dropout, deterministic=not train),
+        )
+        return _linear(config.hidden_size, self.dtype, "out")(mixed)
 
 
 class Layer(nn.Module):
@@ -258,13 +260,15 @@ def load(path: str | os.PathLike, config: Config) -> dict[str, Any]:
         tensor that is missing, left over or of another shape.
     """
     tables = {
-        name: torch_leaves(config, pooler=name == "BertModel")
+        name: torch_table.Table(
+            torch_leaves(config, pooler=name == "BertModel"), IGNORE
+        )
         for name in ("BertModel", "BertModel without pooler")
     }
     tensors = hugging_face.load(path).tensors
     fit = torch_names.fit(tables, tensors, standard_names)
     variables, _ = torch_map.to_flax(
-        tables[fit.table],
+        tables[fit.table].leaves,
         fit.tensors,
         template=shapes(config, pooler=fit.table == "BertModel"),
         ignore=IGNORE,

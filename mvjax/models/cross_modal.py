@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.models.layers import attention
 from mvjax.models.layers import dropout
 from mvjax.models.layers import linear
 
@@ -62,15 +63,11 @@ class MultiHeadAttention(nn.Module):
         else:
             q = project(query)[..., :width]
             k, v = jnp.split(project(memory)[..., width:], 2, axis=-1)
-        q = q * (width // self.heads) ** -0.5
-        q, k, v = (x.reshape(*x.shape[:2], self.heads, -1) for x in (q, k, v))
-        scores = jnp.einsum("bthd,bshd->bhts", q, k)
-        scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-        if mask is not None:
-            scores = jnp.where(mask, scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
-        kept = dropout.Dropout(self.dropout, name="dropout")(weights, seed)
-        context = jnp.einsum("bhts,bshd->bthd", kept, v).reshape(query.shape)
+        hidden = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)
+        drop = dropout.Dropout(self.dropout, name="dropout")
+        context, weights = attention.attend(
+            q, k, v, heads=self.heads, bias=hidden, drop=lambda x: drop(x, seed)
+        )
         out = linear.Linear(width, dtype=self.dtype, name="out_proj")(context)
         return out, jnp.mean(weights, axis=1)
 
@@ -101,12 +98,12 @@ class Layer(nn.Module):
         ]
         norm0 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm0")
         norm1 = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype, name="norm1")
-        attention = MultiHeadAttention(
+        attend = MultiHeadAttention(
             self.heads, self.attention_dropout, self.dtype, name="attention"
         )
         h = norm0(x)
         memory = h if memory is None else norm0(memory)
-        h, weights = attention(h, memory, mask, seed=seed)
+        h, weights = attend(h, memory, mask, seed=seed)
         self.sow("intermediates", "weights", weights)
         x = x + drops[0](h, seed)
         h = nn.relu(linear.Linear(4 * width, dtype=self.dtype, name="fc1")(norm1(x)))

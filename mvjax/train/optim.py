@@ -1,6 +1,7 @@
-"""Optimisers with PyTorch's conventions, as optax chains with groups by component."""
+"""Optimisers with PyTorch's conventions, as optax chains with groups of parameters."""
 
 from collections.abc import Callable
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from mvjax.core import tree
 from mvjax.train import schedules
 
 _COMMON = limits.declared(schema.Optim)
+_GROUP = limits.declared(schema.Group)
 
 
 class Optimizer(NamedTuple):
@@ -38,6 +40,31 @@ def _is_matrix(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def scale_by_adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Adam's direction; optax's state, with the corrections of PyTorch's precision.
+
+    In the first steps `1 - b2**t` loses four of seven digits in float32, which optax
+    accepts and PyTorch, which takes it on the host, does not.
+    """
+    init = optax.scale_by_adam(b1=b1, b2=b2, eps=eps).init
+
+    def correction(rate: float, count: jax.Array) -> jax.Array:
+        return -jnp.expm1(count * math.log(rate)) if rate else jnp.ones(())
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        count = optax.safe_increment(state.count)
+        mu = optax.tree.update_moment(grads, state.mu, b1, 1)
+        nu = optax.tree.update_moment(grads, state.nu, b2, 2)
+        first, second = correction(b1, count), correction(b2, count)
+        steps = jax.tree.map(
+            lambda m, v: m / first / (jnp.sqrt(v / second) + eps), mu, nu
+        )
+        return steps, optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
 def adam(
     *,
     weight_decay: limits.Weight = 0.0,
@@ -47,7 +74,7 @@ def adam(
 ) -> list[optax.GradientTransformation]:
     """Adam; the decay passes through the moments, as in PyTorch."""
     decay = optax.add_decayed_weights(weight_decay)
-    return [decay, optax.scale_by_adam(b1=b1, b2=b2, eps=eps)]
+    return [decay, scale_by_adam(b1=b1, b2=b2, eps=eps)]
 
 
 def adamw(
@@ -59,7 +86,7 @@ def adamw(
 ) -> list[optax.GradientTransformation]:
     """Adam with decoupled weight decay."""
     decay = optax.add_decayed_weights(weight_decay)
-    return [optax.scale_by_adam(b1=b1, b2=b2, eps=eps), decay]
+    return [scale_by_adam(b1=b1, b2=b2, eps=eps), decay]
 
 
 def sgd(
@@ -96,36 +123,47 @@ def find(name: str) -> Callable[..., list[optax.GradientTransformation]]:
 
 
 def check_groups(config: Any, params: Any) -> None:
-    """Raises `UserError` for a group of `config.optim` that fits no component.
+    """Raises `UserError` for a group of `config.optim` that fits no parameter.
 
     Args:
       config: See `make`.
       params: Of all components, also of those that are not trained.
     """
     for name, group in dict(config.get("groups") or {}).items():
-        if group.get("match"):
-            where = f" of config.optim.groups.{name}.match"
-            tree.select(params, (group["match"],), where=where)
+        pattern = group.get("match") or ""
+        where = f" of config.optim.groups.{name}.match"
+        if "/" in pattern:
+            paths = tree.flatten(params)
+            if not any(tree.matches(path, [pattern]) for path in paths):
+                raise errors.unknown(f"path pattern{where}", pattern, paths)
+        elif pattern:
+            tree.select(params, (pattern,), where=where)
+
+
+def _claims(group: dict[str, Any], path: str, leaf: Any) -> bool:
+    """Whether a group with `match` or `rank` takes a parameter."""
+    pattern, rank = group.get("match"), group.get("rank")
+    name = path if pattern and "/" in pattern else path.split("/")[0]
+    if pattern and not tree.matches(name, [pattern]):
+        return False
+    return not rank or (rank == "matrix") == (leaf.ndim > 1)
 
 
 def _labels(params: Any, groups: dict[str, Any]) -> Any:
     """Group of each leaf, as a tree like `params`."""
-    rest = [name for name, group in groups.items() if "match" not in group]
+    special = {n: g for n, g in groups.items() if g.get("match") or g.get("rank")}
+    rest = [name for name in groups if name not in special]
     if len(rest) != 1:
         raise errors.UserError(
-            f"config.optim.groups: exactly one group must lack 'match'; {rest} do."
+            "config.optim.groups: exactly one group must lack both 'match' and 'rank', "
+            f"for what the others leave; {rest} do."
         )
     flat = {}
-    for path in tree.flatten(params):
-        component = path.split("/")[0]
-        claims = [
-            name
-            for name, group in groups.items()
-            if "match" in group and tree.matches(component, [group["match"]])
-        ]
+    for path, leaf in tree.flatten(params).items():
+        claims = [n for n, group in special.items() if _claims(group, path, leaf)]
         if len(claims) > 1:
             raise errors.UserError(
-                f"config.optim.groups {claims} all match component {component!r}."
+                f"config.optim.groups {claims} all claim {path!r}; groups are disjoint."
             )
         flat[path] = claims[0] if claims else rest[0]
     return tree.unflatten(flat)
@@ -136,9 +174,11 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
 
     Args:
       config: Mapping with `name`, one of `OPTIMIZERS`, its arguments, what
-        `schema.Optim` adds, and optionally `groups` {name: {match: component pattern,
-        field: value}}; a group's fields replace those above, and exactly one group has
-        no `match`.
+        `schema.Optim` adds, and optionally `groups` {name: {match: pattern, rank:
+        "vector" or "matrix", field: value}}; a group's fields replace those above. A
+        pattern with a `/` is one of whole paths, `encoder/*/bias`, others are of
+        components; "vector" are parameters of at most one axis. Exactly one group has
+        neither and takes what the others leave.
       params: Parameters by component, arrays or their shapes.
       steps_per_epoch: Steps of an epoch.
       epochs: Length of the run.
@@ -152,13 +192,13 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     groups = {k: dict(v) for k, v in dict(top.pop("groups", None) or {}).items()}
     groups = groups or {"all": {}}
     labels = _labels(params, groups)
-    _check("config.optim", top, find(top["name"]))
+    limits.check_all("config.optim", top, limits.declared(find(top["name"])) | _COMMON)
     transforms, rates = {}, {}
     for group, own in groups.items():
-        own.pop("match", None)
-        fields = top | own
+        fields = top | {k: v for k, v in own.items() if v is not None}
         function = find(fields["name"])
-        _check(f"config.optim.groups.{group}", own, function)
+        known = limits.declared(function)
+        limits.check_all(f"config.optim.groups.{group}", own, known | _GROUP)
         rates[group] = schedules.make(
             fields.get("schedule") or {},
             fields.get("lr", _COMMON["lr"].default),
@@ -166,7 +206,6 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
             total=epochs,
         )
         # What all groups share may be for the optimiser of another group.
-        known = limits.declared(function)
         chain = function(**{k: v for k, v in fields.items() if k in known})
         transforms[group] = optax.chain(
             *chain, optax.scale_by_learning_rate(rates[group])
@@ -175,8 +214,3 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     if clip_norm is not None:
         transform = optax.chain(clip_by_global_norm(clip_norm), transform)
     return Optimizer(transform, rates)
-
-
-def _check(where: str, fields: dict[str, Any], function: Callable[..., Any]) -> None:
-    """Refuses settings that an optimiser does not take."""
-    limits.check_all(where, fields, limits.declared(function) | _COMMON)

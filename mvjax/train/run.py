@@ -1,6 +1,7 @@
 """What a config describes: the method, the data, and how long it trains."""
 
 from collections.abc import Sequence
+import dataclasses
 import functools
 import pathlib
 from typing import Any
@@ -11,6 +12,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
+from mvjax.core import tree
 from mvjax.core import workdir as workdir_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import epoch_order
@@ -70,7 +72,18 @@ class Run:
         method.check(self.train_spec)
         if self.spec != self.train_spec:
             method.check(self.spec)
-        return method
+        return dataclasses.replace(method, frozen=self._frozen(method))
+
+    def _frozen(self, method: method_lib.Method) -> tuple[str, ...]:
+        """Patterns of components that the config freezes or no update trains."""
+        freeze = tuple(self.config.freeze)
+        trained = [update.trains for update in method.updates]
+        if None in trained:
+            return freeze
+        shapes = jax.eval_shape(method.init, jax.random.key(0), self.example(2))
+        patterns = [pattern for some in trained for pattern in some]
+        idle = (n for n in shapes["params"] if not tree.matches(n, patterns))
+        return (*freeze, *idle)
 
     @property
     def spec(self) -> batch_lib.Spec:

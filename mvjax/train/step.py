@@ -49,7 +49,7 @@ def _gradients(
 def _accumulated(
     compute: replicated.Compute,
     parts: int,
-    freeze: tuple[str, ...],
+    still: tuple[str, ...],
     variables: dict,
     batch: method_lib.Batch,
     rng: jax.Array,
@@ -66,7 +66,7 @@ def _accumulated(
     def body(state: dict, inputs: tuple[dict, jax.Array]) -> tuple[dict, Any]:
         arrays, key = inputs
         grads, metrics, moved = compute(variables | state, arrays | scalars, key)
-        return tree.merge(state, moved, skip=freeze), (grads, metrics)
+        return tree.merge(state, moved, skip=still), (grads, metrics)
 
     state = {k: v for k, v in variables.items() if k != "params"}
     state, results = jax.lax.scan(body, state, (micro, jax.random.split(rng, parts)))
@@ -94,13 +94,15 @@ def make_step(
       transforms: Optimiser of each update, by the update's name.
       steps_per_epoch: Turns the step into `batch["epoch"]`.
       accumulate: Number of micro-batches whose gradients are averaged.
-      freeze: Component patterns that stay bit-identical, statistics included.
+      freeze: Component patterns that stay bit-identical, statistics included unless
+        the method's `frozen_norm` is "drift".
       ema_decay: Decay of the parameters' moving average; 0 for none.
       skip_nonfinite: Whether a step of which some update's loss, other metric or
         gradient is not finite changes nothing but the step's number.
       replicate: Makes the computation of gradients one of each replica's rows.
       transform: What is done to the whole batch first, see `mvjax/transforms`.
     """
+    still = () if method.frozen_norm == "drift" else freeze  # In their statistics.
 
     def train_step(
         state: state_lib.TrainState, batch: method_lib.Batch, rng: jax.Array
@@ -117,7 +119,7 @@ def make_step(
             trained = tuple(trainable(update, params, freeze))
             compute = functools.partial(_gradients, update, trained)
             if accumulate > 1:
-                compute = functools.partial(_accumulated, compute, accumulate, freeze)
+                compute = functools.partial(_accumulated, compute, accumulate, still)
             if replicate:
                 compute = replicate(compute)
             variables = {"params": params, **model_state}
@@ -130,7 +132,7 @@ def make_step(
             )
             steps = jax.tree.map(lambda u: u * state.lr_scale, steps)
             params = params | optax.apply_updates(old, steps)
-            model_state = tree.merge(model_state, moved, skip=freeze)
+            model_state = tree.merge(model_state, moved, skip=still)
             new_metrics = new_metrics | {"grad_norm": optax.tree.norm(grads)}
             # Of each update: a later one's metrics take the place of equal names.
             for value in new_metrics.values():

@@ -119,7 +119,7 @@ def to_torch(
     table = next(iter(tables)) if table is None else table
     if table not in tables:
         raise errors.unknown("table", table, tables)
-    leaves = tables[table]
+    leaves = tables[table].outside().leaves
     held = {tuple(leaf.path.split("/")[:2]) for leaf in leaves}
     part = {
         path: leaf

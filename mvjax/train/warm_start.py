@@ -14,12 +14,14 @@ from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.convert import torch_names
 from mvjax.convert import torch_report
+from mvjax.convert import torch_table
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
+from mvjax.core import nested
 from mvjax.core import schema
 from mvjax.core import storage
 from mvjax.core import tree
@@ -54,6 +56,8 @@ def apply(
         `table` where several do, `part` where a file holds several) and, for a
         workdir, `take`: our component to its component, or to `"*"` for all of its
         components, and `differ`: fields of the method that need not be as there.
+        `fresh` names leaves that keep their initial values, such as a first layer of
+        other channels: patterns of their paths, `"*/conv1/kernel"`.
       method: The method that `variables` are of.
       variables: Fresh variables.
       replica: Which seed of a source that has as many seeds.
@@ -66,11 +70,45 @@ def apply(
         source = entry["source"]
         try:
             new = _read(method, variables, entry, replica)
+            new = _keep_fresh(variables, new, tuple(entry.get("fresh") or ()))
         except errors.UserError as error:
             raise errors.UserError(f"config.warm_start.{label}: {error}") from None
         _check(label, source, variables, new)
         variables = tree.merge(variables, new)
     return variables
+
+
+def _is_fresh(path: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a leaf, named with its collection, keeps its initial value."""
+    return tree.matches(path.partition("/")[2], patterns)
+
+
+def _check_fresh(paths: Iterable[str], patterns: tuple[str, ...]) -> None:
+    """Raises `UserError` for a pattern that no leaf of a source's components fits."""
+    paths = list(paths)
+    for pattern in patterns:
+        if not any(_is_fresh(path, (pattern,)) for path in paths):
+            choices = {path.partition("/")[2] for path in paths}
+            raise errors.unknown("leaf in `fresh`", pattern, choices)
+
+
+def _keep_fresh(
+    variables: method_lib.Variables,
+    new: method_lib.Variables,
+    patterns: tuple[str, ...],
+) -> method_lib.Variables:
+    """What a source gives, with our own values of the leaves that stay fresh."""
+    taken = {
+        f"{collection}/{name}" for collection, held in new.items() for name in held
+    }
+    ours = {
+        path: leaf
+        for path, leaf in tree.flatten(variables).items()
+        if "/".join(path.split("/")[:2]) in taken
+    }
+    _check_fresh(ours, patterns)
+    kept = {path: leaf for path, leaf in ours.items() if _is_fresh(path, patterns)}
+    return tree.unflatten({**tree.flatten(new), **kept})
 
 
 def check(label: str, entry: Any) -> None:
@@ -132,6 +170,7 @@ def _read(
         check_fields(method, entry, lambda: read_fields(path))
         return new
     options = {key: entry.get(key) for key in ("table", "part")}
+    options["fresh"] = tuple(entry.get("fresh") or ())
     return from_torch(method, path, variables, **options).variables
 
 
@@ -223,7 +262,8 @@ def find_other_field(
     theirs = _with_defaults(read(), type(method).__module__) if names else {}
     for name in dict.fromkeys(names):
         if name in theirs:
-            mine, where = getattr(method, name), f"config.method.{name}"
+            mine = nested.plain(getattr(method, name))
+            where = f"config.method.{name}"
             if found := json_value.find_difference(theirs[name], mine, where):
                 return found
     return ""
@@ -247,7 +287,7 @@ def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
     if not lookup.is_trusted(fields["name"], [trusted]):
         return fields
     code = lookup.find("methods", fields["name"]).Method
-    return {k: f.default for k, f in limits.declared(code).items()} | fields
+    return nested.complete(code, fields)
 
 
 def from_torch(
@@ -257,6 +297,7 @@ def from_torch(
     *,
     table: str | None = None,
     part: str | None = None,
+    fresh: tuple[str, ...] = (),
 ) -> Converted:
     """Reads published weights by the method's table that fits them.
 
@@ -266,6 +307,7 @@ def from_torch(
       variables: Arrays or shapes that the result must fit.
       table: One of the method's tables; None: the first of the nearest ones.
       part: Which weights of a file that holds several.
+      fresh: Patterns of leaves that are not read, see `apply`.
 
     Raises:
       UserError: No table fits; the message is that of the nearest one.
@@ -276,7 +318,10 @@ def from_torch(
     if table is not None and table not in tables:
         raise errors.unknown("table", table, tables)
     chosen = tables if table is None else {table: tables[table]}
-    weights = hugging_face.load(path, part=part)
+    parted = part is None and any(held.parted for held in chosen.values())
+    weights = hugging_face.load(path, part=part, parted=parted)
+    if any(torch_table.PARTS in key for key in weights.tensors):
+        chosen = {name: held.outside() for name, held in chosen.items()}
     fit = torch_names.fit(chosen, weights.tensors, method.standard_names)
     config = hugging_face.config_beside(path)
     if config is not None:
@@ -284,16 +329,22 @@ def from_torch(
             method.check_published(fit.table, config)
         except errors.UserError as error:
             raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
-    leaves, flat = tables[fit.table], tree.flatten(variables)
+    held, flat = chosen[fit.table], tree.flatten(variables)
+    _check_fresh((leaf.path for leaf in held), fresh)
+    leaves = [leaf for leaf in held if not _is_fresh(leaf.path, fresh)]
     template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in leaves})
+    left = {n for leaf in held for n in leaf.torch_names}
+    left -= {n for leaf in leaves for n in leaf.torch_names}
     try:
-        new, report = torch_map.to_flax(leaves, fit.tensors, template=template)
+        new, report = torch_map.to_flax(
+            leaves, fit.tensors, template=template, ignore=(*held.ignore, *left)
+        )
     except errors.UserError as error:
-        held = f" Left unread: {errors.listed(weights.unread)}."
+        rest = f" Left unread: {errors.listed(weights.unread)}."
         note = method.torch_notes().get(fit.table, "")
         raise errors.UserError(
             f"{path} is no {fit.table!r} file here: {error}"
-            f"{held if weights.unread else ''}{note and f' Note: {note}'}"
+            f"{rest if weights.unread else ''}{note and f' Note: {note}'}"
         ) from None
     return Converted(new, report, fit.table, _notes(weights, fit))
 

@@ -255,6 +255,12 @@ def test_tied_weights_are_checked_and_written_to_each_name():
         torch_map.to_flax(leaves, {"embed": w})
 
 
+def test_counters_of_tied_copies_may_differ():
+    leaves = [torch_map.Leaf("batch_stats/count", ("a", "b"), torch_map.COUNT)]
+    variables, _ = torch_map.to_flax(leaves, {"a": np.array(4), "b": np.array(2)})
+    assert variables["batch_stats"]["count"] == 4
+
+
 def test_export_is_strict():
     variables, _ = torch_map.to_flax(table(), state_dict())
     del variables["params"]["fc"]

@@ -7,9 +7,11 @@ import pytest
 
 from mvjax.convert import torch_map
 from mvjax.convert import torch_names
+from mvjax.convert import torch_table
 from mvjax.core import errors
 
 TABLE = torch_map.linear("fc", "fc") + torch_map.batch_norm("bn", "model.bn")
+EMPTY = torch_table.Table([])
 OTHER = torch_map.linear("fc", "head")
 
 
@@ -19,7 +21,9 @@ def tensors():
 
 
 def fit(found, tables=None):
-    return torch_names.fit(tables or {"whole": TABLE, "other": OTHER}, found, dict)
+    tables = tables or {"whole": TABLE, "other": OTHER}
+    held = {name: torch_table.Table(leaves) for name, leaves in tables.items()}
+    return torch_names.fit(held, found, dict)
 
 
 def wrapped(prefix, found=None):
@@ -98,7 +102,7 @@ def test_a_file_of_something_else_is_measured_by_the_first_table():
 def test_what_standard_names_leave_out_is_told_even_if_it_is_tied():
     array = np.ones(2)
     found = {"a": array, "b": array}
-    fitted = torch_names.fit({"x": []}, found, lambda given: {"c": given["a"]})
+    fitted = torch_names.fit({"x": EMPTY}, found, lambda given: {"c": given["a"]})
     assert fitted.dropped == ["b"] and list(fitted.tensors) == ["c"]
 
 
@@ -107,4 +111,4 @@ def test_names_that_no_form_admits_are_an_error():
         raise errors.UserError(f"no {sorted(given)}")
 
     with pytest.raises(errors.UserError, match=r"no \['module.a'\]"):
-        torch_names.fit({"x": []}, {"module.a": np.ones(1)}, refuse)
+        torch_names.fit({"x": EMPTY}, {"module.a": np.ones(1)}, refuse)

@@ -120,3 +120,22 @@ def test_labels_may_be_floats_and_logits_half_precision():
     half = jnp.asarray(logits, jnp.bfloat16)
     assert classification.double_softmax(half, labels).dtype == jnp.float32
     assert classification.accuracy(half, labels).dtype == jnp.float32
+
+
+def test_smoothing_gives_every_class_its_share():
+    logits = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    labels = np.array([0, 3, -1, 1, 2])
+    truth = np.full((5, 4), 0.3 / 4)
+    truth[np.arange(5), labels] += 0.7
+    log_q = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -(truth * log_q).sum(1)[labels >= 0].mean()
+    found = classification.cross_entropy(logits, labels, smoothing=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_tags_that_are_unknown_count_nowhere():
+    logits = np.array([[2.0, -3.0], [0.5, 80.0]], np.float32)
+    tags = np.array([[1.0, -1.0], [0.0, 0.0]], np.float32)
+    expected = (np.log1p(np.exp(-2.0)) + np.log1p(np.exp(0.5)) + 80.0) / 3
+    found = classification.binary_cross_entropy(logits, tags)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

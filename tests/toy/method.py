@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
@@ -82,7 +83,8 @@ class Method(method.Method):
     def torch_tables(self):
         leaves = torch_map.linear("left", "left") + torch_map.linear("right", "right")
         part = torch_map.linear("left", "weights")
-        return {"toy": leaves + torch_map.batch_norm("norm", "bn"), "left": part}
+        whole = leaves + torch_map.batch_norm("norm", "bn")
+        return {"toy": torch_table.Table(whole), "left": torch_table.Table(part)}
 
 
 def key(seed: int) -> jax.Array:

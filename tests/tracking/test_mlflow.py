@@ -18,6 +18,7 @@ import pytest
 from mvjax.convert import files
 from mvjax.convert import mlruns
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import method as method_lib
@@ -327,6 +328,7 @@ def keep_weights(library) -> dict[str, dict]:
 def make_run(tables, trains=None, freeze=()):
     """A run of a method with these tables and one update."""
     update = method_lib.Update("main", None, trains)
+    tables = {name: torch_table.Table(leaves) for name, leaves in tables.items()}
     method = types.SimpleNamespace(
         torch_tables=lambda: tables,
         torch_notes=dict,

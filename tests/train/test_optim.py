@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
+from mvjax.core import tree
 from mvjax.train import optim
 
 PARAMS = {
@@ -33,6 +34,49 @@ def test_groups_have_their_own_settings():
     np.testing.assert_allclose(updates["encoder"]["kernel"], -0.1)
     np.testing.assert_allclose(updates["critic_a"]["kernel"], -0.5)
     assert float(made.schedules["critic"](0)) == 0.5
+
+
+MIXED = {
+    "encoder": {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)},
+    "head": {"kernel": np.ones((3, 2), np.float32), "bias": np.ones(2, np.float32)},
+}
+
+
+def rates(groups):
+    """The step of each parameter whose gradient is 1, by path."""
+    updates = step(make(MIXED, lr=1.0, groups=groups), MIXED)
+    return {k: -float(u.ravel()[0]) for k, u in tree.flatten(updates).items()}
+
+
+def test_groups_go_by_component_by_path_and_by_rank():
+    groups = {
+        "plain": {"rank": "vector", "match": "encoder", "lr": 0.1},
+        "last": {"match": "head/*", "rank": "matrix", "lr": 0.2},
+        "shift": {"match": "head/bias", "lr": 0.3},
+        "rest": {},
+    }
+    expected = {"encoder/kernel": 1, "encoder/bias": 0.1}
+    expected |= {"head/kernel": 0.2, "head/bias": 0.3}
+    assert rates(groups) == pytest.approx(expected)
+
+
+def test_parameter_of_two_groups_is_named_by_its_path():
+    groups = {"a": {"rank": "vector"}, "b": {"match": "head/*"}, "rest": {}}
+    with pytest.raises(errors.UserError, match="'a', 'b'.*'head/bias'"):
+        rates(groups)
+
+
+def test_path_that_no_parameter_has_lists_the_choices():
+    groups = {"a": {"match": "head/biass"}, "rest": {}}
+    with pytest.raises(errors.UserError, match="head/biass.*head/bias"):
+        optim.check_groups({"groups": groups}, MIXED)
+
+
+@pytest.mark.parametrize("extra", [{"clip_norm": 1.0}, {"trust": 0.1}])
+def test_group_refuses_what_its_optimiser_does_not_use(extra):
+    groups = {"a": {"match": "head", "name": "adam", **extra}, "rest": {}}
+    with pytest.raises(errors.UserError, match=f"groups.a.*{[*extra][0]}"):
+        rates(groups)
 
 
 def test_component_of_two_groups_is_an_error_that_names_it():

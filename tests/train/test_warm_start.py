@@ -9,12 +9,15 @@ import pytest
 
 from mvjax import cli
 from mvjax.convert import files
+from mvjax.convert import torch_file
 from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.train import checkpoint
 from mvjax.train import run as run_lib
+from mvjax.train import torch_weights
 from mvjax.train import warm_start
 from tests.train import test_loop
 
@@ -40,8 +43,8 @@ def weights(run, fresh):
     }
 
 
-def start(run, fresh, source, **entry):
-    entry = ml_collections.ConfigDict(dict(source=str(source), **entry))
+def start(run, fresh, source, more=(), **entry):
+    entry = ml_collections.ConfigDict(dict(source=str(source), **entry, **dict(more)))
     return warm_start.apply({"a": entry}, run.method, fresh)
 
 
@@ -86,6 +89,55 @@ def test_a_file_gives_one_of_its_parts(tmp_path, run, fresh, weights):
     with pytest.raises(errors.UserError, match="start.a: .* is no 'toy' file here"):
         start(run, fresh, tmp_path / "a.pth")
     assert_moved(fresh, start(run, fresh, tmp_path / "a.pth", part="student"))
+
+
+def parted_tables(self):
+    """Two state dicts of one file."""
+    left = torch_map.linear("left", "fc") + torch_map.batch_norm("norm", "bn")
+    right = torch_map.linear("right", "")
+    return {
+        "parts": torch_table.join(
+            torch_table.Table(left, ("head.*",)).nest(part="encoder"),
+            torch_table.Table(right).nest(part="online_finetuner"),
+        )
+    }
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_several_parts_goes_in_and_out(
+    tmp_path, run, fresh, weights, monkeypatch, suffix
+):
+    monkeypatch.setattr(type(run.method), "torch_tables", parted_tables)
+    file = tmp_path / f"a.{suffix}"
+    torch_weights.to_torch(run.method, jax.tree.map(lambda x: x + 1, fresh), file)
+    assert_moved(fresh, start(run, fresh, file))
+    if suffix == "pth":
+        content = torch_file.read(file)
+        assert set(content) == {"encoder", "online_finetuner"}
+        assert set(content["online_finetuner"]) == {"weight", "bias"}
+    tensors = {f"encoder:head.{i}": np.ones(3, np.float32) for i in range(2)}
+    tensors |= files.load(file, parted=True).tensors
+    files.write(file, tensors)  # What the table ignores.
+    assert_moved(fresh, start(run, fresh, file))
+    files.write(file, tensors | {"encoder:odd": np.ones(1, np.float32)})
+    with pytest.raises(errors.UserError, match="left-over keys: encoder:odd"):
+        start(run, fresh, file)
+
+
+def test_named_leaves_stay_fresh(tmp_path, run, fresh, weights):
+    other = weights | {"left.weight": np.ones((9, 9), np.float32)}
+    files.write(tmp_path / "a.pth", other)
+    with pytest.raises(errors.UserError, match="wrong shapes: left.weight"):
+        start(run, fresh, tmp_path / "a.pth")
+    found = start(run, fresh, tmp_path / "a.pth", dict(fresh=("left/kernel",)))
+    old, new = tree.flatten(fresh["params"]), tree.flatten(found["params"])
+    for path, leaf in new.items():
+        moved = 0 if path == "left/kernel" else 1
+        np.testing.assert_array_equal(leaf, np.asarray(old[path]) + np.float32(moved))
+    with pytest.raises(
+        errors.UserError, match="start.a: .*`fresh` 'lift/kernel'.*'left/kernel'"
+    ):
+        start(run, fresh, tmp_path / "a.pth", dict(fresh=("lift/kernel",)))
 
 
 def test_the_config_beside_weights_is_asked(tmp_path, run, fresh, weights, monkeypatch):

@@ -90,14 +90,20 @@ class Offer(features_lib.LeavesOut):
                 f"The data have {known[name]} class of {what}; {least} are needed."
             )
 
-    def check_target(self, name: str) -> None:
-        """Raises `UserError` for a target that is unknown or no number on a scale."""
-        if name not in self.spec.scores:
-            raise errors.unknown("target", name, self.spec.scores)
+    def check_target(self, name: str, *, shaped: bool = False) -> None:
+        """Raises `UserError` for a target that there is not.
+
+        Args:
+          name: Of the target.
+          shaped: Whether it may have a shape; otherwise it is a number on a scale.
+        """
+        known = [*self.spec.targets] if shaped else self.spec.scores
+        if name not in known:
+            raise errors.unknown("target", name, known)
 
     def target_shape(self, name: str) -> tuple[int, ...]:
         """Shape of a target of a record; `()` for a number on a scale."""
-        return tuple(getattr(self.spec.targets[name], "shape", ()))
+        return tuple(self.spec.targets[name].shape)
 
     def check_size(
         self,

@@ -33,12 +33,14 @@ CHUNK_BYTES = 2**21
 
 
 class Conv2D(nn.Module):
-    """Convolution of `[B, H, W, C]`; `params` kernel `[kh, kw, C, features]` and bias."""
+    """Convolution of `[B, H, W, C]`; kernel `[kh, kw, C / groups, features]` and bias."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: Padding = ((1, 1), (1, 1))
+    dilation: int = 1  # Pixels from tap to tap.
+    groups: int = 1  # Blocks of channels that do not see each other.
     upsample: bool = False  # Of twice the size; for 3x3, strides 1 and padding 1.
     use_bias: bool = True
     dtype: Any = jnp.float32  # Compute type; parameters are float32.
@@ -48,14 +50,21 @@ class Conv2D(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H', W', features]`, H' = 2H with `upsample`."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+        shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
         default = initializers.torch_uniform(shape[0] * shape[1] * shape[2])
         kernel = self.param("kernel", self.kernel_init or default, shape)
         x, cast = x.astype(self.dtype), kernel.astype(self.dtype)
         if self.upsample:
             y = upsampled_conv2d(x, cast)
         else:
-            y = conv2d(x, cast, strides=self.strides, padding=self.padding)
+            y = conv2d(
+                x,
+                cast,
+                strides=self.strides,
+                padding=self.padding,
+                dilation=self.dilation,
+                groups=self.groups,
+            )
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init or default, (self.features,))
@@ -63,15 +72,23 @@ class Conv2D(nn.Module):
 
 
 def conv2d(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], padding: Padding
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> jax.Array:
     """Cross-correlates images with a kernel, PyTorch's `conv2d`.
 
     Args:
       x: Images `[B, H, W, C]`.
-      kernel: Weights `[kh, kw, C, D]` of the same type.
+      kernel: Weights `[kh, kw, C / groups, D]` of the same type.
       strides: Steps down and to the right.
       padding: Zeros above and below, left and right; not negative.
+      dilation: Pixels from one tap of the kernel to the next.
+      groups: Blocks of channels, each with its own D / groups kernels.
 
     Returns:
       `[B, H', W', D]` of the same type.
@@ -79,10 +96,14 @@ def conv2d(
     strides = tuple(strides)
     padding = tuple((low, high) for low, high in padding)
     if jax.default_backend() != "cpu":
-        return _lax_conv2d(x, kernel, strides, padding)
+        return _lax_conv2d(x, kernel, strides, padding, dilation, groups)
+    if groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
+        return _depthwise_conv2d(x, kernel, strides, padding, dilation)
+    if strides == kernel.shape[:2] and not any(map(sum, padding)) and groups == 1:
+        return _patch_conv2d(x, kernel)
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
-    if small or x.dtype == jnp.float64:
-        return _matmul_conv2d(x, kernel, strides, padding)
+    if small or x.dtype == jnp.float64 or dilation > 1 or groups > 1:
+        return _matmul_conv2d(x, kernel, strides, padding, dilation, groups)
     if strides == (1, 1):
         return _stride1_conv2d(x, kernel, padding)
     return _lax_conv2d(x, kernel, strides, padding)
@@ -133,37 +154,97 @@ def _wide(x: jax.Array) -> Any:
 
 
 def _lax_conv2d(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
+
+
+def _taps(
+    x: jax.Array,
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int,
+) -> list[jax.Array]:
+    """What each tap of a kernel meets, row by row: `kh kw` arrays `[B, H', W', C]`."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    reach = [
+        strides[axis]
+        * ((x.shape[1 + axis] - dilation * (size[axis] - 1) - 1) // strides[axis])
+        + 1
+        for axis in (0, 1)
+    ]
+    return [
+        x[:, i : i + reach[0] : strides[0], j : j + reach[1] : strides[1]]
+        for i in range(0, dilation * size[0], dilation)
+        for j in range(0, dilation * size[1], dilation)
+    ]
+
+
+def _depthwise_conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int,
+) -> jax.Array:
+    """`conv2d` of one kernel a channel: shifted maps, which one loop adds up."""
+    taps = _taps(x, kernel.shape[:2], strides, padding, dilation)
+    weights = kernel.reshape(-1, kernel.shape[-1]).astype(_wide(x))
+    return sum(tap * weight for tap, weight in zip(taps, weights)).astype(x.dtype)
+
+
+def _patch_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv2d` of patches that touch but do not overlap; a remainder is left out."""
+    kh, kw, channels, features = kernel.shape
+    height, width = x.shape[1] // kh, x.shape[2] // kw
+    x = x[:, : height * kh, : width * kw]
+    x = x.reshape(-1, height, kh, width, kw, channels)
+    y = jnp.einsum("bhiwjc,ijcf->bhwf", x, kernel, preferred_element_type=_wide(x))
+    return y.astype(x.dtype)
 
 
 def _matmul_conv2d(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> jax.Array:
-    """`conv2d` as one product of all patches and the kernel."""
-    kh, kw, channels, features = kernel.shape
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height = (x.shape[1] - kh) // strides[0] + 1
-    width = (x.shape[2] - kw) // strides[1] + 1
-    taps = [
-        x[
-            :,
-            i : i + strides[0] * (height - 1) + 1 : strides[0],
-            j : j + strides[1] * (width - 1) + 1 : strides[1],
-        ]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
-    y = jnp.dot(
-        patches.reshape(-1, kh * kw * channels),
-        kernel.reshape(-1, features),
+    """`conv2d` as one product of all patches and the kernel, one for each group."""
+    kh, kw, channels, features = kernel.shape  # Channels of a group.
+    taps = _taps(x, (kh, kw), strides, padding, dilation)
+    shape = (*taps[0].shape[:3], features)
+    if groups == 1:
+        patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
+        y = jnp.dot(
+            patches.reshape(-1, kh * kw * channels),
+            kernel.reshape(-1, features),
+            preferred_element_type=_wide(x),
+        )
+        return y.reshape(shape).astype(x.dtype)
+    patches = jnp.stack([tap.reshape(-1, groups, channels) for tap in taps], axis=2)
+    y = jnp.einsum(
+        "ngtc,tcgf->ngf",
+        patches,
+        kernel.reshape(kh * kw, channels, groups, features // groups),
         preferred_element_type=_wide(x),
     )
-    return y.reshape(x.shape[0], height, width, features).astype(x.dtype)
+    return y.reshape(shape).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

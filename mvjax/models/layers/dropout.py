@@ -35,6 +35,12 @@ def random_bits(seed: jax.Array, salt: int, shape: tuple[int, ...]) -> jax.Array
     return _mix(_mix(position ^ seed[0]) ^ (seed[1] + jnp.uint32(salt)))
 
 
+def keep(seed: jax.Array, salt: int, shape: tuple[int, ...], rate: float) -> jax.Array:
+    """What a dropout of a rate below 1 keeps, bool; see `random_bits`."""
+    bits = random_bits(seed, salt, shape)
+    return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
 class Dropout(nn.Module):
     """Sets a part of the elements to zero and scales the others up."""
 
@@ -47,6 +53,5 @@ class Dropout(nn.Module):
         if self.rate >= 1:
             return jnp.zeros_like(x)
         salt = zlib.crc32("/".join(self.path).encode())
-        bits = random_bits(seed, salt, x.shape)
-        keep = bits >= jnp.uint32(min(round(self.rate * 2**32), 2**32 - 1))
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
+        kept = keep(seed, salt, x.shape, self.rate)
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))

@@ -37,6 +37,23 @@ def kaiming_normal(
     return generator.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)
 
 
+def kaiming_normal_fan_out(
+    generator: np.random.Generator, shape: tuple[int, ...], *, depthwise: bool = False
+) -> np.ndarray:
+    """Normal with variance 2 / fan-out, for kernels `[..., in, out]`.
+
+    The fan-out of a `depthwise` one is that of a single channel.
+    """
+    fan_out = np.prod(shape[:-2]) * (1 if depthwise else shape[-1])
+    return generator.normal(0, (2 / fan_out) ** 0.5, shape)
+
+
+def torch_kernel(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """PyTorch's default for kernels `[..., in, out]`: uniform in +-1/sqrt(fan-in)."""
+    bound = np.prod(shape[:-1]) ** -0.5
+    return generator.uniform(-bound, bound, shape)
+
+
 def xavier_uniform(
     generator: np.random.Generator, shape: tuple[int, ...]
 ) -> np.ndarray:
@@ -48,6 +65,23 @@ def xavier_uniform(
 def small_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal with deviation 0.02, as BERT's."""
     return generator.normal(0, 0.02, shape)
+
+
+def probe_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation 0.01, as the layer of a linear probe often starts."""
+    return generator.normal(0, 0.01, shape)
+
+
+def truncated_normal(
+    generator: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Normal with deviation 0.02, cut at +-2 as timm's: a hundred deviations."""
+    return np.clip(generator.normal(0, 0.02, shape), -2, 2)
+
+
+def tiny_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation 1e-6, as that of timm's class token."""
+    return generator.normal(0, 1e-6, shape)
 
 
 def torch_default(
@@ -64,7 +98,7 @@ def torch_default(
       shapes: Nested dicts of `jax.ShapeDtypeStruct`, as `jax.eval_shape` gives for
         `init`; leaves are named kernel, bias, scale, mean, var and count.
       rules: Exceptions: the function `(generator, shape) -> array` of the leaves whose
-        paths match a pattern such as `"params/fusion/*/bias"`; norms have none.
+        paths match a pattern such as `"params/fusion/*/bias"`; the first one counts.
 
     Returns:
       Arrays in the same structure.
@@ -88,12 +122,12 @@ def _leaf(
     rules: Mapping[str, Callable[..., np.ndarray]],
 ) -> np.ndarray:
     module, _, name = path.rpartition("/")
-    if name in CONSTANTS:
-        return np.full(leaf.shape, CONSTANTS[name], leaf.dtype)
     generator = np.random.default_rng([*seed, zlib.crc32(path.encode())])
     for pattern, rule in rules.items():
         if tree.matches(path, [pattern]):
             return rule(generator, leaf.shape).astype(leaf.dtype)
+    if name in CONSTANTS:
+        return np.full(leaf.shape, CONSTANTS[name], leaf.dtype)
     kernel = flat.get(f"{module}/kernel")
     if kernel is None and name == "bias":  # Of a norm.
         return np.zeros(leaf.shape, leaf.dtype)

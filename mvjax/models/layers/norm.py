@@ -79,13 +79,14 @@ class BatchNorm(nn.Module):
     each group, in order, which is what that many separate PyTorch calls would do.
     `activation` is applied to the result, element by element.
 
-    Variables: `params` scale and bias `[C]`; `batch_stats` mean and var `[C]` and count
-    `[]` int32, PyTorch's `num_batches_tracked`.
+    Variables: `params` scale and bias `[C]`, if `affine`; `batch_stats` mean and var `[C]`
+    and count `[]` int32, PyTorch's `num_batches_tracked`.
     """
 
     epsilon: float = 1e-5
     momentum: float = 0.9  # Weight of the old running value; PyTorch's 0.1.
     groups: int = 1
+    affine: bool = True
     activation: Callable[[jax.Array], jax.Array] = _identity
     dtype: Any = jnp.float32  # Type of the result; statistics are float32.
 
@@ -93,8 +94,10 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Normalises `[B, ..., C]` over all axes but the last."""
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale, bias = jnp.ones((channels,)), jnp.zeros((channels,))
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (channels,))
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)

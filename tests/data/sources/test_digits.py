@@ -22,6 +22,18 @@ def test_splits_are_disjoint_complete_and_stratified():
     assert train.fingerprint() != test.fingerprint()
 
 
+def test_pixels_of_ink_are_of_the_digits_class():
+    source = digits.Source(mask=True, limit=40)
+    ink = source.views["image"][..., 0]
+    for i in range(40):
+        record = source[i]
+        batch.validate_record(record, source.spec, "digits")
+        mask = record["targets"]["mask"]
+        assert set(np.unique(mask)) == {0, 1 + record["label"], 255}
+        assert ink[i][mask == 0].max() < ink[i][mask == 255].min()
+        assert ink[i][mask == 255].max() < ink[i][mask == 1 + record["label"]].min()
+
+
 def test_records_fit_the_spec():
     source = digits.Source(size=24, limit=50)
     assert source.spec == digits.spec(size=24)

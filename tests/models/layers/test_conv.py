@@ -1,5 +1,7 @@
 """Convolutions agree with `jax.lax` in values and gradients, however they are computed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,21 @@ CASES = {
     "2x2 map": (4, 2, 2, 6, 5, (3, 3), (1, 1), ONE),
     "4x4 map to 2x2": (4, 4, 4, 3, 5, (3, 3), (2, 2), ((0, 1), (0, 1))),
     "1x1 map": (4, 1, 1, 3, 5, (3, 3), (1, 1), ONE),
+    "patches": (2, 9, 13, 3, 5, (4, 3), (4, 3), NONE),
     "several chunks": (6, 16, 16, 64, 64, (3, 3), (1, 1), ONE),
+}
+
+
+# Dilation and groups beside the rest, whose kernels have C / groups channels.
+SPREAD = {
+    "depthwise": (CASES["3x3"][:3] + (6, 6) + CASES["3x3"][5:], 1, 6),
+    "depthwise with stride": ((2, 9, 7, 4, 4, (5, 5), (2, 2), ((2, 2), (2, 2))), 1, 4),
+    "depthwise, dilated": ((2, 9, 7, 4, 4, (3, 3), (1, 1), ((2, 2), (2, 2))), 2, 4),
+    "two kernels a channel": ((2, 8, 6, 4, 8, (3, 3), (1, 1), ONE), 1, 4),
+    "groups": ((2, 8, 6, 8, 12, (3, 3), (2, 2), ONE), 1, 4),
+    "dilated": ((2, 12, 11, 3, 4, (3, 3), (1, 1), ((4, 4), (4, 4))), 4, 1),
+    "dilated with stride": ((2, 12, 11, 3, 4, (3, 2), (2, 1), ONE), 3, 1),
+    "dilated groups": ((2, 9, 8, 6, 4, (3, 3), (1, 1), ((2, 2), (2, 2))), 2, 2),
 }
 
 
@@ -47,6 +63,31 @@ def reference(x, kernel, *, strides, padding):
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_dilation_and_groups_equal_lax_convolution_with_gradients(name):
+    case, dilation, groups = SPREAD[name]
+    x, kernel, settings = draw(case)
+    kernel = kernel[:, :, : kernel.shape[2] // groups]
+
+    def plain(x, kernel, **settings):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            settings["strides"],
+            settings["padding"],
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    ours = functools.partial(conv.conv2d, dilation=dilation, groups=groups)
+    actual = value_and_gradients(ours, x, kernel, **settings)
+    desired = value_and_gradients(plain, x, kernel, **settings)
+    for a, d in zip(actual, desired, strict=True):
+        assert a.dtype == jnp.float32
+        assert_close(a, d, 1e-5)
 
 
 def value_and_gradients(function, x, kernel, **settings):

@@ -1,0 +1,68 @@
+"""What methods want of a network that turns images into features."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from flax import linen as nn
+import jax
+import numpy as np
+
+Rule = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Features(NamedTuple):
+    """What a backbone makes of `B` images.
+
+    Attributes:
+      pooled: One vector an image, `[B, D]`, float32.
+      maps: Of each stage, from fine to coarse, `[B, H, W, C]`; of a network without
+        stages the last map alone.
+      tokens: `[B, N, D]` of a transformer, the class token first if there is one.
+      stem: What goes into the first stage, `[B, H, W, C]`.
+    """
+
+    pooled: jax.Array
+    maps: tuple[jax.Array, ...] = ()
+    tokens: jax.Array | None = None
+    stem: jax.Array | None = None
+
+
+class Backbone(Protocol):
+    """A frozen dataclass `Backbone` of plain fields in `models/<name>.py`.
+
+    A method takes one as a field, so that a config chooses it by name and sets what it
+    offers: `--config.method.backbone.depth=18`.
+    """
+
+    @property
+    def width(self) -> int:
+        """D, the length of `Features.pooled`."""
+
+    def net(self, channels: int, *, dtype: Any, groups: int = 1) -> nn.Module:
+        """The network of images `[B, H, W, channels]`, called with `train=`.
+
+        Args:
+          channels: Of the images.
+          dtype: Compute type; parameters, statistics and pooled features are float32.
+          groups: Rows `b * groups + g` of a batch are group g of the batch norms, see
+            `models/layers/norm.py`.
+
+        Returns:
+          A module whose call gives `Features`.
+        """
+
+    def torch_tables(self, channels: int) -> dict[str, Any]:
+        """Tables of published state dicts, see `convert/torch_table.py`, by kind of file.
+
+        The first one is what is written.
+        """
+
+    def initial(self, channels: int) -> Mapping[str, Rule]:
+        """Rules of `layers/initializers.torch_default`, by path below the network."""
+
+    def check(self, channels: int, size: tuple[int, int]) -> None:
+        """Checks that images of `size` (height, width) can be read.
+
+        Raises:
+          UserError: They are too small, say.
+        """

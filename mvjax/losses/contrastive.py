@@ -1,0 +1,60 @@
+"""Contrastive losses of two views of a batch: NT-Xent and InfoNCE.
+
+SimCLR (Chen et al., 2020, arXiv 2002.05709) and CLIP (Radford et al., 2021, arXiv
+2103.00020) as DeCUR's baselines have them: temperature 1, and CLIP in one direction.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+_SMALLEST = 1e-12  # Length below which a vector is not divided by it.
+
+
+def unit(z: jax.Array) -> jax.Array:
+    """Rows `[B, D]` divided by their lengths, float32 or wider; zeros stay zeros."""
+    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
+    tiny = square <= _SMALLEST**2
+    length = jnp.sqrt(jnp.where(tiny, 1, square))
+    return z / jnp.where(tiny, _SMALLEST, length)
+
+
+def nt_xent(za: jax.Array, zb: jax.Array, *, temperature: float = 1.0) -> jax.Array:
+    """SimCLR's loss: each of 2B vectors finds its partner among all others.
+
+    Args:
+      za: Embeddings of one view, `[B, D]`.
+      zb: Of the other view, in the same order.
+      temperature: Divides the cosines.
+
+    Returns:
+      Mean over the 2B vectors, `[]`, float32 or wider.
+    """
+    count = za.shape[0]
+    z = unit(jnp.concatenate([za, zb]))
+    logits = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    itself = jnp.eye(2 * count, dtype=bool)
+    logits = jnp.where(itself, -jnp.inf, logits)
+    partners = (jnp.arange(2 * count) + count) % (2 * count)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, partners)
+    return jnp.mean(losses)
+
+
+def info_nce(za: jax.Array, zb: jax.Array, *, temperature: float = 1.0) -> jax.Array:
+    """CLIP's loss from the first view to the second: each `za` finds its `zb`.
+
+    Args:
+      za: Embeddings of one view, `[B, D]`.
+      zb: Of the other view, in the same order.
+      temperature: Divides the cosines.
+
+    Returns:
+      Mean over the B rows, `[]`, float32 or wider. CLIP itself takes the mean of both
+      directions; DeCUR's baseline this one alone.
+    """
+    logits = jnp.matmul(unit(za), unit(zb).T, precision=jax.lax.Precision.HIGHEST)
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits / temperature, jnp.arange(za.shape[0])
+    )
+    return jnp.mean(losses)

@@ -1,0 +1,136 @@
+"""A backbone with a head behind it, as the methods that learn a task have it."""
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from mvjax.convert import torch_table
+from mvjax.core import backbone
+from mvjax.core import errors
+from mvjax.core import rng as rng_lib
+from mvjax.models import heads
+from mvjax.models.layers import initializers
+from mvjax.ops import images
+
+Variables = dict[str, Any]
+
+
+def component(variables: Variables, name: str) -> Variables:
+    """The variables of one component, as its network takes them."""
+    return {kind: held[name] for kind, held in variables.items() if name in held}
+
+
+def components(**parts: Variables) -> Variables:
+    """The inverse of `component`: variables by collection, then by component."""
+    joined: Variables = {}
+    for name, variables in parts.items():
+        for kind, held in variables.items():
+            joined.setdefault(kind, {})[name] = held
+    return joined
+
+
+@dataclasses.dataclass(frozen=True)
+class Tower:
+    """A backbone that reads one view.
+
+    Attributes:
+      backbone: What it is.
+      mean: Of each channel of images in [0, 1], taken off; (): none.
+      std: What is left is divided by it; (): by 1.
+      dtype: Compute type.
+    """
+
+    backbone: backbone.Backbone
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    dtype: str = "float32"
+
+    def read(self, x: jax.Array) -> jax.Array:
+        """Images `[B, H, W, C]`, uint8 or in [0, 1], as the backbone was taught them."""
+        x = images.to_float(x)
+        x = x - jnp.asarray(self.mean) if self.mean else x
+        return x / jnp.asarray(self.std) if self.std else x
+
+    def init(self, key: jax.Array, x: jax.Array) -> Variables:
+        """Fresh variables for images `[B, H, W, C]`."""
+        channels = x.shape[-1]
+        net = self.backbone.net(channels, dtype=jnp.dtype(self.dtype))
+        shapes = jax.eval_shape(
+            lambda: net.init(jax.random.key(0), jnp.zeros(x.shape), train=False)
+        )
+        return initializers.torch_default(key, shapes, self.backbone.initial(channels))
+
+    def features(
+        self, variables: Variables, x: jax.Array, *, train: bool, rng: Any = None
+    ) -> tuple[backbone.Features, Variables]:
+        """Features of images, and the statistics of batch norms that have moved.
+
+        Args:
+          variables: Of the backbone alone.
+          x: `[B, H, W, C]`, as stored.
+          train: Whether batch norms normalise by the batch and paths are dropped.
+          rng: Key of what is dropped; training needs it.
+        """
+        net = self.backbone.net(x.shape[-1], dtype=jnp.dtype(self.dtype))
+        if not train:
+            return net.apply(variables, self.read(x), train=False), {}
+        return net.apply(
+            variables,
+            self.read(x),
+            train=True,
+            rngs={"dropout": rng_lib.named(rng, "dropout")},
+            mutable=["batch_stats"],
+        )
+
+
+def init_head(key: jax.Array, head: nn.Module, *inputs: Any) -> Variables:
+    """Fresh variables of one of the heads."""
+    shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), *inputs))
+    return initializers.torch_default(key, shapes, heads.RULES)
+
+
+def check_view(method: Any, spec: Any) -> None:
+    """Raises `UserError` where the view is missing or not what the backbone reads.
+
+    Args:
+      method: With the fields `backbone`, `view`, `mean` and `std`.
+      spec: `mvjax.data.batch.Spec` of the data set.
+    """
+    if method.view not in spec.views:
+        raise errors.unknown("config.method.view", method.view, spec.views)
+    shape = tuple(spec.views[method.view].shape)
+    if len(shape) != 3:
+        raise errors.UserError(
+            f"View {method.view!r} has shape {shape}; a backbone reads images, height x "
+            "width x channels."
+        )
+    for name in ("mean", "std"):
+        found = len(getattr(method, name))
+        if found not in (0, shape[-1]):
+            raise errors.UserError(
+                f"config.method.{name} has {found} entries; view {method.view!r} has "
+                f"{shape[-1]} channels."
+            )
+    method.backbone.check(shape[-1], shape[:2])
+
+
+# The tables say nothing of channels, but in the shapes of the leaves.
+_CHANNELS = 3
+
+
+def torch_tables(
+    network: backbone.Backbone, head: torch_table.Table
+) -> dict[str, torch_table.Table]:
+    """Kinds of file: `{encoder, classifier}`, and those of the backbone alone."""
+    towers = network.torch_tables(_CHANNELS)
+    first = next(iter(towers.values()))
+    whole = torch_table.join(
+        first.nest(flax="backbone", part="encoder"),
+        head.nest(flax="head", part="classifier"),
+    )
+    return {"encoder_classifier": whole} | {
+        name: table.nest(flax="backbone") for name, table in towers.items()
+    }

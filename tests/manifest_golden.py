@@ -1,0 +1,135 @@
+"""Key tables of backbones against the lists of keys of published files."""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from mvjax.core import backbone
+from mvjax.core import tree
+from mvjax.models import mit
+from mvjax.models import resnet
+from mvjax.models import resnet_cifar
+from mvjax.models import vit
+from tests import golden_data
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# A key that every network of a kind has.
+FIRST = ("layer1.0.conv1.weight", "cls_token", "patch_embed1.proj.weight")
+DUAL = "extra_patch_embed1.proj.weight"  # CMX's two encoders in one.
+STEMS = ("conv1.weight", "patch_embed.proj.weight", "patch_embed1.proj.weight")
+CLASSIFIERS = ("fc.", "head.")  # What stands behind a backbone in the same module.
+
+
+def _counts(shapes: Shapes, pattern: str) -> tuple[int, ...]:
+    """Blocks of each stage that a network has, by what the keys of stage i begin with."""
+    counts = []
+    for i in range(1, 5):
+        stage = pattern.format(i)
+        inside = {
+            key.removeprefix(stage).split(".")[0]
+            for key in shapes
+            if key.startswith(stage)
+        }
+        counts += [len(inside)] if inside else []
+    return tuple(counts)
+
+
+def _resnet(shapes: Shapes) -> backbone.Backbone:
+    bottleneck = "layer1.0.conv3.weight" in shapes
+    counts = _counts(shapes, "layer{}.")
+    side = shapes["conv1.weight"][-1]
+    if len(counts) == 3:
+        return resnet_cifar.Backbone(default_stem=side == 3)
+    (depth,) = [d for d, plan in resnet.DEPTHS.items() if plan == (counts, bottleneck)]
+    return resnet.Backbone(depth, "small" if side == 3 else "standard")
+
+
+def _vit(shapes: Shapes) -> backbone.Backbone:
+    patch = shapes["patch_embed.proj.weight"][-1]
+    side = round((shapes["pos_embed"][1] - 1) ** 0.5)
+    return vit.Backbone(
+        image_size=side * patch,
+        patch=patch,
+        features=shapes["cls_token"][-1],
+        layers=_counts(shapes, "blocks.")[0],
+    )
+
+
+def _mit(shapes: Shapes) -> backbone.Backbone:
+    counts = _counts(shapes, "block{}.")
+    width = shapes["patch_embed1.proj.weight"][0]
+    found = [
+        name
+        for name, depths in mit.DEPTHS.items()
+        if (mit.WIDTHS.get(name, mit.WIDE)[0], depths) == (width, counts)
+    ]
+    head = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    return mit.Backbone(found[0], head=head)
+
+
+BUILDERS = dict(zip(FIRST, (_resnet, _vit, _mit)))
+
+
+@functools.cache
+def published_shapes(network: backbone.Backbone, channels: int) -> dict[str, Any]:
+    """Shape by published key of everything that a backbone writes."""
+    size = getattr(network, "image_size", 64)
+    init = functools.partial(network.net(channels, dtype="float32").init, train=False)
+    x = jax.ShapeDtypeStruct((2, size, size, channels), "float32")
+    flat = tree.flatten(jax.eval_shape(init, jax.random.key(0), x))
+    found: dict[str, Any] = {}
+    for leaf in next(iter(network.torch_tables(channels).values())).leaves:
+        shape = flat.pop(leaf.path).shape
+        first, *rest = leaf.layout.to_torch(np.zeros(shape, np.int32)).shape or (None,)
+        whole = () if first is None else (first * leaf.piece[1], *rest)
+        found |= dict.fromkeys(leaf.torch_names, whole)
+    assert not flat, f"the table does not write {sorted(flat)}"
+    return found
+
+
+def check_backbones(shapes: Shapes, name: str) -> int:
+    """Compares every backbone in a file with our table; returns how many there are."""
+    count = 0
+    for first, build in BUILDERS.items():
+        prefixes = [k.removesuffix(first) for k in shapes if k.endswith(first)]
+        for prefix in prefixes:
+            inside = {
+                key.removeprefix(prefix): shape
+                for key, shape in shapes.items()
+                if key.startswith(prefix)
+            }
+            if DUAL in inside or prefix.endswith("extra_"):
+                continue  # The encoder of CMX is a network of its own.
+            network = build(inside)
+            (stem,) = [key for key in STEMS if key in inside]
+            expected = published_shapes(network, inside[stem][1])
+            found = {
+                key: shape
+                for key, shape in inside.items()
+                if key in expected or not key.startswith(CLASSIFIERS)
+            }
+            assert found == expected, f"{name}, {prefix or 'the whole file'}"
+            count += 1
+    return count
+
+
+def check_decur(case: golden_data.Case) -> None:
+    """Every backbone in the published and producible files of DeCUR."""
+    count = 0
+    for name, file in case.meta["files"].items():
+        shapes = {key: tuple(shape) for key, (shape, _) in file["entries"].items()}
+        count += check_backbones(shapes, name)
+    assert count
+
+
+def check_mvmr(case: golden_data.Case) -> None:
+    """Every ResNet in the published files of MV-MR."""
+    count = 0
+    for name, entries in case.meta["manifest"].items():
+        shapes = {key: tuple(shape) for key, (shape, _) in entries.items()}
+        count += check_backbones(shapes, name)
+    assert count
