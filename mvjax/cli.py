@@ -15,17 +15,23 @@ from typing import NoReturn
 import warnings
 
 from mvjax import __version__
+from mvjax.commands import bench
+from mvjax.commands import board
+from mvjax.commands import chain
 from mvjax.commands import common
+from mvjax.commands import convert
 from mvjax.commands import data
-from mvjax.commands import looking
-from mvjax.commands import results
-from mvjax.commands import searching
-from mvjax.commands import training
-from mvjax.core import cpu
+from mvjax.commands import embed
+from mvjax.commands import evaluate
+from mvjax.commands import report
+from mvjax.commands import search
+from mvjax.commands import show
+from mvjax.commands import train
 from mvjax.core import devices
 from mvjax.core import errors
 from mvjax.core import interrupt
 from mvjax.core import notice
+from mvjax.core import process_settings
 from mvjax.core import storage
 
 
@@ -125,14 +131,14 @@ def _prepare(args: argparse.Namespace) -> None:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     # Or TensorFlow, where it is installed, would be imported for workdirs in gs://.
     os.environ.setdefault("EPATH_USE_TF", "no")
-    cpu.thread_convolutions(os.environ)
+    process_settings.thread_convolutions(os.environ)
     if (
         getattr(args, "coordinator", None)
         or getattr(args, "distributed", "off") != "off"
     ):
-        cpu.order_collectives(os.environ)
-    cpu.keep_memory()
-    cpu.collect_seldom()
+        process_settings.order_collectives(os.environ)
+    process_settings.keep_memory()
+    process_settings.collect_seldom()
 
 
 def _cache() -> pathlib.Path:
@@ -185,6 +191,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for family in (training, searching, results, data, looking):
-        family.add(commands)
+    for command in (train, chain, search, evaluate, embed, convert, report):
+        command.add(commands)
+    for command in (data, show, bench, board):
+        command.add(commands)
     return parser

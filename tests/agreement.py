@@ -33,11 +33,12 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from mvjax.core import config as config_lib  # noqa: E402
-from mvjax.core import cpu  # noqa: E402
 from mvjax.core import dist  # noqa: E402
 from mvjax.core import errors  # noqa: E402
+from mvjax.core import process_settings  # noqa: E402
 from mvjax.core import tree  # noqa: E402
 from mvjax.train import loop  # noqa: E402
+from mvjax.train import program as program_lib  # noqa: E402
 from mvjax.train import run as run_lib  # noqa: E402
 
 CONFIGS = (
@@ -96,7 +97,8 @@ def train(spec: str, way: dict, workdir: pathlib.Path) -> None:
     for epochs in lengths:
         config = make_config(spec, way)
         config.epochs = epochs
-        loop.train(run_lib.Run(config, devices=devices), workdir, progress=False)
+        program = program_lib.Program(run_lib.Run(config), devices=devices)
+        loop.train(program, workdir, progress=False)
 
 
 def train_in_processes(spec: str, way: dict, workdir: pathlib.Path) -> None:
@@ -106,7 +108,7 @@ def train_in_processes(spec: str, way: dict, workdir: pathlib.Path) -> None:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES // number)}
-    cpu.order_collectives(environment)
+    process_settings.order_collectives(environment)
     started = [
         subprocess.Popen(
             [sys.executable, __file__, spec, "--worker"]
@@ -127,7 +129,7 @@ def read(spec: str, workdir: pathlib.Path) -> tuple[np.ndarray, dict]:
     """Losses and final parameters of a run."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     losses = np.array([line["loss"] for line in lines if "loss" in line])
-    run = run_lib.Run(make_config(spec, {}), devices=jax.devices()[:1])
+    run = run_lib.Run(make_config(spec, {}))
     with run.checkpoints(workdir, read_only=True) as saved:
         return losses, tree.flatten(saved.variables()[0]["params"])
 

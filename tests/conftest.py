@@ -37,9 +37,9 @@ if threading.current_thread() is threading.main_thread():
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from mvjax.core import cpu  # noqa: E402
+from mvjax.core import process_settings  # noqa: E402
 
-cpu.collect_seldom()
+process_settings.collect_seldom()
 
 # Files that take longest come first, so that no worker ends with one of them.
 _LONGEST = (

@@ -10,15 +10,15 @@ import numpy as np
 
 from mvjax.convert import torch_map
 from mvjax.core import method as method_lib
+from mvjax.core import state as state_lib
 from mvjax.core import tree
 from mvjax.data import colours
-from mvjax.data import order
+from mvjax.data import epoch_order
 from mvjax.methods import edim
 from mvjax.methods import sdim
 from mvjax.models import dim
 from mvjax.ops import colouring
 from mvjax.train import optim
-from mvjax.train import state as state_lib
 from mvjax.train import step as step_lib
 from tests import dim_golden_models as models
 from tests import golden_data
@@ -344,8 +344,8 @@ def _run_epochs(
     count, size = case.config["n"], case.config["batch"]
     image = case.inputs["image"][..., None]
     trainer, metrics = Trainer(case, stage, dtype), []
-    batches, _ = order.epoch_batches(count, size, "keep")
-    reader = order.Order(
+    batches, _ = epoch_order.epoch_batches(count, size, "keep")
+    reader = epoch_order.Order(
         count, seed=0, batch_size=size, shuffle=False, last_batch="keep"
     )
     for step in range(len(drawn) * batches):

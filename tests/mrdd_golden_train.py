@@ -9,10 +9,10 @@ import numpy as np
 
 from mvjax.convert import torch_map
 from mvjax.core import method as method_lib
+from mvjax.core import state as state_lib
 from mvjax.methods import mrdd_consistency
 from mvjax.methods import mrdd_disentangle
 from mvjax.train import optim
-from mvjax.train import state as state_lib
 from mvjax.train import step as step_lib
 from tests import golden_data
 from tests import mrdd_golden_models as models

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.core import state as state_lib
 from mvjax.methods import rerd as rerd_method
 from mvjax.train import optim
 from mvjax.train import schedules
-from mvjax.train import state as state_lib
 from mvjax.train import step as step_lib
 from tests import golden_data
 from tests import rerd_golden_models as models
@@ -143,5 +143,5 @@ def check_schedules(case: golden_data.Case) -> None:
             )
             compared.add(key)
     missing = {k for k in out if not k.endswith("momentum")} - compared
-    # The plateau is tested with the loop's control, in tests/train/test_control.py.
+    # The plateau is tested with the loop's control, in tests/train/test_plateau.py.
     assert missing <= {"plateau"}, f"recorded but not computed: {missing}"

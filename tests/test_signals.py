@@ -104,7 +104,7 @@ CASES = {
         + (f"--output={FOLDER}/x.npz",),
         (
             ("mvjax.train.checkpoint:Checkpoints.variables", 1, 0.02),
-            ("mvjax.train.port:to_torch", 1, 0.0),
+            ("mvjax.train.torch_weights:to_torch", 1, 0.0),
         ),
         ("x.npz",),
     ),
@@ -125,8 +125,8 @@ CASES = {
     "bench": Case(
         ("bench", f"--config={TOY}", "--steps=3", f"--output={FOLDER}/x.json"),
         (
-            ("mvjax.train.bench:measure", 1, 0.1),
-            ("mvjax.train.bench:measure", 1, 1.0),
+            ("mvjax.cost.bench:measure", 1, 0.1),
+            ("mvjax.cost.bench:measure", 1, 1.0),
         ),
     ),
 }

@@ -22,7 +22,7 @@ SOURCES = {
     "shapes3d": "shapes3d",
     "npz": "npz",
 }
-# Factors that both views share and, by view, those that only it shows: their classes.
+# Number of classes of the factors that both views share and of those of one view.
 COLOURED = dict(
     shared=dict(digit=10), x=dict(color_bg=12), y=dict(color_fg=12), size=28
 )
@@ -56,7 +56,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     coloured = arg.dataset in ("mnist", "digits")
     views = config_lib.names("views", arg.views, least=2)
     known = FACTORS[arg.dataset]
-    own = {view: known.get(view, {}) for view in views}  # Factors of one view alone.
+    own = {
+        view: known.get(view, {}) for view in views
+    }  # These factors belong to one view.
     factors = dict(known["shared"])
     for view in views:
         factors |= own[view]

@@ -17,7 +17,7 @@ SOURCES = {
     "shapes3d": "shapes3d",
     "npz": "npz",
 }
-# Factors that both views share and, by view, those that only it shows: their classes.
+# Number of classes of the factors that both views share and of those of one view.
 COLOURED = dict(
     shared=dict(digit=10), x=dict(color_bg=12), y=dict(color_fg=12), size=28
 )
@@ -47,7 +47,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     coloured = arg.dataset in ("mnist", "digits")
     views = config_lib.names("views", arg.views, least=2)
     known = FACTORS[arg.dataset]
-    own = {view: known.get(view, {}) for view in views}  # Factors of one view alone.
+    own = {
+        view: known.get(view, {}) for view in views
+    }  # These factors belong to one view.
     factors = dict(known["shared"])
     for view in views:
         factors |= own[view]
@@ -74,7 +76,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         local_mutual_loss_coeff=1.0,
         global_mutual_loss_coeff=0.5,
         shared_loss_coeff=0.1,
-        # As released, all read the code of x, which cannot know the colour of y.
+        # As in the released code all of them read x, which cannot know the colour of y.
         probes=tuple((name, name, "x", n) for name, n in factors.items()),
         classifier_loss="double_softmax" if released else "softmax",
         probe_norm_logits=released,

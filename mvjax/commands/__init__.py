@@ -1,1 +1,1 @@
-"""The commands of `mvjax`, a file for each family; heavy imports come inside."""
+"""The commands of `mvjax`, a file for each; heavy imports come inside."""

@@ -197,3 +197,31 @@ def _warn_of_other_fields(run, args: argparse.Namespace) -> None:
             f"depend, {found}",
             stacklevel=2,
         )
+
+
+def add_process_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds how to show progress, and how this process finds the others of its run."""
+    command.add_argument("--no-progress", action="store_true", help="no bar, no tables")
+    command.add_argument(
+        "--distributed",
+        default="off",
+        metavar="off|auto",
+        help="auto: several processes, found by TPU metadata, SLURM or the like",
+    )
+    command.add_argument(
+        "--coordinator", help="host:port of process 0, instead of auto"
+    )
+    command.add_argument("--processes", type=number(1), help="their number")
+    command.add_argument("--process-id", type=number(0), help="of this one, from 0")
+
+
+def join(args: argparse.Namespace) -> None:
+    """Joins the other processes of the run, if it has any."""
+    from mvjax.core import dist
+
+    dist.initialize(
+        args.distributed,
+        coordinator=args.coordinator,
+        processes=args.processes,
+        process_id=args.process_id,
+    )

@@ -29,8 +29,6 @@ from mvjax.core import lookup
 from mvjax.core import schema
 from mvjax.core import settings
 
-FILE = "config.json"  # In a workdir; what `save` writes.
-
 
 def _defaults(kind: type) -> dict[str, Any]:
     """Defaults of a part of every config; what only may stand there is left out."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import lookup
+from mvjax.core import text
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 
@@ -126,15 +127,7 @@ def table(rows: Sequence[Row]) -> str:
     """Returns the rows as aligned text with a header."""
     header = ("split", "item", "records", "shape", "dtype", "min", "max", "mean")
     lines = [header] + [tuple(map(_format, row)) for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    left = (0, 1, 3, 4)  # Columns of words.
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if i in left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(text.align(lines, right=(2, 5, 6, 7)))
 
 
 def _format(value: str | float | None) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.data import batch as batch_lib
-from mvjax.data import order
+from mvjax.data import epoch_order
 from mvjax.data import synthetic
 
 _SYNTHETIC_LENGTH = 512
@@ -179,7 +179,7 @@ class _Steps:
     ):
         self._source, self._seed, self._augment = source, seed, augment
         self._batch_size, self._host, self._hosts = batch_size, host, hosts
-        self._order = order.Order(
+        self._order = epoch_order.Order(
             len(source),
             seed=seed,
             batch_size=batch_size,
@@ -281,7 +281,7 @@ def train_batches(
         `if __name__ == "__main__"` guard.
       augment: Policy, picklable where there are workers.
       shuffle: False: every epoch has the order of the source.
-      last_batch: See `order.epoch_batches`.
+      last_batch: See `epoch_order.epoch_batches`.
 
     Yields:
       `{"views": {name: [b, ...]}, "label": [b], "index": [b]}` and, where the records
@@ -294,7 +294,7 @@ def train_batches(
     import grain
 
     _check_sizes(source, batch_size, host, hosts)
-    _, rows = order.epoch_batches(len(source), batch_size, last_batch)
+    _, rows = epoch_order.epoch_batches(len(source), batch_size, last_batch)
     if rows % hosts:
         raise errors.UserError(
             f"The last batch of an epoch has {rows} records, which do not divide among "

@@ -13,7 +13,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import method
 
-PALETTE = np.array(  # RGB, 0..255.
+PALETTE = np.array(  # The colours are RGB in 0..255.
     [
         (255, 0, 0),
         (255, 128, 0),

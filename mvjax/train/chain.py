@@ -1,20 +1,15 @@
 """Stages that meet on disk: where each one finds the one before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 import functools
-import json
 import pathlib
 import re
 from typing import Any
 
-from mvjax.core import atomic
-from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import storage
+from mvjax.core import workdir as workdir_lib
 from mvjax.train import warm_start
-
-CHAIN_FILE = "chain.json"
-_NAME = re.compile(r"\w[\w-]*")
 
 RESERVED = ("config", "report")  # A prefix of overrides, a folder beside the stages.
 
@@ -27,10 +22,10 @@ def name_stages(specs: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for spec in specs:
-        match = re.fullmatch(rf"({_NAME.pattern})=(.+)", spec)
+        match = re.fullmatch(rf"({workdir_lib.STAGE_NAME.pattern})=(.+)", spec)
         path = match[2] if match else spec
         name = match[1] if match else pathlib.Path(path.partition(":")[0]).stem
-        if not _NAME.fullmatch(name):
+        if not workdir_lib.STAGE_NAME.fullmatch(name):
             raise errors.UserError(
                 f"{spec!r} gives its stage no name of letters, digits, _ and -; name "
                 f"it: one=path.py ..."
@@ -96,31 +91,3 @@ def check_fields(runs: dict[str, Any], workdir: pathlib.Path) -> None:
                 ) from None
         path = str(storage.absolute(workdir) / stage)
         earlier[path] = run.config.method.to_dict()
-
-
-def write(stages: Iterable[str], workdir: pathlib.Path) -> None:
-    """Writes the order of the stages, for the report."""
-    storage.make(workdir)
-    with atomic.replace(workdir / CHAIN_FILE) as stream:
-        stream.write((json.dumps(list(stages)) + "\n").encode())
-
-
-def stages(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Workdirs of the stages below a folder, or the folder itself.
-
-    Raises:
-      UserError: The folder is in an object store that cannot be reached, or its list of
-        stages is damaged.
-    """
-    storage.reach(workdir)
-    file = workdir / CHAIN_FILE
-    if not file.exists():
-        return {workdir.name: workdir}
-    names = config_lib.read_json(file, [str])
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise errors.UserError(f"{file} is damaged: {name!r} names no stage.")
-    if not names or len(set(names)) < len(names):
-        fault = "holds a stage twice" if names else "names no stage"
-        raise errors.UserError(f"{file} is damaged: it {fault}.")
-    return {name: workdir / name for name in names}

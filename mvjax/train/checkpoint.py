@@ -11,13 +11,12 @@ import orbax.checkpoint as ocp
 
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import state as state_lib
 from mvjax.core import storage
 from mvjax.core import tree
+from mvjax.core import workdir as workdir_lib
 from mvjax.train import integrity
 from mvjax.train import seeds
-from mvjax.train import state as state_lib
-
-FOLDER = "checkpoints"
 
 
 class Checkpoints:
@@ -45,7 +44,7 @@ class Checkpoints:
     ):
         if best_mode not in ("min", "max"):
             raise errors.unknown("checkpoint.best_mode", best_mode, ("min", "max"))
-        self.folder = storage.absolute(workdir / FOLDER)
+        self.folder = storage.absolute(workdir / workdir_lib.CHECKPOINTS)
         self._keep, self._best, self._mode = keep, best, best_mode
         if read_only and not self.folder.is_dir():
             raise errors.UserError(f"{workdir} holds no checkpoints yet.")
@@ -288,7 +287,9 @@ def choose_best(metrics: dict[int, dict], name: str, mode: str) -> int | None:
 def find_steps(workdir: pathlib.Path) -> list[int]:
     """Steps of the complete checkpoints of a workdir, in rising order."""
     names = ocp.path.step.standard_name_format()
-    return sorted(found.step for found in names.find_all(workdir / FOLDER))
+    return sorted(
+        found.step for found in names.find_all(workdir / workdir_lib.CHECKPOINTS)
+    )
 
 
 def find_misfit(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

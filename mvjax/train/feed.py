@@ -13,28 +13,29 @@ import numpy as np
 
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import state as state_lib
 from mvjax.data import batch as batch_lib
-from mvjax.data import order as order_lib
+from mvjax.data import epoch_order as order_lib
 from mvjax.data import pipeline
-from mvjax.train import run as run_lib
+from mvjax.train import program as program_lib
 from mvjax.train import sharding
-from mvjax.train import state as state_lib
 
 Advance = tuple[state_lib.TrainState, dict[str, jax.Array], int]
 
 
-def make(run: run_lib.Run, step: int) -> "Streamed | Resident":
+def make(program: program_lib.Program, step: int) -> "Streamed | Resident":
     """The feed that `config.data.device_resident` asks for, from `step` on."""
-    kind = Resident if run.config.data.device_resident else Streamed
-    return kind(run, step)
+    kind = Resident if program.run.config.data.device_resident else Streamed
+    return kind(program, step)
 
 
-def check(run: run_lib.Run) -> None:
+def check(program: program_lib.Program) -> None:
     """Raises `UserError` where the batches of an epoch do not fit the devices."""
+    run = program.run
     _, last = run.epoch_batches
     if last != run.batch_size:
         sharding.check_batch(
-            run.mesh,
+            program.mesh,
             last,
             run.config.accumulate,
             "config.data.last_batch=keep: the last batch of an epoch of",
@@ -49,9 +50,9 @@ def check(run: run_lib.Run) -> None:
 class Streamed:
     """One step at a time, with batches that are read ahead of it."""
 
-    def __init__(self, run: run_lib.Run, step: int):
-        self._run = run
-        part, parts = sharding.host_share(run.mesh)
+    def __init__(self, program: program_lib.Program, step: int):
+        self._program, run = program, program.run
+        part, parts = sharding.host_share(program.mesh)
         self._batches = [
             pipeline.train_batches(
                 run.training_source("train"),
@@ -66,8 +67,8 @@ class Streamed:
             )
             for seed in run.seeds
         ]
-        self._rows = run.batch_sharding
-        self._rng = run.root_keys
+        self._rows = program.batch_sharding
+        self._rng = program.root_keys
 
     def advance(
         self, state: state_lib.TrainState, limit: int, code: int = 0
@@ -84,7 +85,7 @@ class Streamed:
         batch = sharding.put_batch(
             batch | _wish(batch["index"].shape, code), self._rows
         )
-        return *self._run.step(state, batch, self._rng), 1
+        return *self._program.step(state, batch, self._rng), 1
 
     def read(self) -> batch_lib.Record:
         """This process's rows of the next batch, with a leading axis of seeds, if any."""
@@ -105,8 +106,9 @@ class Resident:
     Every device holds the whole training split; only row numbers come from the host.
     """
 
-    def __init__(self, run: run_lib.Run, step: int):
-        self._run, self._step = run, step
+    def __init__(self, program: program_lib.Program, step: int):
+        self._program, self._step = program, step
+        self._run = run = program.run
         source = run.training_source("train")
         self._orders = [
             order_lib.Order(
@@ -118,7 +120,7 @@ class Resident:
             for seed in run.seeds
         ]
         arrays = pipeline.gather(source, np.arange(len(source)))
-        whole = sharding.replicated(run.mesh)
+        whole = sharding.replicated(program.mesh)
         try:
             self._data = sharding.put_batch(arrays, whole)
         except jax.errors.JaxRuntimeError as error:
@@ -127,8 +129,8 @@ class Resident:
                 "--config.data.device_resident=False."
             ) from error
         self._capacity = max(1, run.config.log_every_steps)
-        self._scan = _make_scan(run, self._capacity)
-        self._rng = run.root_keys
+        self._scan = _make_scan(program, self._capacity)
+        self._rng = program.root_keys
 
     def advance(
         self, state: state_lib.TrainState, limit: int, code: int = 0
@@ -142,11 +144,11 @@ class Resident:
             for s, order in enumerate(self._orders):
                 rows[i, s] = order.indices(self._step + i)
         self._step += count
-        whole = sharding.replicated(self._run.mesh)
+        whole = sharding.replicated(self._program.mesh)
         rows, number = sharding.put_batch((rows, np.int32(count)), whole)
-        share = self._run.batch_size // sharding.host_share(self._run.mesh)[1]
+        share = self._run.batch_size // sharding.host_share(self._program.mesh)[1]
         shape = (len(self._orders), share) if len(self._orders) > 1 else (share,)
-        wish = sharding.put_batch(_wish(shape, code), self._run.batch_sharding)
+        wish = sharding.put_batch(_wish(shape, code), self._program.batch_sharding)
         return *self._scan(state, self._data, rows, number, wish, self._rng), count
 
     def __enter__(self) -> Self:
@@ -156,38 +158,38 @@ class Resident:
         del self._data
 
 
-def _make_scan(run: run_lib.Run, capacity: int) -> Callable[..., Any]:
+def _make_scan(program: program_lib.Program, capacity: int) -> Callable[..., Any]:
     """Jits up to `capacity` steps, so many as it is told: one program for all."""
-    seeds = len(run.seeds)
+    seeds = len(program.run.seeds)
 
     def scan(state, data, rows, count, wish, rng):
         def pick(i: jax.Array) -> Any:
             index = rows[i] if seeds > 1 else rows[i, 0]
             batch = jax.tree.map(lambda x: x[index], data) | wish
-            return jax.lax.with_sharding_constraint(batch, run.batch_sharding)
+            return jax.lax.with_sharding_constraint(batch, program.batch_sharding)
 
         def body(i: jax.Array, carry: tuple) -> tuple:
             state, kept = carry
-            state, metrics = run.plain_step(state, pick(i), rng)
+            state, metrics = program.plain_step(state, pick(i), rng)
             values = {k: v.reshape(seeds) for k, v in metrics.items()}
             return state, {k: kept[k].at[i].set(v) for k, v in values.items()}
 
-        _, shapes = jax.eval_shape(run.plain_step, state, pick(0), rng)
+        _, shapes = jax.eval_shape(program.plain_step, state, pick(0), rng)
         kept = {k: jnp.zeros((capacity, seeds), jnp.float32) for k in shapes}
         return jax.lax.fori_loop(0, count, body, (state, kept))
 
-    whole = sharding.replicated(run.mesh)
+    whole = sharding.replicated(program.mesh)
     return jax.jit(
         scan,
         in_shardings=(
-            run.state_shardings,
+            program.state_shardings,
             whole,
             whole,
             whole,
-            run.batch_sharding,
+            program.batch_sharding,
             whole,
         ),
-        out_shardings=(run.state_shardings, whole),
+        out_shardings=(program.state_shardings, whole),
         donate_argnums=(0,),
     )
 

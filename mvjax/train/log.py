@@ -10,9 +10,11 @@ import numpy as np
 
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import text
+from mvjax.tracking import writers as writers_lib
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
-from mvjax.train import summary
-from mvjax.train import writers as writers_lib
+from mvjax.train import step as step_lib
 
 AHEAD = 2  # Batches of steps that the host may be ahead of the device.
 
@@ -22,7 +24,7 @@ class Log:
 
     def __init__(
         self,
-        run: run_lib.Run,
+        program: program_lib.Program,
         workdir: pathlib.Path,
         step: int,
         meta: dict[str, Any],
@@ -33,16 +35,18 @@ class Log:
         self._found: tuple[int, dict[str, float]] = (step, {})  # Those of one step.
         self.writers: list[writers_lib.Writer] = []
         if dist.is_main():
-            self.writers = writers_lib.make_writers(workdir, step)
-        self._run = run
+            names = program.run.method.published_settings()
+            self.writers = writers_lib.make_writers(workdir, step, names)
+        self._run = program.run
+        self._optimizers = program.optimizers
         self._pending: list[tuple[dict[str, jax.Array | np.ndarray], int]] = []
         if held := meta.get("pending"):  # Of a run that had to stop.
             values = {k: np.array(v, np.float32) for k, v in held.items()}
             self._pending.append((values, len(values["loss"])))
         self._bar = writers_lib.Progress(
             step=step,
-            total=run.total_steps,
-            batch_size=run.batch_size,
+            total=program.run.total_steps,
+            batch_size=program.run.batch_size,
             show=progress and dist.is_main(),
         )
         self._time = time.monotonic()
@@ -155,7 +159,7 @@ class Log:
     def _learning_rates(self, step: int) -> dict[str, float]:
         rates = {
             name: float(schedule(step - 1))
-            for made in self._run.optimizers.values()
+            for made in self._optimizers.values()
             for name, schedule in made.schedules.items()
         }
         return {
@@ -167,15 +171,15 @@ class Log:
         flat = {f"{e}/{k}": v for e, m in results.items() for k, v in m.items()}
         self._take(step, flat)
         self._write(step, flat)
-        for text in summary.evaluation_lines(step, results):
-            self.say(text)
+        for line in _evaluation_lines(step, results):
+            self.say(line)
         self._time = time.monotonic()  # Evaluation is not training time.
 
     def health(self, step: int, figures: dict[str, float], warnings: list[str]) -> None:
         """Writes how the codes spread, and shows what is wrong with them."""
         self._write(step, figures)
-        for text in warnings:
-            self.warn(text)
+        for warning in warnings:
+            self.warn(warning)
 
     def say(self, text: str) -> None:
         """Shows a line clear of the bar; one process speaks for all."""
@@ -201,3 +205,53 @@ class Log:
         writers, self.writers = self.writers, []  # Nothing can be kept after this.
         for writer in writers:
             writer.close()
+
+
+def run_table(program: program_lib.Program, started: str) -> str:
+    """What a run prints before its first step."""
+    run, config = program.run, program.run.config
+    made_up = " (synthetic)" if config.data.get("synthetic") else ""
+    records = f"{len(run.source('train'))} training records"
+    batches = f"{run.batch_size} items, {run.steps_per_epoch} an epoch"
+    rows = [
+        ("run", started),
+        ("devices", f"{jax.device_count()} x {jax.devices()[0].device_kind}"),
+        ("mesh", " x ".join(f"{k} {v}" for k, v in program.mesh.shape.items())),
+        ("data", f"{config.data.name}{made_up}, {records}"),
+        ("steps", f"{run.total_steps} of {batches}"),
+    ]
+    return "\n".join([*text.align(rows), component_table(run)])
+
+
+def component_table(run: run_lib.Run) -> str:
+    """Parameters of each component, and whether it is trained."""
+    trained = trained_components(run)
+    lines = [("component", "leaves", "parameters", "")]
+    total = 0
+    for name, leaves in sorted(run.shapes["params"].items()):
+        sizes = [int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(leaves)]
+        total += sum(sizes)
+        state = "trained" if name in trained else "frozen"
+        lines.append((name, str(len(sizes)), f"{sum(sizes):,}", state))
+    lines.append(("total", "", f"{total:,}", ""))
+    return "\n".join(text.align(lines, right=(1, 2)))
+
+
+def trained_components(run: run_lib.Run) -> set[str]:
+    """Names of the components that some update trains."""
+    params, freeze = run.shapes["params"], tuple(run.config.freeze)
+    parts = (step_lib.trainable(u, params, freeze) for u in run.method.updates)
+    return {name for part in parts for name in part}
+
+
+def _evaluation_lines(step: int, results: dict[str, dict[str, float]]) -> list[str]:
+    """One line for each evaluator."""
+    lines = []
+    for label, metrics in results.items():
+        values = ", ".join(
+            f"{k} {v:.4g}"
+            for k, v in metrics.items()
+            if not k.endswith("_std") and not k.startswith(("raw", "untrained"))
+        )
+        lines.append(f"step {step}, {label}: {values}")
+    return lines

@@ -17,20 +17,21 @@ from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import interrupt
 from mvjax.core import json_value
+from mvjax.core import state as state_lib
 from mvjax.core import storage
+from mvjax.core import workdir as workdir_lib
 from mvjax.evaluators.common import suite
-from mvjax.train import artifacts
+from mvjax.tracking import artifacts
 from mvjax.train import checkpoint as checkpoint_lib
-from mvjax.train import control as control_lib
-from mvjax.train import evaluation
 from mvjax.train import feed as feed_lib
 from mvjax.train import health
 from mvjax.train import log as log_lib
+from mvjax.train import plateau as plateau_lib
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
+from mvjax.train import scoring as scoring_lib
 from mvjax.train import seeds
-from mvjax.train import state as state_lib
-from mvjax.train import summary
-from mvjax.train import workdir as workdir_lib
+from mvjax.train import torch_weights
 
 # What a resumed run must share with its checkpoints, beside the shapes.
 FIXED = ("seed", "seeds", "method", "accumulate")
@@ -62,12 +63,12 @@ class _Signals(interrupt.Signals):
 
 
 def train(
-    run: run_lib.Run, workdir: pathlib.Path, *, progress: bool = True
+    program: program_lib.Program, workdir: pathlib.Path, *, progress: bool = True
 ) -> state_lib.TrainState:
     """Trains a run to its end, from its own last checkpoint if it has one.
 
     Args:
-      run: The run; its config is written to the workdir.
+      program: Of the run, whose config is written to the workdir.
       workdir: Folder of the run, made if need be.
       progress: Whether to show the progress bar and tables.
 
@@ -79,31 +80,33 @@ def train(
         or cannot be written.
       Interrupted: SIGINT or SIGTERM; everything is saved.
     """
-    workdir = storage.absolute(workdir)
+    run, workdir = program.run, storage.absolute(workdir)
     refuse_other_run(run.config, workdir)  # Before anything there is touched.
     with (
         dist.end_together(Interrupted),
         _Signals() as signals,
         storage.own(workdir, main=dist.is_main()),
-        _begin(run, workdir) as (checkpoints, state, meta, started),
+        _begin(program, workdir) as (checkpoints, state, meta, started),
         dist.end_together(Interrupted),  # Before anything waits for other processes.
     ):
         step, total = state.steps_done, run.total_steps
         if dist.is_main():
-            table = summary.run_table(run, started) if progress else f"run {started}"
+            table = (
+                log_lib.run_table(program, started) if progress else f"run {started}"
+            )
             print(table, file=sys.stderr)
-            atomic.write_json(workdir / workdir_lib.RUN_FILE, _describe(run, step))
-        log = log_lib.Log(run, workdir, step, meta, progress)
+            about = _describe(program, step)
+            atomic.write_json(workdir / workdir_lib.RUN_FILE, about)
+        log = log_lib.Log(program, workdir, step, meta, progress)
         for note in checkpoints.notes:
             log.warn(note)
-        control = control_lib.Control.make(run.config.control, meta.get("control"))
-        watch = health.Watch.make(meta.get("health"))
         if run.constant_shapes:
-            log.warn("looks at every record with what is frozen")
-            run.keep_constants(run.fetch(state.eval_variables))
+            log.warn("computing frozen features of all records")
+            run.keep_constants(program.fetch(state.eval_variables))
         signals.obey(f"Stopped at step {step}; run again to go on.")
-        with feed_lib.make(run, step) as feed, log:
-            while step < total and not control.stopped:
+        observers = _Observers(program, log, meta)
+        with feed_lib.make(program, step) as feed, log:
+            while step < total and not observers.stopped:
                 limit = _next_stop(run, step) - step
                 state, metrics, count = feed.advance(state, limit, signals.code)
                 step += count
@@ -112,37 +115,80 @@ def train(
                 due = _due_evaluations(run, step)
                 if due or step % run.config.log_every_steps == 0:
                     log.flush(step)
-                if _every(run.config.health_every_steps, step):
-                    figures = run.health(state)
-                    log.health(step, figures, watch.observe(step, figures))
+                observers.look(state, step)
                 if due:
-                    variables = run.fetch(state.eval_variables)
-                    results = evaluation.evaluate_seeds(run, variables, due)["results"]
-                    log.evaluation(step, results)
-                    control.observe({label: results.get(label, {}) for label in due})
-                    state = control.apply(state)
-                planned = control.stopped or _due_checkpoint(run, step)
-                if planned:
-                    log.flush(step)
-                    _check_best(run, log, step)
+                    state = observers.evaluate(state, step, due)
+                planned = observers.stopped or _due_checkpoint(run, step)
                 if planned or stop:
-                    seen = {"control": control.seen, "health": watch.seen}
-                    log.keep()
-                    meta = _meta(run, log, step) | seen
-                    # Where a run had to stop is no candidate for the best.
-                    found = log.found_at(step) if planned else {}
-                    checkpoints.save(state, meta, found)
+                    _save(run, checkpoints, state, step, log, observers, planned)
                 if stop:
                     checkpoints.wait()
                     log.close()
                     text = f"Stopped and saved at step {step}; run again to resume."
                     raise Interrupted(text, stop)
         checkpoints.wait()
-        _finish(run, workdir, checkpoints, state, log, signals)
+        _finish(observers.scoring, workdir, checkpoints, state, log, signals)
     return state
 
 
-def build(run: run_lib.Run) -> dict[str, str]:
+class _Observers:
+    """What looks at a run on its way: evaluators, the plateau, the health of the codes."""
+
+    def __init__(
+        self, program: program_lib.Program, log: log_lib.Log, meta: dict[str, Any]
+    ):
+        self.scoring = scoring_lib.Scoring(program)
+        self._program, self._log = program, log
+        control = program.run.config.control
+        self._plateau = plateau_lib.Plateau.make(control, meta.get("control"))
+        self._watch = health.Watch.make(meta.get("health"))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the plateau has ended the run."""
+        return self._plateau.stopped
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What belongs into a checkpoint, as JSON."""
+        return {"control": self._plateau.seen, "health": self._watch.seen}
+
+    def look(self, state: state_lib.TrainState, step: int) -> None:
+        """Measures how the codes spread, at the steps that the config says."""
+        if _every(self._program.run.config.health_every_steps, step):
+            figures = self.scoring.health(state)
+            self._log.health(step, figures, self._watch.observe(step, figures))
+
+    def evaluate(
+        self, state: state_lib.TrainState, step: int, labels: list[str]
+    ) -> state_lib.TrainState:
+        """Runs evaluators; returns the state with the plateau's learning rate."""
+        variables = self._program.fetch(state.eval_variables)
+        results = self.scoring.evaluate_seeds(variables, labels)["results"]
+        self._log.evaluation(step, results)
+        self._plateau.observe({label: results.get(label, {}) for label in labels})
+        return self._plateau.apply(state)
+
+
+def _save(
+    run: run_lib.Run,
+    checkpoints: checkpoint_lib.Checkpoints,
+    state: state_lib.TrainState,
+    step: int,
+    log: log_lib.Log,
+    observers: _Observers,
+    planned: bool,
+) -> None:
+    """Saves a checkpoint; where a run had to stop it is no candidate for the best."""
+    if planned:
+        log.flush(step)
+        _check_best(run, log, step)
+    log.keep()
+    meta = _meta(run, log, step) | observers.seen
+    checkpoints.save(state, meta, log.found_at(step) if planned else {})
+
+
+def build(program: program_lib.Program) -> dict[str, str]:
     """Makes all that a run consists of but its state, so that mistakes show at once.
 
     Returns:
@@ -151,24 +197,25 @@ def build(run: run_lib.Run) -> dict[str, str]:
     Raises:
       UserError: The config does not fit itself or the data.
     """
+    run = program.run
     for split in run.splits:
         run.source(split)
-    left_out = evaluation.check_training(run)
-    feed_lib.check(run)
-    _ = run.state_target, run.constant_shapes, run.step
+    left_out = scoring_lib.Scoring(program).check_training()
+    feed_lib.check(program)
+    _ = program.state_target, run.constant_shapes, program.step
     return left_out
 
 
 @contextlib.contextmanager
-def _begin(run: run_lib.Run, workdir: pathlib.Path) -> Iterator[tuple]:
+def _begin(program: program_lib.Program, workdir: pathlib.Path) -> Iterator[tuple]:
     """Opens the checkpoints of a workdir; see `_start` for what comes with them.
 
     Nothing is written before everything has been made.
     """
-    suite.warn_of(build(run), "will be")
-    refuse_other_run(run.config, workdir)
-    with run.checkpoints(workdir) as checkpoints:
-        yield checkpoints, *_start(run, workdir, checkpoints)
+    suite.warn_of(build(program), "will be")
+    refuse_other_run(program.run.config, workdir)
+    with program.run.checkpoints(workdir) as checkpoints:
+        yield checkpoints, *_start(program, workdir, checkpoints)
 
 
 def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
@@ -178,7 +225,7 @@ def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
     nobody's. See also `workdir.check`.
     """
     workdir_lib.check(workdir)
-    file = workdir / run_lib.CONFIG_FILE
+    file = workdir / workdir_lib.CONFIG_FILE
     if not (file.exists() and checkpoint_lib.find_steps(workdir)):
         return
     old, new = config_lib.read_json(file), config.to_dict()
@@ -192,7 +239,9 @@ def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
 
 
 def _start(
-    run: run_lib.Run, workdir: pathlib.Path, checkpoints: checkpoint_lib.Checkpoints
+    program: program_lib.Program,
+    workdir: pathlib.Path,
+    checkpoints: checkpoint_lib.Checkpoints,
 ) -> tuple[state_lib.TrainState, dict, str]:
     """Makes the state to go on from, and the workdir the run's own.
 
@@ -200,14 +249,15 @@ def _start(
       The state of the last checkpoint, else of the warm start, else from scratch; what
       was written beside it; and where that starts, in words.
     """
-    steps = checkpoints.steps()
-    state, meta = (
-        _resume(run, checkpoints, steps[-1]) if steps else (run.initial_state(), {})
-    )
+    run, steps = program.run, checkpoints.steps()
+    if steps:
+        state, meta = _resume(program, checkpoints, steps[-1])
+    else:
+        state, meta = program.initial_state(), {}
     dist.barrier("config read")
     if dist.is_main():
-        config_lib.save(run.config, workdir / run_lib.CONFIG_FILE)
-        old = workdir / run_lib.EVALUATION_FILE
+        config_lib.save(run.config, workdir / workdir_lib.CONFIG_FILE)
+        old = workdir / workdir_lib.EVALUATION_FILE
         if not steps and old.exists():  # Of checkpoints that somebody has removed.
             old.unlink()
     if steps:
@@ -220,11 +270,11 @@ def _start(
 
 
 def _resume(
-    run: run_lib.Run, checkpoints: checkpoint_lib.Checkpoints, step: int
+    program: program_lib.Program, checkpoints: checkpoint_lib.Checkpoints, step: int
 ) -> tuple[state_lib.TrainState, dict]:
     """The state of a checkpoint and what was written beside it."""
-    state, meta = checkpoints.restore(run.state_target, step)
-    for key, value in _fixed_meta(run).items():
+    state, meta = checkpoints.restore(program.state_target, step)
+    for key, value in _fixed_meta(program.run).items():
         if meta.get(key, value) != value:  # A converted workdir has none of them.
             raise errors.UserError(
                 f"The checkpoint of step {step} was trained with {key} {meta.get(key)}, "
@@ -299,7 +349,7 @@ def _due_checkpoint(run: run_lib.Run, step: int) -> bool:
 
 
 def _finish(
-    run: run_lib.Run,
+    scoring: scoring_lib.Scoring,
     workdir: pathlib.Path,
     checkpoints: checkpoint_lib.Checkpoints,
     state: state_lib.TrainState,
@@ -307,23 +357,25 @@ def _finish(
     signals: _Signals,
 ) -> None:
     """Evaluates the final state, unless that was done before."""
-    file = workdir / run_lib.EVALUATION_FILE
+    run = scoring.run
+    file = workdir / workdir_lib.EVALUATION_FILE
     step = state.steps_done
     text = f"Stopped at the end, step {step}, which is saved; run again to "
     try:
         if not file.exists() or workdir_lib.read_evaluation(workdir)["step"] != step:
-            variables = _final_variables(run, checkpoints, state)
-            found = evaluation.evaluate_seeds(
-                run, variables, between=lambda: signals.obey(text + "evaluate it.")
+            variables = _final_variables(scoring.program, checkpoints, state)
+            found = scoring.evaluate_seeds(
+                variables, between=lambda: signals.obey(text + "evaluate it.")
             )
             log.evaluation(step, found["results"])
             if dist.is_main():
                 best = {"step": step, "best_step": checkpoints.best_step()}
                 atomic.write_json(file, best | found)
                 first = seeds.pick(variables, 0) if run.config.seeds > 1 else variables
-                names = (run_lib.CONFIG_FILE, workdir_lib.RUN_FILE)
+                names = (workdir_lib.CONFIG_FILE, workdir_lib.RUN_FILE)
                 files = [*(workdir / name for name in names), file]
-                artifacts.keep_run(log.writers, run, first, files)
+                artifacts.keep_run(log.writers, files)
+                torch_weights.keep_weights(log.writers, run, first)
     except Interrupted:
         log.close()
         raise
@@ -334,19 +386,20 @@ def _finish(
 
 
 def _final_variables(
-    run: run_lib.Run,
+    program: program_lib.Program,
     checkpoints: checkpoint_lib.Checkpoints,
     state: state_lib.TrainState,
 ) -> dict[str, Any]:
     """Variables of the final evaluation: of the last step, or of the best."""
-    step = run.evaluated_step(checkpoints)
+    step = program.run.evaluated_step(checkpoints)
     if step is None:
-        return run.fetch(state.eval_variables)
+        return program.fetch(state.eval_variables)
     return checkpoints.variables(step, replica=None)[0]
 
 
-def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:
+def _describe(program: program_lib.Program, step: int) -> dict[str, Any]:
     """Environment and data of a run, for the report."""
+    run = program.run
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -359,8 +412,8 @@ def _describe(run: run_lib.Run, step: int) -> dict[str, Any]:
             "devices": ", ".join(sorted({d.device_kind for d in jax.devices()})),
             "device_count": jax.device_count(),
             "processes": jax.process_count(),
-            "mesh": dict(run.mesh.shape),
+            "mesh": dict(program.mesh.shape),
             **{name: metadata.version(name) for name in packages},
         },
-        "data": summary.describe_data(run),
+        "data": run.describe_data(),
     }

@@ -15,9 +15,8 @@ import numpy as np
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
-from mvjax.train import workdir as workdir_lib
+from mvjax.core import workdir as workdir_lib
 
-SEARCH_FILE = "search.json"
 _TRIAL = {"name": str, "overrides": [str], "score": (float, None), "failure": str}
 _FORM = {"trials": [_TRIAL]}
 _RANGE = re.compile(r"(?P<low>[^:]+?)\.\.(?P<high>[^:]+)(?P<log>:log)?")
@@ -137,7 +136,7 @@ def find_trials(
     Raises:
       UserError: The folder holds a search with other settings.
     """
-    file = workdir / SEARCH_FILE
+    file = workdir / workdir_lib.SEARCH_FILE
     if not file.exists():
         return {}
     old = config_lib.read_json(file, _FORM)
@@ -157,5 +156,5 @@ def write(
 ) -> None:
     """Writes what is known of a search so far; see `find_trials`."""
     atomic.write_json(
-        workdir / SEARCH_FILE, settings | {"trials": list(trials.values())}
+        workdir / workdir_lib.SEARCH_FILE, settings | {"trials": list(trials.values())}
     )

@@ -10,9 +10,9 @@ import optax
 
 from mvjax.core import dist
 from mvjax.core import method as method_lib
+from mvjax.core import state as state_lib
 from mvjax.core import tree
 from mvjax.train import replicated
-from mvjax.train import state as state_lib
 
 Step = Callable[
     [state_lib.TrainState, method_lib.Batch, jax.Array],

@@ -23,6 +23,7 @@ from mvjax.core import method as method_lib
 from mvjax.core import schema
 from mvjax.core import storage
 from mvjax.core import tree
+from mvjax.core import workdir as workdir_lib
 from mvjax.train import checkpoint
 
 PREVIOUS = "previous"  # The stage before, filled in by `mvjax chain`.
@@ -122,7 +123,7 @@ def _read(
         published = hugging_face.is_folder(path)
         if not published:
             raise errors.UserError(
-                f"{path} is neither a workdir of mvjax (it has no {checkpoint.FOLDER}) "
+                f"{path} is neither a workdir of mvjax (it has no {workdir_lib.CHECKPOINTS}) "
                 f"nor a folder of Hugging Face (it has no {hugging_face.CONFIG} with a "
                 f"{hugging_face.MODEL_TYPE} and no {hugging_face.FILES[0]})."
             )
@@ -136,7 +137,7 @@ def _read(
 
 def _is_workdir(path: pathlib.Path) -> bool:
     """Whether a folder is of a run, perhaps of one that has no checkpoint yet."""
-    if storage.is_remote(path) or (path / checkpoint.FOLDER).is_dir():
+    if storage.is_remote(path) or (path / workdir_lib.CHECKPOINTS).is_dir():
         return True
     return (path / hugging_face.CONFIG).exists() and not hugging_face.is_folder(path)
 
@@ -235,7 +236,7 @@ def read_fields(workdir: pathlib.Path) -> dict[str, Any]:
       UserError: Its config is missing or damaged.
     """
     form = {"method": {"name": str}}
-    return config_lib.read_json(workdir / config_lib.FILE, form)["method"]
+    return config_lib.read_json(workdir / workdir_lib.CONFIG_FILE, form)["method"]
 
 
 def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:

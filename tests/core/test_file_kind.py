@@ -8,16 +8,16 @@ from mvjax.core import config
 from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import npz_file
+from mvjax.cost import bench_tables
 from mvjax.data import array_pickle
 from mvjax.data import wordpiece
-from mvjax.report import bench
 
 READERS = {
     "pickle": array_pickle.read,
     "weights": lambda path: files.load(path.rename(path.with_suffix(".pth"))),
     "hugging-face": hugging_face._read_json,
     "workdir": config.read_json,
-    "bench": lambda path: bench.read(path, None),
+    "bench": lambda path: bench_tables.read(path, None),
     "vocabulary": wordpiece.Tokenizer.from_file,
 }
 

@@ -11,28 +11,30 @@ from mvjax.core import config as config_lib
 from mvjax.core import tree
 from mvjax.methods import mrdd_consistency
 from mvjax.methods import mrdd_disentangle
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def make_run(stage: str, *overrides: str, devices: int = 1) -> run_lib.Run:
+def make_program(stage: str, *overrides: str, devices: int = 1) -> program_lib.Program:
     config = config_lib.load(f"{ROOT}/configs/mrdd/{stage}.py:debug", overrides)
-    return run_lib.Run(config, devices=jax.devices()[:devices])
+    run = run_lib.Run(config)
+    return program_lib.Program(run, devices=jax.devices()[:devices])
 
 
-def take_steps(run: run_lib.Run, steps: int = 2):
+def take_steps(program: program_lib.Program, steps: int = 2):
     """State before and after some steps, with the metrics of each."""
-    state = run.initial_state()
+    run, state = program.run, program.initial_state()
     before = jax.device_get(state)
-    rows = sharding.batch_sharding(run.mesh)
+    rows = sharding.batch_sharding(program.mesh)
     metrics = []
     source = run.source("train")
     for i in range(steps):
         batch = source_batch(source, run.batch_size, i)
         batch = sharding.put_batch(batch, rows)
-        state, found = run.step(state, batch, jax.random.key(0))
+        state, found = program.step(state, batch, jax.random.key(0))
         metrics.append(jax.device_get(found))
     return before, jax.device_get(state), metrics
 
@@ -55,8 +57,8 @@ def moved(before, after, collection: str) -> set[str]:
 
 @pytest.mark.slow
 def test_eight_devices_give_the_losses_and_weights_of_one():
-    _, one, first = take_steps(make_run("consistency"))
-    _, eight, second = take_steps(make_run("consistency", "mesh.fsdp=2", devices=8))
+    _, one, first = take_steps(make_program("consistency"))
+    _, eight, second = take_steps(make_program("consistency", "mesh.fsdp=2", devices=8))
     for a, b in zip(first, second, strict=True):
         for name in a:
             # Sums over a batch in another order, in float32.
@@ -91,8 +93,8 @@ def test_eight_devices_give_the_losses_and_weights_of_one():
 )
 def test_what_stage_two_moves(objective, trained, statistics):
     one_level = ("method.ch_mult=(1,)", "method.specific_ch_mult=(1,)")
-    run = make_run("disentangle", *objective, *one_level)
-    before, after, metrics = take_steps(run)
+    program = make_program("disentangle", *objective, *one_level)
+    before, after, metrics = take_steps(program)
     assert {n.split("_")[0] for n in moved(before, after, "params")} == trained
     found = {n.split("_")[0] for n in moved(before, after, "batch_stats")}
     assert found == statistics

@@ -16,6 +16,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.methods import rerd
 from mvjax.models import prob_sparse
 from mvjax.models.layers import dropout
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -304,7 +305,7 @@ def test_bert_is_tuned_at_its_own_rate_when_asked():
     assert config_lib.load(spec).freeze == ("bert",)
     run = run_lib.Run(config_lib.load(f"{spec},bert_lr=2e-5"))
     assert run.method.bert_train_dropout and not run.constant_shapes
-    rates = run.optimizers["main"].schedules
+    rates = program_lib.Program(run).optimizers["main"].schedules
     assert float(rates["bert"](0)) == pytest.approx(2e-5)
     assert float(rates["rest"](0)) == pytest.approx(1e-3)
     for text in ("dataset=sentences,bert_lr=-1.0", "bert_lr=2e-5"):

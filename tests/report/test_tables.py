@@ -1,7 +1,7 @@
 import pytest
 
 from mvjax.report import tables
-from mvjax.report import text
+from mvjax.report import terminal
 
 SCORES = {
     "raw/image/acc": 0.7,
@@ -60,7 +60,7 @@ def test_baselines_are_told_by_their_expression(expression, expected):
 
 
 def test_text_is_aligned_and_marks_best_and_baselines():
-    lines = text.table({"clustering": SCORES, "empty": {}}).splitlines()
+    lines = terminal.table({"clustering": SCORES, "empty": {}}).splitlines()
     assert lines == [
         "clustering            acc             nmi",
         "--------------------  --------------  ------",
@@ -70,4 +70,4 @@ def test_text_is_aligned_and_marks_best_and_baselines():
         "",
         "* best of its column",
     ]
-    assert text.table({}) == "no metrics"
+    assert terminal.table({}) == "no metrics"

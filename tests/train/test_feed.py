@@ -41,9 +41,9 @@ def test_resident_data_on_eight_devices(tmp_path):
 
 @pytest.mark.parametrize("resident", [False, True], ids=["streamed", "resident"])
 def test_steps_move_nothing_between_host_and_device_but_batches(resident):
-    run = test_loop.make_run(f"data.device_resident={resident}")
-    state = run.initial_state()
-    with feed.make(run, 0) as batches:
+    program = test_loop.make_program(f"data.device_resident={resident}")
+    state = program.initial_state()
+    with feed.make(program, 0) as batches:
         state, _, _ = batches.advance(state, 2)  # Compiles.
         # Explicit transfers, such as those of batches, are allowed.
         with jax.transfer_guard("disallow"):
@@ -53,9 +53,9 @@ def test_steps_move_nothing_between_host_and_device_but_batches(resident):
 
 
 def test_a_whole_run_compiles_one_step(tmp_path):
-    run = test_loop.make_run("data.device_resident=True", "log_every_steps=5")
-    with feed.make(run, 0) as batches:
-        state = run.initial_state()
+    program = test_loop.make_program("data.device_resident=True", "log_every_steps=5")
+    with feed.make(program, 0) as batches:
+        state = program.initial_state()
         for limit in (5, 3, 1, 5):
             state, _, _ = batches.advance(state, limit)
         assert batches._scan._cache_size() == 1
@@ -89,4 +89,4 @@ def test_short_last_batches_on_eight_devices_and_of_several_seeds(tmp_path):
 )
 def test_short_last_batches_that_cannot_be_read_are_refused(extra, message):
     with pytest.raises(errors.UserError, match=message):
-        feed.check(test_loop.make_run(*KEEP, *extra))
+        feed.check(test_loop.make_program(*KEEP, *extra))

@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from mvjax.core import workdir as workdir_lib
 from mvjax.train import checkpoint as checkpoint_lib
 from mvjax.train import integrity
 from tests import struck
@@ -30,8 +31,8 @@ DELETE = "mvjax.train.integrity:empty_deleted>os:unlink"
 REPLACE = "mvjax.train.loop:train>os:replace"
 EVALUATE = "mvjax.train.evaluation:evaluate_seeds"
 FINISH = "mvjax.train.loop:_finish"
-STAGE = "mvjax.commands.training:_train_run"
-REPORT = "mvjax.train.history:write_page"
+STAGE = "mvjax.commands.train:train_run"
+REPORT = "mvjax.report.run_page:write_page"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ def saved_step(workdir: pathlib.Path) -> int:
 
 def read_state(workdir: pathlib.Path):
     """The whole state of the newest checkpoint."""
-    folder = workdir / checkpoint_lib.FOLDER / str(saved_step(workdir)) / "state"
+    folder = workdir / workdir_lib.CHECKPOINTS / str(saved_step(workdir)) / "state"
     checkpointer = ocp.PyTreeCheckpointer()
     saved = checkpointer.metadata(folder).item_metadata.tree
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
@@ -122,7 +123,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
 
 def look_around(workdir: pathlib.Path) -> set[str]:
     """What a kill has fallen into, as its traces tell."""
-    folder = workdir / checkpoint_lib.FOLDER
+    folder = workdir / workdir_lib.CHECKPOINTS
     steps = [path for path in folder.glob("*") if path.name.isdecimal()]
     traces = {
         "unfinished save": any(folder.glob(integrity.UNFINISHED)),

@@ -15,21 +15,26 @@ import pytest
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
+from mvjax.cost import compiled
 from mvjax.train import log
 from mvjax.train import loop
+from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
-from mvjax.train import summary
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "toy" / "config.py")
 
 
-def make_run(*overrides: str, devices: int = 1) -> run_lib.Run:
-    config = config_lib.load(CONFIG, overrides)
-    return run_lib.Run(config, devices=jax.devices()[:devices])
+def make_run(*overrides: str) -> run_lib.Run:
+    return run_lib.Run(config_lib.load(CONFIG, overrides))
+
+
+def make_program(*overrides: str, devices: int = 1) -> program_lib.Program:
+    return program_lib.Program(make_run(*overrides), devices=jax.devices()[:devices])
 
 
 def train(workdir: pathlib.Path, *overrides: str, devices: int = 1):
-    state = loop.train(make_run(*overrides, devices=devices), workdir, progress=False)
+    program = make_program(*overrides, devices=devices)
+    state = loop.train(program, workdir, progress=False)
     return jax.device_get(state)
 
 
@@ -119,12 +124,12 @@ def test_a_run_resumes_on_other_devices(tmp_path):
 
 
 def test_parameters_and_optimiser_state_are_sharded():
-    run = make_run("mesh.data=2", "mesh.fsdp=4", devices=8)
-    state = run.initial_state()
+    program = make_program("mesh.data=2", "mesh.fsdp=4", devices=8)
+    state = program.initial_state()
     kernel = state.params["left"]["kernel"]
     assert kernel.shape == (6, 4)
     assert {s.data.shape for s in kernel.addressable_shards} == {(6, 1)}
-    table = summary.state_table(run)
+    table = compiled.state_table(program)
     assert "parameters" in table and "mesh: data 2 x fsdp 4 x model 1" in table
     moments = [x for x in jax.tree.leaves(state.opt_state) if x.shape == (6, 4)]
     assert moments
@@ -147,8 +152,8 @@ def test_accumulated_gradients_are_those_of_the_batch(tmp_path):
 
 
 def test_frozen_components_stay_bit_identical(tmp_path):
-    run = make_run("freeze=('left','norm')")
-    before = jax.device_get(run.initial_state())
+    program = make_program("freeze=('left','norm')")
+    before = jax.device_get(program.initial_state())
     after = train(tmp_path, "freeze=('left','norm')")
     for name in ("left", "norm"):
         assert_same_bits(before.params[name], after.params[name])
@@ -244,21 +249,25 @@ def test_a_bad_step_may_be_skipped(tmp_path, capsys):
     assert np.isfinite(logged[0]["loss"])
     assert "step 9: 1 of 3 steps were skipped" in capsys.readouterr().err
     # Nothing but the count of steps moved in it.
-    run = make_run("method.break_at=0", skip)
-    before = run.initial_state()
+    program = make_program("method.break_at=0", skip)
+    run = program.run
+    before = program.initial_state()
     kept = jax.device_get(before)
     batch = run.example()
-    after, metrics = run.step(before, batch, jax.random.key(0))
+    after, metrics = program.step(before, batch, jax.random.key(0))
     assert not np.isfinite(metrics["loss"])
     assert_same_bits(jax.device_get(after), kept.replace(step=kept.step + 1))
 
 
 def test_a_bad_first_of_several_updates_is_skipped_too():
     # The second update's loss and gradient are finite and have the same names.
-    run = make_run("method.alternate=True", "method.break_at=0", "nonfinite=skip")
-    before = run.initial_state()
+    program = make_program(
+        "method.alternate=True", "method.break_at=0", "nonfinite=skip"
+    )
+    run = program.run
+    before = program.initial_state()
     kept = jax.device_get(before)
-    after, metrics = run.step(before, run.example(), jax.random.key(0))
+    after, metrics = program.step(before, run.example(), jax.random.key(0))
     assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
     assert_same_bits(jax.device_get(after), kept.replace(step=kept.step + 1))
 
@@ -390,26 +399,29 @@ def test_nothing_is_written_where_the_batches_do_not_fit(tmp_path):
 
 
 def test_a_source_of_weights_that_is_missing_is_told_before_anything_is_made():
-    run = make_run()
+    program = make_program()
+    run = program.run
     with run.config.unlocked():
         run.config.warm_start = {"a": {"source": "nowhere", "take": {"left": "left"}}}
     with pytest.raises(errors.UserError, match="warm_start.a: there is no .* nowhere"):
-        run.initial_state()
+        program.initial_state()
 
 
 def test_groups_of_no_component_are_refused():
-    run = make_run()
+    program = make_program()
+    run = program.run
     with run.config.unlocked():
         run.config.optim.groups = {"a": {"match": "lefft"}, "rest": {}}
     with pytest.raises(errors.UserError, match="groups.a.match 'lefft'.*'left'"):
-        _ = run.optimizers
+        _ = program.optimizers
 
 
 def test_a_state_larger_than_the_machine_is_refused_before_it_is_made():
-    run = make_run()
+    program = make_program()
+    run = program.run
     run.method = dataclasses.replace(run.method, width=2**34)  # Beyond the limits.
     with pytest.raises(errors.UserError, match="state need .* GiB, but cpu has"):
-        run.initial_state()
+        program.initial_state()
 
 
 def test_more_steps_than_the_state_can_count_are_refused():

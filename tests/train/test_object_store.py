@@ -25,16 +25,17 @@ import pytest
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import storage
+from mvjax.core import workdir as workdir_lib
 from mvjax.report import page
-from mvjax.train import artifacts
+from mvjax.tracking import artifacts
+from mvjax.tracking import wandb
+from mvjax.tracking import writers
 from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import integrity
-from mvjax.train import wandb_writer
 from mvjax.train import warm_start
-from mvjax.train import writers
+from tests.tracking import test_wandb
 from tests.train import test_loop
-from tests.train import test_wandb_writer
 
 ROOT = pathlib.Path(__file__).parents[2]
 EMULATOR = "gcp_storage_emulator"
@@ -173,8 +174,8 @@ def test_lines_are_uploaded_now_and_then(store, workdir, monkeypatch):
 
 
 def test_what_needs_a_folder_is_left_out(workdir, monkeypatch, capsys):
-    monkeypatch.setattr(writers.board, "installed", lambda module: True)
-    monkeypatch.setattr(wandb_writer, "installed", lambda: True)
+    monkeypatch.setattr(writers.serve, "installed", lambda module: True)
+    monkeypatch.setattr(wandb, "installed", lambda: True)
     kinds = [type(w).__name__ for w in writers.make_writers(workdir, 0)]
     assert kinds == ["RemoteLines", "WandB"]
     assert "TensorBoard and MLflow cannot write to gs://" in capsys.readouterr().err
@@ -183,10 +184,10 @@ def test_what_needs_a_folder_is_left_out(workdir, monkeypatch, capsys):
 def test_wandb_gets_a_folder_of_this_machine(store, workdir, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     atomic.write_json(workdir / "config.json", {})
-    run = test_wandb_writer.write(workdir, test_wandb_writer.make_library(), [1])
+    run = test_wandb.write(workdir, test_wandb.make_library(), [1])
     assert pathlib.Path(run.options["dir"]).parent == tmp_path
     assert run.options["config"]["paths"]["report"].startswith("gs://bucket/runs/c/")
-    assert (workdir / wandb_writer.RUN_FILE).exists()
+    assert (workdir / workdir_lib.WANDB_FILE).exists()
 
 
 def test_checkpoints_get_no_digests(store, workdir):
@@ -204,9 +205,9 @@ def test_stages_are_linked_by_address(workdir):
         second.warm_start.a = dict(source="previous", take={"left": "left"})
     stages = {"first": first, "second": second}
     chain.link(stages, workdir)
-    chain.write(stages, workdir)
+    workdir_lib.write_stages(stages, workdir)
     assert second.warm_start.a.source == "gs://bucket/runs/c/first"
-    assert chain.stages(workdir)["second"] == workdir / "second"
+    assert workdir_lib.stages(workdir)["second"] == workdir / "second"
 
 
 def test_weights_in_a_store_are_refused(store):
@@ -226,11 +227,11 @@ def test_a_page_is_written_there(store, workdir):
 
 
 def test_a_page_there_goes_to_the_run_of_wandb(store, workdir, monkeypatch):
-    library = test_wandb_writer.make_library()
+    library = test_wandb.make_library()
     monkeypatch.setitem(sys.modules, "wandb", library)
     atomic.write_json(workdir / "config.json", {"seed": 0})
     assert writers.reopen(workdir, 3) == []
-    atomic.write_json(workdir / wandb_writer.RUN_FILE, {"run_id": "abc", "step": 3})
+    atomic.write_json(workdir / workdir_lib.WANDB_FILE, {"run_id": "abc", "step": 3})
     files = [workdir / "config.json", workdir / "evaluation.json"]
     artifacts.keep_report(workdir, 3, files, files[:1])
     (run,) = library.runs

@@ -53,12 +53,13 @@ def test_a_replica_is_read_from_the_checkpoint(tmp_path):
 
 def test_a_stage_takes_the_same_seed_of_the_stage_before(tmp_path):
     state = test_loop.train(tmp_path, *SETTINGS, "seeds=2")
-    run = test_loop.make_run("seeds=2")
+    program = test_loop.make_program("seeds=2")
+    run = program.run
     with run.config.unlocked():
         run.config.warm_start = {
             "a": dict(source=str(tmp_path), take=dict(left="left"))
         }
-    started = jax.device_get(run.initial_state())
+    started = jax.device_get(program.initial_state())
     test_loop.assert_same_bits(started.params["left"], state.params["left"])
     assert not np.array_equal(
         started.params["right"]["kernel"], state.params["right"]["kernel"]

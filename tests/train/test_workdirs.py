@@ -12,11 +12,10 @@ import pytest
 from mvjax import cli
 from mvjax.core import errors
 from mvjax.core import json_value
-from mvjax.train import chain
+from mvjax.core import workdir as workdir_lib
 from mvjax.train import checkpoint
 from mvjax.train import integrity
 from mvjax.train import search
-from mvjax.train import workdir as workdir_lib
 from tests.train import test_loop
 
 CONFIG = "--config=tests/toy/config.py"
@@ -279,9 +278,10 @@ def test_the_best_is_never_nan_and_the_first_of_equals(values, mode, best):
 
 
 def test_the_best_checkpoint_survives_a_nan(tmp_path):
-    run = test_loop.make_run("checkpoint.keep=1", "checkpoint.best=m")
+    program = test_loop.make_program("checkpoint.keep=1", "checkpoint.best=m")
+    run = program.run
     run.config.checkpoint.best_mode = "max"
-    state = run.initial_state()
+    state = program.initial_state()
     with run.checkpoints(tmp_path) as checkpoints:
         for step, value in enumerate([0.5, float("nan"), 0.4], start=1):
             checkpoints.save(state.replace(step=state.step + step), {}, {"m": value})
@@ -292,14 +292,14 @@ def test_the_best_checkpoint_survives_a_nan(tmp_path):
 def test_lists_of_stages_and_trials_are_checked(tmp_path):
     (tmp_path / "chain.json").write_text('["../elsewhere"]')
     with pytest.raises(errors.UserError, match="names no stage"):
-        chain.stages(tmp_path)
+        workdir_lib.stages(tmp_path)
     for text, words in (("[]", "it names no stage"), ('["a", "a"]', "a stage twice")):
         (tmp_path / "chain.json").write_text(text)
         with pytest.raises(errors.UserError, match=words):
-            chain.stages(tmp_path)
+            workdir_lib.stages(tmp_path)
     (tmp_path / "chain.json").write_text('{"a": 1}')
     with pytest.raises(errors.UserError, match=r"an object \{...\}, not a list"):
-        chain.stages(tmp_path)
+        workdir_lib.stages(tmp_path)
     (tmp_path / "search.json").write_text('{"trials": [{"name": 3}]}')
     with pytest.raises(errors.UserError, match=r"trials\[0\].name is 3, not a text"):
         search.find_trials(tmp_path, {})

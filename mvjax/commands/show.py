@@ -1,0 +1,83 @@
+"""`show`: what a run will cost and what can be set, before it is trained."""
+
+import argparse
+import os
+import sys
+
+from mvjax.commands import common
+from mvjax.core import errors
+
+
+def add(commands) -> None:
+    """Adds the command."""
+    command = common.command(
+        commands,
+        "show",
+        _show,
+        "parameters, memory, FLOPs and learning rate of a config; no data needed",
+        f"mvjax show --config={common.STAGE_1}\n"
+        f"What can be set: mvjax show --config={common.STAGE_1} --settings",
+    )
+    command.add_argument("--config", required=True, help=common.CONFIG_HELP)
+    command.add_argument(
+        "--no-compile", action="store_true", help="leave out FLOPs and memory"
+    )
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--settings",
+        action="store_true",
+        help="instead, what the file says of its arguments, and every --config.KEY",
+    )
+    instead.add_argument(
+        "--target",
+        metavar="v5e:4x8",
+        help="instead, what each chip of a TPU slice needs; no TPU is needed",
+    )
+
+
+def _show(args: argparse.Namespace) -> int:
+    from mvjax.core import config as config_lib
+    from mvjax.cost import compiled
+    from mvjax.train import log
+    from mvjax.train import program as program_lib
+    from mvjax.train import run as run_lib
+
+    config = config_lib.load(
+        args.config, common.overrides_for(args.overrides, "config")
+    )
+    if args.settings:
+        return _show_settings(config, args.config)
+    if args.target:
+        return _show_target(config, args)
+    run = run_lib.Run(config, cache=args.cache, data_needed=False)
+    program = program_lib.Program(run)
+    print(compiled.parameter_table(program), end="\n\n")
+    print(log.component_table(run), end="\n\n")
+    print(compiled.state_table(program), end="\n\n")
+    print(compiled.learning_rates(program))
+    if not args.no_compile:
+        print("\n" + compiled.step_table(program))
+    return 0
+
+
+def _show_settings(config, spec: str) -> int:
+    from mvjax.core import config as config_lib
+    from mvjax.core import settings
+
+    print(config_lib.describe(spec), end="\n\n")
+    for key, value, stands, may_be in settings.listed(config):
+        notes = "; ".join(filter(None, [may_be, "" if stands else "not in the file"]))
+        print(f"--config.{key}={value}" + (f"   # {notes}" if notes else ""))
+    return 0
+
+
+def _show_target(config, args: argparse.Namespace) -> int:
+    from mvjax.cost import tpu_slice as target_lib
+
+    if args.no_compile:
+        raise errors.UserError("--target compiles; leave out --no-compile.")
+    target = target_lib.parse(args.target)
+    target_lib.check_installed()
+    print(f"compiles for {target.name}, which takes minutes", file=sys.stderr)
+    print(target_lib.report(config, target, environment=os.environ, cache=args.cache))
+    return 0

@@ -1,0 +1,54 @@
+"""Whether the fields of SDIM and EDIM fit each other and the views of a data set."""
+
+from typing import Any
+
+from mvjax.core import errors
+from mvjax.core import method
+from mvjax.models import dim
+from mvjax.ops import colouring
+
+
+def check(fields: Any, spec: Any) -> None:
+    """Raises `UserError` where a field, a view or a factor does not fit.
+
+    Args:
+      fields: `mvjax.methods.sdim.Base`.
+      spec: `mvjax.data.batch.Spec` of the data set.
+    """
+    _check_views(fields, spec)
+    known = {"label": spec.classes or 0, **spec.factors}
+    for name, factor, view, classes in fields.probes:
+        if factor not in known:
+            raise errors.unknown(f"factor of the probe {name!r}:", factor, known)
+        if view not in fields.views:
+            raise errors.unknown(f"view of the probe {name!r}:", view, fields.views)
+        if known[factor] > classes:
+            raise errors.UserError(
+                f"config.method.probes: {name!r} has {classes} classes but the "
+                f"data's factor {factor!r} {known[factor]}."
+            )
+
+
+def _check_views(fields: Any, spec: Any) -> None:
+    """Raises `UserError` for views that the data lack or that an encoder cannot take."""
+    counts = {len(fields.views), len(fields.image_shapes), len(fields.encoders)}
+    if len(counts) > 1 or len(fields.views) < 2:
+        raise errors.UserError(
+            "config.method.views, .image_shapes and .encoders need one entry for "
+            f"each of two or more views; got {len(fields.views)}, "
+            f"{len(fields.image_shapes)} and {len(fields.encoders)}."
+        )
+    wanted = dict(zip(fields.views, map(tuple, fields.image_shapes), strict=True))
+    if fields.colours == "mnist" and not set(fields.views) <= set(spec.views):
+        colouring.check_digits(spec, wanted)
+    else:
+        method.check_views(spec, wanted, fields="config.method.image_shapes")
+    for kind, (name, shape) in zip(fields.encoders, wanted.items(), strict=True):
+        if kind == "conv" and (
+            len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
+        ):
+            raise errors.UserError(
+                f"View {name!r} of shape {shape} is too small for the encoder "
+                "'conv', which needs images of 18 pixels or more a side; choose "
+                f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
+            )

@@ -1,0 +1,1 @@
+"""Writers of metrics and files: JSON lines, TensorBoard, MLflow, Weights & Biases."""
