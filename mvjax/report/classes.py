@@ -50,7 +50,7 @@ def confusion(counts: np.ndarray, names: Sequence[str] | None = None) -> "Figure
 def bars(
     values: np.ndarray, *, chance: np.ndarray, mean: float | None, what: str
 ) -> "Figure":
-    """A bar for each class, with a tick at its share of the data.
+    """A bar for each class, with a dot at its share of the data.
 
     Args:
       values: `[K]` in [0, 1], NaN for a class that has none.
@@ -63,7 +63,7 @@ def bars(
     places = np.arange(len(values))
     panel.bar(places, np.nan_to_num(values), color=plots.ACCENT, width=0.7)
     panel.plot(
-        places, chance, "_", color=plots.INK, markersize=9, label="share of the data"
+        places, chance, "D", color="#d9822b", markersize=3, label="share of the data"
     )
     if mean is not None:
         panel.axhline(mean, color=plots.MUTED, linestyle="--", label=f"mean {mean:.3f}")

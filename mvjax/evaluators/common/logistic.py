@@ -136,6 +136,7 @@ def fit(
         for chunk, target in zip(chunks, targets, strict=True):
             loss, slope = _part(moved, chunk.rows, place, target, chunk.weight)
             losses.append(loss)
+            jax.block_until_ready(losses[-2:-1])  # Else copies of all chunks wait.
             total = total + slope
         slope = np.asarray(total, np.float64) / count
         penalty = 1 / (strength * count)

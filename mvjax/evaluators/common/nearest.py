@@ -108,7 +108,9 @@ def _compare_all(
             (best, jnp.zeros((asked.size, k), jnp.int32)), asked.split
         )
         for chunk in table:
+            before = best
             best, places = _merge(best, places, mine, chunk, mean, metric)
+            jax.block_until_ready(before)  # Else copies of all chunks wait.
         found.append(np.asarray(places))
     return np.concatenate(found)[: len(queries)]
 
