@@ -140,5 +140,6 @@ def test_scores_without_some_views_are_shown():
         "subsets": evaluator.run(scoring.features(None)),
         "other": {"test/mae": 1.0},
     }
-    figures = run_page._matrices(scoring.run, results)
+    features = scoring.features(None)
+    figures = run_page._by_evaluator(scoring, results, features)
     assert list(figures) == ["Scores without some views (subsets)"]
