@@ -375,8 +375,10 @@ def check_viewspecific(case: golden_data.Case) -> None:
         ch_mult=tuple(config["ch_mult"]),
         num_res_blocks=config["num_res_blocks"],
     )
-    encoder = mrdd.SpecificEncoder(config["v_dim"], **fields)
-    decoder = mrdd.SpecificDecoder(config["size"], config["in_channel"], **fields)
+    encoder = mrdd.SpecificEncoder(v_dim=config["v_dim"], **fields)
+    decoder = mrdd.SpecificDecoder(
+        image_size=config["size"], channels=config["in_channel"], **fields
+    )
     leaves = torch_map.nest(
         mrdd.specific_encoder_leaves(encoder, config["size"]), flax="encoder"
     ) + torch_map.nest(mrdd.specific_decoder_leaves(decoder), flax="decoder")

@@ -143,5 +143,5 @@ def check_schedules(case: golden_data.Case) -> None:
             )
             compared.add(key)
     missing = {k for k in out if not k.endswith("momentum")} - compared
-    # The plateau is tested with the loop's control, in tests/train/test_control.py.
+    # The plateau is tested with the loop's control, in tests/train/test_plateau.py.
     assert missing <= {"plateau"}, f"recorded but not computed: {missing}"

@@ -120,3 +120,23 @@ def test_the_top_level_holds_what_the_plan_says():
         "pyproject.toml",
         "LICENSE",
     }
+
+
+def test_the_plan_names_all_rooms_their_arrows_and_files_that_exist():
+    plan = ast.get_docstring(parse(ROOT / "mvjax/__init__.py"))
+    arrows, room = {}, "."
+    for line in plan.splitlines():
+        if match := re.match(r"    (\w+)(/|\.py) .*<-(.*)$", line):
+            arrows[match[1]] = set(match[3].split())
+            room = match[1] if match[2] == "/" else "."
+            assert (ROOT / "mvjax" / (match[1] + match[2])).exists(), line
+        elif match := re.match(r"      ([\w/.]+(?:\.py|/)) ", line):
+            assert (ROOT / "mvjax" / room / match[1]).exists(), line
+    assert arrows == {name: ALLOWED[name] for name in set(ALLOWED) - {"__init__"}}
+    names = re.findall(r"[\w/]+\.py", plan.partition("The path of a run")[2])
+    for name in (name for name in names if "NAME" not in name):
+        assert (ROOT / "mvjax" / name).exists(), name
+    folders = {
+        p.name for p in (ROOT / "mvjax").iterdir() if (p / "__init__.py").exists()
+    }
+    assert folders <= set(arrows)

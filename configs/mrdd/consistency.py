@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.dataset == "npz":
         c.data.options = dict(file="")
         c.data.batch_size = 128
-    if arg.file:  # Refused by name where the data set has no such option.
+    if arg.file:  # A data set without this option refuses it by name.
         c.data.options.file = arg.file
     if arg.debug:
         c.data.batch_size, c.data.limit = 16, 32
@@ -108,7 +108,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         linear=dict(name="linear_probe", features=codes, runs=fits, every_epochs=0),
         recon=dict(name="reconstruction", features=("recon/*",), every_epochs=0),
     )
-    every = 5 if arg.dataset == "digits" else 1  # Whose epochs take two seconds.
+    every = 5 if arg.dataset == "digits" else 1  # An epoch of digits takes two seconds.
     c.checkpoint = dict(every_epochs=every, keep=2, best="loss", best_mode="min")
     c.log_every_steps = 1 if arg.debug else 20
     return c

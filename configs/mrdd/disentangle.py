@@ -86,7 +86,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.dataset == "npz":
         c.data.options = dict(file="")
         c.data.batch_size = 128
-    if arg.file:  # Refused by name where the data set has no such option.
+    if arg.file:  # A data set without this option refuses it by name.
         c.data.options.file = arg.file
     if arg.debug:
         c.data.batch_size, c.data.limit = 16, 32
@@ -129,13 +129,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         leakage=dict(
             name="leakage",
             features=("shared", *private),
-            factors=(),  # All that the data know.
+            factors=(),  # None are named: all of the data set are read.
             wanted=("shared:label",) if arg.dataset != "npz" else (),
             probes=("logistic", "knn"),
             every_epochs=0,
         ),
     )
-    every = 5 if arg.dataset == "digits" else 1  # Whose epochs take two seconds.
+    every = 5 if arg.dataset == "digits" else 1  # An epoch of digits takes two seconds.
     c.checkpoint = dict(every_epochs=every, keep=2, best="loss", best_mode="min")
     c.log_every_steps = 1 if arg.debug else 20
     return c

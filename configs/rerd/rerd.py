@@ -30,7 +30,7 @@ OWN_VIEWS = {
 }
 MINILM = "~/.cache/mvjax/minilm/model"
 BERT_BASE = (30522, 768, 12, 12, 3072, 512)
-CHINESE = (21128, *BERT_BASE[1:])  # bert-base-chinese, for SIMS.
+CHINESE = (21128, *BERT_BASE[1:])  # SIMS is read with bert-base-chinese.
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -132,7 +132,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     elif sentences or watch or arg.dataset == "npz":
         c.data.name = arg.dataset
         c.data.options = dict(file="") if arg.dataset == "npz" else dict()
-    if arg.file:  # Refused by name where the data set has no such option.
+    if arg.file:  # A data set without this option refuses it by name.
         c.data.options.file = arg.file
     if arg.folder:
         c.data.options.folder = arg.folder
@@ -170,7 +170,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     split = "test" if released else "valid"
     metric = "accuracy" if watch else "mae"
     best, mode = f"scores/{split}/{metric}", "max" if watch else "min"
-    # The example's plateau; MMSA stops after 8 epochs without a better validation.
+    # The example lowers the rate after 40 epochs; MMSA stops after 8 bad ones.
     c.control = dict(metric=best, mode=mode, lower_after=40, stop_after=0)
     c.checkpoint = dict(
         every_epochs=1,

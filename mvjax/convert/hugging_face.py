@@ -19,13 +19,13 @@ from mvjax.core import file_kind
 from mvjax.core import json_value
 
 CONFIG = "config.json"
-FILES = ("model.safetensors", "pytorch_model.bin")  # The first one there is read.
-INDEX = ".index.json"  # Behind the name of the one file that there would be.
-MODEL_TYPE = "model_type"  # In `config.json`.
+FILES = ("model.safetensors", "pytorch_model.bin")  # The first one that exists is read.
+INDEX = ".index.json"  # An index of shards is named after the file, with this ending.
+MODEL_TYPE = "model_type"  # The key of `config.json` that names the model.
 
 
 def is_folder(path: pathlib.Path) -> bool:
-    """Whether this is such a folder, perhaps without its weights."""
+    """Whether a path is a folder of Hugging Face, perhaps without its weights."""
     names = [name + end for name in FILES for end in ("", INDEX)]
     if any((path / name).exists() for name in names):
         return True

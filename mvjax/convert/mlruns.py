@@ -1,7 +1,7 @@
-"""Encoders in the folder of an MLflow run, where the released SDIM code leaves them.
+"""PyTorch weights in the folder of an MLflow run.
 
 A run keeps them as `<run>/artifacts/<name>/state_dict.pth`, the name being that of the
-artifact; mvjax writes its own the same way.
+artifact; mvjax writes its own the same way, and so did published code.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ import pathlib
 
 from mvjax.core import errors
 
-FOLDER = "artifacts"  # In a run's folder.
-FILE = "state_dict.pth"  # In an artifact's folder.
+FOLDER = "artifacts"  # A run's folder keeps its artifacts there.
+FILE = "state_dict.pth"  # An artifact's folder keeps its weights there.
 
 
 def find(folder: str | os.PathLike, names: Sequence[str]) -> list[str]:
     """Finds artifacts that lie in one run.
 
     Args:
-      folder: Of the run, of its artifacts, or one above with a single such run in it:
+      folder: The run, its artifacts, or a folder above with a single such run in it:
         an experiment, or `mlruns` itself.
-      names: Of the artifacts.
+      names: Names of the artifacts.
 
     Returns:
       Their files, in the order of the names.

@@ -31,13 +31,13 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import safe_pickle
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # First pickle of the stream format.
-_VERSION = 1001  # Second.
+_MAGIC = 0x1950A86A20F9469CFC6C  # The first pickle of the stream format holds it.
+_VERSION = 1001  # The second pickle of the stream format holds it.
 _ZIP_HEAD = b"PK\x03\x04"
 _PICKLE_HEAD = b"\x80"
-_CHUNK = 1 << 24  # Bytes read at a time.
-_MOST_AXES = 64  # Of a NumPy array.
-_ALIGN = 64  # Of the storages that we write, in bytes, as PyTorch does.
+_CHUNK = 1 << 24  # So many bytes are read at a time.
+_MOST_AXES = 64  # A NumPy array has no more axes.
+_ALIGN = 64  # Storages begin at multiples of so many bytes, as PyTorch writes them.
 
 _DTYPES: dict[str, tuple[str, np.dtype]] = {  # Storage class -> torch dtype, NumPy's.
     "DoubleStorage": ("float64", np.dtype("<f8")),
@@ -108,7 +108,7 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
         "torch._utils._rebuild_parameter_with_state": _parameter,
         "torch.Size": _size,
         "torch.device": _device,
-        "__builtin__.set": _set,  # As protocols 2 and 3 write it.
+        "__builtin__.set": _set,  # Protocols 2 and 3 write this name.
         "builtins.set": _set,
     }
     return safe_pickle.load(
@@ -122,7 +122,7 @@ def _load(stream: BinaryIO, storages: "_Storages") -> Any:
 
 
 def _parameter(data: Any, requires_grad: bool, hooks: Any, state: Any = None) -> Any:
-    del requires_grad, hooks, state  # The state: attributes that somebody gave it.
+    del requires_grad, hooks, state  # The state holds attributes that a user added.
     if not isinstance(data, np.ndarray | safe_pickle.Instance):
         raise safe_pickle.Refused("has a parameter that is no tensor.")
     return data
@@ -161,7 +161,7 @@ class _Storages:
         """Takes the file size in bytes and what reads a storage (None: done later)."""
         self.arrays: dict[str, np.ndarray] = {}
         self._size = size
-        self._left = size  # Bytes that the file can still hold.
+        self._left = size  # The file can still hold so many bytes.
         self._fill = fill
 
     def find(self, persistent_id: Any) -> Any:
@@ -175,9 +175,9 @@ class _Storages:
             case ("storage", np.dtype() as dtype, str(key), _, int(count), None):
                 pass
             case ("module", safe_pickle.Stranger() as kind, _, _):
-                return kind  # The class of a module, in the stream format.
+                return kind  # This is a module's class, in the stream format.
             case ("storage", safe_pickle.Stranger() as kind, *_):
-                if self._fill is None:  # What follows it could not be found.
+                if self._fill is None:  # Its storage was not found.
                     raise safe_pickle.Refused(f"holds numbers of {kind.name!r}.")
                 return safe_pickle.Instance(kind.name)
             case _:
@@ -332,8 +332,8 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     Raises:
       UserError: PyTorch has no such type, or the file cannot be written there.
     """
-    tensors = dict(tensors)  # Holds the arrays, so that identities stay unique.
-    storages: dict[int, tuple[str, np.ndarray]] = {}  # By identity: (key, array).
+    tensors = dict(tensors)  # This keeps the arrays, so that identities stay unique.
+    storages: dict[int, tuple[str, np.ndarray]] = {}  # (key, array) by identity.
     items = []
     for name, tensor in tensors.items():
         fresh = (str(len(storages)), _native(name, tensor))
@@ -347,7 +347,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     entries["version"] = b"3\n"
     with atomic.replace(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, content in entries.items():
-            info = zipfile.ZipInfo(f"archive/{name}")  # Its date is fixed.
+            info = zipfile.ZipInfo(f"archive/{name}")  # Such an entry has a fixed date.
             padding = -(stream.tell() + 30 + len(info.filename) + 4) % _ALIGN
             info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
             archive.writestr(info, content)
@@ -397,7 +397,7 @@ def _tensor_ops(key: str, array: np.ndarray) -> bytes:
         [
             b"ctorch._utils\n_rebuild_tensor_v2\n(",  # GLOBAL, MARK
             b"(" + place + _integer(array.size) + b"tQ",  # TUPLE, BINPERSID
-            _integer(0),  # Offset.
+            _integer(0),  # The offset is zero.
             _integers(array.shape),
             _integers(strides),
             b"\x89" + _ORDERED_DICT,  # requires_grad=False, no hooks.

@@ -12,8 +12,8 @@ import numpy as np
 
 from mvjax.core import safe_pickle
 
-# Modules may hold each other, or one may hold another twice, sixty times over.
-_MOST_PARTS = 100_000  # Of all modules of a file.
+# A limit is needed: modules may hold each other, or one another twice, sixty deep.
+_MOST_PARTS = 100_000  # All modules of a file together have no more parts.
 _LONGEST_KEY = 1_000
 _PARTS = ("_parameters", "_buffers", "_modules")
 _ENDLESS = "has modules that hold each other without end."

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from mvjax.convert import torch_map
 from mvjax.core import errors
 
-PREFIXES = ("module.", "model.", "net.")  # Taken off if all keys have them.
-COMPILED = "_orig_mod"  # `torch.compile`, also of a part: taken off wherever it stands.
+PREFIXES = ("module.", "model.", "net.")  # They are taken off if all keys have them.
+COMPILED = "_orig_mod"  # `torch.compile` adds it anywhere; it is always taken off.
 AVERAGED = "n_averaged"  # The counter of `torch.optim.swa_utils.AveragedModel`.
 _MOST_WRAPPERS = 16
 Tensors = Mapping[str, Any]
@@ -37,15 +37,16 @@ def fit(
     """Finds the nearest table.
 
     Args:
-      tables: By name; the first of the nearest ones is taken.
-      tensors: By key, as they stand in the file.
+      tables: Tables by name; the first of the nearest ones is taken.
+      tensors: Tensors by key, as they stand in the file.
       standard_names: Gives them the names of the tables, see `core.method.Method`.
 
     Raises:
       UserError: `standard_names` refuses the keys in every form.
     """
     best, least, trouble = None, 0, None
-    tensors = {key: x.view() for key, x in tensors.items()}  # Tied ones, too, differ.
+    # Each tied tensor gets a view of its own, so that identities tell keys apart.
+    tensors = {key: x.view() for key, x in tensors.items()}
     for prefixes, original in _unwrapped(tensors):
         plain = {name: tensors[key] for name, key in original.items()}
         try:
@@ -85,7 +86,7 @@ def _unwrapped(keys: Iterable[str]) -> Iterator[tuple[tuple[str, ...], dict[str,
     for _ in range(_MOST_WRAPPERS):
         prefix, bare = _unwrap(names)
         if not prefix or len({name for name, _ in bare}) < len(bare):
-            return  # Nothing to take off, or two keys would become one.
+            return  # Nothing is to be taken off, or two keys would become one.
         taken, names = (*taken, prefix), dict(bare)
         yield taken, names
 

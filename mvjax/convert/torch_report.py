@@ -1,4 +1,4 @@
-"""What became of the tensors of a file: a table for the user, or one error."""
+"""Says what became of the tensors of a file: a table for the user, or one error."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ class Match(NamedTuple):
     torch: str
     flax: str
     layout: str
-    shape: tuple[int, ...]  # As in the PyTorch file.
+    shape: tuple[int, ...]  # The shape in the PyTorch file.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Report:
     matched: list[Match]
     tied: list[tuple[str, ...]]  # Groups of keys that filled one leaf.
     ignored: list[str]  # Keys that an `ignore` pattern names.
-    absent: list[str]  # Counters that no file of before PyTorch 0.4.1 has.
+    absent: list[str]  # Counters that files from before PyTorch 0.4.1 lack.
 
     def text(self) -> str:
         """An aligned table, one line for each key, and a summary."""
@@ -35,8 +35,8 @@ class Report:
         lines += [f"ignored: {name}" for name in self.ignored]
         if self.absent:
             lines.append(
-                f"{len(self.absent)} counters num_batches_tracked start at 0: the file, "
-                "perhaps of before PyTorch 0.4.1, has none."
+                f"{len(self.absent)} counters num_batches_tracked start at 0: the file "
+                "has none, like those that PyTorch wrote before 0.4.1."
             )
         shapes = {m.flax: m.shape for m in self.matched}
         numbers = sum(math.prod(shape) for shape in shapes.values())

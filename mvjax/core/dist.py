@@ -115,6 +115,32 @@ def gather_rows(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def sum_all(tree: Any) -> Any:
+    """Sums arrays over the processes, exactly as 64 bits hold them.
+
+    Args:
+      tree: NumPy arrays of int64 or float64, of equal shapes on all processes.
+
+    Returns:
+      Their sums, the same everywhere.
+    """
+    import jax
+    from jax.experimental import multihost_utils
+    import numpy as np
+
+    if jax.process_count() == 1:
+        return tree
+
+    def add(array: Any) -> Any:
+        # JAX would narrow 64 bits to 32; halves of them travel unharmed.
+        halves = np.frombuffer(array.tobytes(), np.uint32)
+        every = np.asarray(multihost_utils.process_allgather(halves))
+        parts = [np.frombuffer(row.tobytes(), array.dtype) for row in every]
+        return np.sum(parts, axis=0).reshape(array.shape)
+
+    return jax.tree.map(add, tree)
+
+
 def greatest(number: int) -> int:
     """The greatest of the processes' numbers; all call it at the same place."""
     import jax

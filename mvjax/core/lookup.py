@@ -10,6 +10,7 @@ from mvjax.core import errors
 from mvjax.core import method
 
 # The class that a module of each kind has, and what that class must be able to do.
+# Evaluators have another form, see `MEASURES`.
 OFFERS = {
     "methods": ("Method", ("init", "loss", "predict")),
     "evaluators": ("Evaluator", ("run",)),
@@ -17,6 +18,8 @@ OFFERS = {
     "data.augment": ("Policy", ("spec", "__call__")),
     "transforms": ("Transform", ("spec", "__call__")),
 }
+# What an evaluator without `run` must be able to do instead.
+MEASURES = ("measure", "finish")
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -69,6 +72,8 @@ def _check_offer(kind: str, name: str, module: types.ModuleType) -> None:
         raise errors.UserError(
             f"{name}: its class {offer} is not derived from {base.__module__}.{offer}."
         )
+    if kind == "evaluators" and any(hasattr(found, name) for name in MEASURES):
+        functions = MEASURES if not hasattr(found, "run") else functions
     lacking = [
         function
         for function in functions

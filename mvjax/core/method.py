@@ -129,6 +129,25 @@ class Method:
         """Tables of `torch_map.Leaf`, one for each published kind of file."""
         return {}
 
+    def published_settings(self) -> dict[str, str]:
+        """Names under which the published code logs its settings.
+
+        Trackers show the settings under these names too.
+
+        Returns:
+          Dotted keys of the config by name, such as
+          `{"L1 weight": "method.shared_loss_coeff"}`.
+        """
+        return {}
+
+    def artifact_names(self) -> dict[str, str]:
+        """Names under which the published code keeps weights.
+
+        Returns:
+          A name by table of `torch_tables`; other tables keep their own.
+        """
+        return {}
+
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """Gives the tensors of a published file the names that the tables have.
 

@@ -1,4 +1,8 @@
-"""Nearest-neighbour classification: the labels of the k closest training samples."""
+"""Nearest-neighbour classification: the labels of the k closest training samples.
+
+Few rows are given to scikit-learn; many are compared on the device, see
+`common/nearest.py`, with the same answer.
+"""
 
 import dataclasses
 
@@ -6,7 +10,9 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.evaluators.common import chunks
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import nearest
 from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
@@ -20,6 +26,7 @@ def classify(
     *,
     k: int,
     metric: str,
+    where: str = "auto",
 ) -> np.ndarray:
     """Majority vote of the k nearest rows; among equals the smallest label wins.
 
@@ -29,6 +36,7 @@ def classify(
       test_rows: Samples to label, `[N, D]`.
       k: Neighbours that vote.
       metric: `"cosine"` or `"euclidean"`.
+      where: "host", "device", or "auto", see `chunks.on_device`.
 
     Returns:
       Predicted labels, `[N]`.
@@ -36,14 +44,16 @@ def classify(
     Raises:
       UserError: Unknown metric, or, as `Insufficient`, k larger than the training set.
     """
-    from sklearn import neighbors
-
     if metric not in METRICS:
         raise errors.unknown("metric", metric, METRICS)
     if not 1 <= k <= len(rows):
         raise features_lib.Insufficient(
             f"k must lie in 1..{len(rows)} (samples), not {k}."
         )
+    if chunks.on_device(where, rows):
+        return nearest.vote(labels[nearest.find(rows, test_rows, k=k, metric=metric)])
+    from sklearn import neighbors
+
     model = neighbors.KNeighborsClassifier(k, metric=metric, algorithm="brute")
     return model.fit(rows, labels).predict(test_rows)
 
@@ -60,6 +70,7 @@ class Evaluator:
     runs: limits.Runs = 5
     share: limits.Part = 0.8  # Part of the training split that a run uses.
     seed: limits.Natural = 0
+    where: limits.one_of(*chunks.WHERE) = "auto"  # "auto": many rows on the device.
 
     def check(self, offer: offer_lib.Offer) -> list[str]:
         """Names of the scores.
@@ -82,7 +93,14 @@ class Evaluator:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
 
         def vote(rows, labels, test_rows):
-            return classify(rows, labels, test_rows, k=self.k, metric=self.metric)
+            return classify(
+                rows,
+                labels,
+                test_rows,
+                k=self.k,
+                metric=self.metric,
+                where=self.where,
+            )
 
         result = {}
         for expression in self.features:

@@ -1,4 +1,8 @@
-"""Linear probe: logistic regression on standardised features."""
+"""Linear probe: logistic regression on standardised features.
+
+Few rows are given to scikit-learn; many are fitted on the device by the same solver with
+the same objective, see `common/logistic.py`.
+"""
 
 import dataclasses
 import warnings
@@ -6,7 +10,9 @@ import warnings
 import numpy as np
 
 from mvjax.core import limits
+from mvjax.evaluators.common import chunks
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import logistic
 from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
@@ -18,6 +24,7 @@ def classify(
     *,
     strength: float = 1.0,
     steps: int = 300,
+    where: str = "auto",
 ) -> np.ndarray:
     """Fits multinomial logistic regression and labels the test rows.
 
@@ -27,10 +34,14 @@ def classify(
       test_rows: Samples to label, `[N, D]`.
       strength: Inverse weight of the L2 penalty (C of scikit-learn).
       steps: Most steps of L-BFGS. Stopping there is part of the protocol, no failure.
+      where: "host", "device", or "auto", see `chunks.on_device`.
 
     Returns:
       Predicted labels, `[N]`.
     """
+    if chunks.on_device(where, rows):
+        model = logistic.fit(rows, labels, strength=strength, steps=steps)
+        return model.predict(test_rows)
     from sklearn import exceptions
     from sklearn import linear_model
     from sklearn import preprocessing
@@ -55,6 +66,7 @@ class Evaluator:
     runs: limits.Runs = 5
     share: limits.Part = 0.8  # Part of the training split that a run fits on.
     seed: limits.Natural = 0
+    where: limits.one_of(*chunks.WHERE) = "auto"  # "auto": many rows on the device.
 
     def check(self, offer: offer_lib.Offer) -> list[str]:
         """Names of the scores.
@@ -69,7 +81,12 @@ class Evaluator:
 
         def fit(rows, labels, test_rows):
             return classify(
-                rows, labels, test_rows, strength=self.strength, steps=self.steps
+                rows,
+                labels,
+                test_rows,
+                strength=self.strength,
+                steps=self.steps,
+                where=self.where,
             )
 
         result = {}

@@ -5,8 +5,9 @@ switched off for the views outside, and the method does with it what it does for
 that lack a view. So this works for any method whose `predict` heeds `present`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -16,6 +17,7 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import measured
 from mvjax.evaluators.common import offer as offer_lib
 
 _MOST_VIEWS = 6  # 63 passes.
@@ -44,10 +46,12 @@ def keep_views(batch: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Scores of a split for each subset of the views, named like `text+audio`.
+    """Scores for each subset of the views, named like `text+audio`.
 
-    With `draws`, also `<metric>_change`, the difference to all views, with the ends of
-    a paired bootstrap interval of 95 % (`_low`, `_high`).
+    They are the scores of another evaluator of the config, `of`, or where none is named
+    those of sentiment on `split`. With `draws`, the latter get also `<metric>_change`,
+    the difference to all views, with the ends of a paired bootstrap interval of 95 %
+    (`_low`, `_high`).
     """
 
     kind: limits.one_of(*sentiment.KINDS) = "mosi"
@@ -58,6 +62,31 @@ class Evaluator:
     draws: limits.Draws = 0
     intervals: limits.AnyNames = ()  # Metrics; (): mae and corr, or accuracy and f1.
     seed: limits.Natural = 0
+    of: str = ""  # Label of another evaluator in `config.evals`.
+    inner: Any = dataclasses.field(default=None, init=False)  # The evaluator `of`.
+
+    def bind(self, evaluators: Mapping[str, Any]) -> "Evaluator":
+        """The same with the evaluator that `of` names, found by label.
+
+        Raises:
+          UserError: There is no such evaluator, it wraps others itself, or settings of
+            the sentiment scores are given beside it.
+        """
+        if not self.of:
+            return self
+        known = [k for k, v in evaluators.items() if not isinstance(v, Evaluator)]
+        if self.of not in known:
+            raise errors.unknown("evaluator in `of`", self.of, known)
+        default = Evaluator(of=self.of, views=self.views)
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) != getattr(default, field.name):
+                raise errors.UserError(
+                    f"`{field.name}` says nothing beside of={self.of!r}, which brings "
+                    "settings of its own; leave it out."
+                )
+        bound = dataclasses.replace(self)
+        object.__setattr__(bound, "inner", evaluators[self.of])
+        return bound
 
     def check(self, offer: offer_lib.Offer) -> list[str]:
         """Names of the scores.
@@ -66,6 +95,15 @@ class Evaluator:
           UserError: Unknown kind, split, view, target, output or metric, or more views
             than can be left out.
         """
+        if self.inner is not None:
+            names = self.inner.check(offer) if hasattr(self.inner, "check") else []
+            views = self._views(offer.spec.views)
+            for name, reason in list(offer.left_out.items()):
+                del offer.left_out[name]
+                offer.left_out |= {
+                    f"{'+'.join(s)}/{name}": reason for s in subsets(views)
+                }
+            return [f"{'+'.join(s)}/{name}" for s in subsets(views) for name in names]
         task = sentiment.Task(self.kind, self.target, self.output)
         table = task.check(offer, (self.split,), self.intervals)
         views = self._views(offer.spec.views)
@@ -83,6 +121,8 @@ class Evaluator:
         Raises:
           UserError: See `check`, or a method that pays no attention to `present`.
         """
+        if self.inner is not None:
+            return self._run_inner(features)
         task = sentiment.Task(self.kind, self.target, self.output)
         views = self._views(features.views(self.split))
         truth = task.truth(features, self.split)
@@ -101,6 +141,31 @@ class Evaluator:
             if subset != views:
                 scores |= self._changes(task, prediction, full, truth)
             result |= {f"{place}/{name}": value for name, value in scores.items()}
+        return result
+
+    def _run_inner(self, features: features_lib.Features) -> dict[str, float]:
+        """Scores of the other evaluator for each subset."""
+        split = getattr(self.inner, "split", features.splits[-1])
+        views = self._views(features.views(split))
+        changed = {
+            subset: features.changed(functools.partial(keep_views, kept=subset))
+            for subset in subsets(views)
+        }
+        if len(views) > 1 and _same(
+            [next(f.batches(split))[1] for f in changed.values()]
+        ):
+            raise errors.UserError(
+                f"No output differs, whichever of the views {', '.join(views)} are "
+                "missing: the method's predict does not heed `present`."
+            )
+        result = {}
+        for subset, some in changed.items():
+            place = "+".join(subset)
+            with features.leaving_out(place):
+                scores = measured.run(self.inner, some)
+                result |= {f"{place}/{name}": value for name, value in scores.items()}
+            left_out = some.left_out.items()
+            features.left_out |= {f"{place}/{name}": why for name, why in left_out}
         return result
 
     def _views(self, known: Collection[str]) -> tuple[str, ...]:
@@ -122,8 +187,8 @@ class Evaluator:
         """Predictions in index order from the views that are kept."""
         features.expand(self.split, task.feature)  # Names the choices if unknown.
         order, parts = [], []
-        stream = features.batches(
-            self.split, change=lambda batch: keep_views(batch, kept)
+        stream = features.changed(lambda batch: keep_views(batch, kept)).batches(
+            self.split, (task.feature,)
         )
         for batch, outputs in stream:
             order.append(batch["index"])
@@ -162,6 +227,15 @@ class Evaluator:
                 f"{name}_change_high": high,
             }
         return scores
+
+
+def _same(found: list[dict[str, np.ndarray]]) -> bool:
+    """Whether all outputs are the same in all of these."""
+    return all(
+        np.array_equal(value, other[name], equal_nan=True)
+        for other in found[1:]
+        for name, value in found[0].items()
+    )
 
 
 def _all_equal(predictions: list[np.ndarray]) -> bool:

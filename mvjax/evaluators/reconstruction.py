@@ -70,7 +70,7 @@ class Evaluator:
     ) -> tuple[dict[str, float], dict[str, int]]:
         """Summed errors and numbers of values by name, in a pass that keeps no image."""
         sums, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
-        stream = features.batches(self.split, untrained=bool(prefix))
+        stream = features.batches(self.split, tuple(names), untrained=bool(prefix))
         for batch, outputs in stream:
             for name in names:
                 view = name.partition("/")[2]

@@ -51,6 +51,6 @@ def categorical_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Arra
 
 def categorical_upper_bound(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """CLUBForCategorical with all pairs of samples as negatives, `[]`."""
-    # log q(label_j | x_i) but for the normaliser of x_i, which would cancel.
+    # This is log q(label_j | x_i) without the normaliser of x_i, which would cancel.
     scores = logits[:, labels]  # [B, B]
     return jnp.mean(jnp.diagonal(scores) - jnp.mean(scores, axis=1))

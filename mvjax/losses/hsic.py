@@ -48,7 +48,7 @@ def unbiased(
 ) -> jax.Array:
     """The criterion without bias, `[]`; arguments as for `biased`, with B > 3."""
     size = _check(x, y, fewest=4)
-    same = np.eye(size, dtype=bool)  # A sample is no pair with itself.
+    same = np.eye(size, dtype=bool)  # A sample forms no pair with itself.
     kernel_x = jnp.where(same, 0, gaussian_kernel(x, bandwidth_x))
     kernel_y = jnp.where(same, 0, gaussian_kernel(y, bandwidth_y))
     rows_x, rows_y = jnp.sum(kernel_x, axis=1), jnp.sum(kernel_y, axis=1)  # [B]
@@ -96,7 +96,7 @@ def _squared_distances(x: jax.Array) -> jax.Array:
     """Squared distances of all pairs of rows, `[B, D]` to `[B, B]`."""
     x = jnp.asarray(x)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    # No norms and products of matrices: these cancel, and accelerators shorten them.
+    # Norms and matrix products would cancel, and accelerators shorten them.
     return jnp.sum(jnp.square(x[:, None] - x[None]), axis=-1)
 
 

@@ -34,8 +34,8 @@ def loss(
       name: One of `dv`, `infonce`, `jsd`, `nwj`, `smile`.
       joint: Scores of matching pairs, `[B, ...]`.
       marginal: Scores of mismatched pairs, `[B, K, ...]`.
-      average: For `dv` alone, see there.
-      tau: For `smile` alone, see there.
+      average: Moving average of exp T'; only `dv` takes it.
+      tau: Largest magnitude of a T'; only `smile` takes it.
 
     Returns:
       Scalar, `[]`.

@@ -27,7 +27,7 @@ import numpy as np
 
 from mvjax.core import errors
 
-_OFFSET = 1e-8  # Inside the logarithms of the weights, as released.
+_OFFSET = 1e-8  # The released code adds it inside the logarithms of the weights.
 # Accelerators shorten products unless they are told not to.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
@@ -143,7 +143,7 @@ def _official(x: jax.Array, y: jax.Array, settings: _Settings) -> Transport:
 
 
 def _converged(x: jax.Array, y: jax.Array, settings: _Settings) -> Transport:
-    # Import takes seconds.
+    # ott is imported here because that takes seconds.
     from ott.geometry import geometry
     from ott.problems.linear import linear_problem
     from ott.solvers.linear import sinkhorn
@@ -225,7 +225,7 @@ def _plan(cost: jax.Array, settings: _Settings) -> _Planned:
     return _plan_forwards(cost, settings)[0]
 
 
-# Under `vmap`, as of several seeds, a plain `cond` would make the steps both ways.
+# Under `vmap` (of several seeds) a plain `cond` would make the steps both ways.
 _one_by_one = jax.custom_batching.sequential_vmap
 
 
@@ -269,7 +269,7 @@ _plan.defvjp(_plan_forwards, _plan_backwards)
 
 def _plan_in_logs(cost: jax.Array, settings: _Settings) -> _Planned:
     """The official steps by sums of exponentials that neither over- nor underflow."""
-    from ott.geometry import geometry  # Takes seconds.
+    from ott.geometry import geometry  # This import takes seconds.
 
     epsilon, steps, threshold = settings
     log_rows, log_columns = map(math.log, _weights(cost))
@@ -337,7 +337,7 @@ def _scale(cost: jax.Array, settings: _Settings) -> _Scaled:
         highest = jnp.maximum(highest, _peak(a, b))
         b = column_weight / _einsum("bij,bi->bj", kernel, a)
         highest = jnp.maximum(highest, _peak(a, b))
-        log_a = jnp.log(a)  # Changes of u are epsilon times changes of it.
+        log_a = jnp.log(a)  # u changes by epsilon times its changes.
         error = epsilon * jnp.mean(jnp.sum(jnp.abs(log_a - log_before), axis=1))
         a_all, b_all = a_all.at[i + 1].set(a), b_all.at[i + 1].set(b)
         return i + 1, error, highest, log_a, a_all, b_all
@@ -380,10 +380,10 @@ def _scale_backwards(
     def step(state: tuple) -> tuple:
         i, by_log_a, by_log_b, lefts, rights = state
         a, b, b_before = scaled.a[i], scaled.b[i], scaled.b[i - 1]
-        by_sum = -by_log_b * b / column_weight  # By K' a, [B, m].
+        by_sum = -by_log_b * b / column_weight  # Gradient of K' a, [B, m].
         lefts, rights = lefts.at[0, i].set(a), rights.at[0, i].set(by_sum)
         by_log_a += a * _einsum("bij,bj->bi", kernel, by_sum)
-        by_sum = -by_log_a * a / row_weight  # By K b, [B, n].
+        by_sum = -by_log_a * a / row_weight  # Gradient of K b, [B, n].
         lefts, rights = lefts.at[1, i].set(by_sum), rights.at[1, i].set(b_before)
         by_log_b = b_before * _einsum("bij,bi->bj", kernel, by_sum)
         # The step before reaches the plan through its b alone.

@@ -46,7 +46,7 @@ class Method(sdim.Base):
     independence: limits.one_of(*INDEPENDENCE) = "gan"
     adversarial: limits.one_of(*ADVERSARIAL) = "non_saturating"
     disentangling_loss_coeff: limits.Weight = 0.1
-    estimator_hidden: limits.Size = 100  # Of the CLUB estimator.
+    estimator_hidden: limits.Size = 100  # Width of the CLUB estimator.
 
     def parts(self) -> dict[str, nn.Module]:
         parts = {}
@@ -61,9 +61,6 @@ class Method(sdim.Base):
                     self.shared_dim, self.estimator_hidden
                 )
         return parts | self.critics() | self.probe_parts()
-
-    def check(self, spec: Any) -> None:
-        super().check(spec)
 
     @property
     def updates(self) -> tuple[method.Update, ...]:
@@ -88,7 +85,7 @@ class Method(sdim.Base):
         variables = self.alive(variables)
         views = self.inputs(batch)
         shared, common, _ = self.encode(variables, views, "shared", train=False)
-        shared, common = jax.lax.stop_gradient((shared, common))  # The teacher.
+        shared, common = jax.lax.stop_gradient((shared, common))  # These are fixed.
         private, own, stats = self.encode(variables, views, "private", train=True)
         maps = {v: jnp.concatenate([common[v], own[v]], axis=-1) for v in self.views}
         pairs = {
@@ -147,7 +144,9 @@ class Method(sdim.Base):
         codes = jax.lax.stop_gradient(jnp.concatenate([mismatched, pair]))
         real, joint = jnp.split(self.apply(variables, name, codes)[0], 2)
         right = jnp.mean(real > 0) + jnp.mean(joint <= 0)
-        metrics = {f"discriminator_accuracy/{view}": right / 2}  # 0.5: independent.
+        metrics = {
+            f"discriminator_accuracy/{view}": right / 2
+        }  # 0.5 means independent.
         return generator(fake), adversarial.discriminator(real, joint), metrics
 
     def _club(self, variables, view, shared, private, rng):

@@ -22,6 +22,7 @@ from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import variational
+from mvjax.methods.checks import mrdd as mrdd_checks
 from mvjax.models import mrdd
 from mvjax.models.layers import initializers
 from mvjax.ops import images as image_ops
@@ -54,49 +55,9 @@ def view_errors(
     return result
 
 
-def check_images(
-    spec: Any, views: tuple[str, ...], image_size: int, channels: int, levels: int
-) -> None:
-    """Raises `UserError` where a data set's views are not the images of a config."""
-    if tuple(sorted(spec.views)) != tuple(sorted(views)):
-        raise errors.UserError(
-            f"config.method.views is {tuple(views)} but the data set has the views "
-            f"{tuple(spec.views)}."
-        )
-    wanted = (image_size, image_size, channels)
-    for name in views:
-        method.check_image(
-            name,
-            spec.views[name],
-            wanted,
-            fields="config.method.image_size, .channels",
-        )
-    if image_size % (1 << (levels - 1)):
-        raise errors.UserError(
-            f"config.method.image_size {image_size} cannot be halved {levels - 1} "
-            f"times (config.method.ch_mult has {levels} levels)."
-        )
-
-
-def check_widths(fields: method.Method) -> None:
-    """Raises `UserError` for a width that group norm cannot divide.
-
-    Args:
-      fields: A method with the field `norm` and widths that end in `hidden`.
-    """
-    widths = {k: v for k, v in vars(fields).items() if k.endswith("hidden")}
-    widths.pop("estimator_hidden", None)
-    for name, width in widths.items():
-        if fields.norm == "group" and width % 32:
-            raise errors.UserError(
-                f"config.method.norm=group has 32 groups; config.method.{name} {width} "
-                "is no multiple of that."
-            )
-
-
 @dataclasses.dataclass(frozen=True)
-class Method(method.Method):
-    """Masked cross-view prediction; `predict` gives `shared` and `recon/<view>`."""
+class Base(method.Method):
+    """What shapes the network of stage 1, and with it the teacher of stage 2."""
 
     views: limits.Names = ("image", "edge")
     image_size: limits.Size = 32
@@ -107,18 +68,39 @@ class Method(method.Method):
     ch_mult: limits.some(limits.Size) = (1, 2, 4)
     num_res_blocks: limits.Layers = 3
     norm: limits.one_of("batch", "group") = "batch"
-    categories: limits.Classes = (
-        0  # 0: Gaussian code; K: discrete code of c_dim variables.
-    )
-    temperature: limits.Positive = 0.5  # Of the discrete code, at the start.
+    # 0: the code is Gaussian; K: it has c_dim discrete variables of K categories.
+    categories: limits.Classes = 0
+    temperature: limits.Positive = 0.5  # Temperature of the discrete code at the start.
+    dtype: limits.Dtype = "float32"
+
+    def loss(self, variables, batch, rng):
+        noise = self.noise(rng, batch["index"].shape[0])
+        return self.loss_given(variables, batch, noise)
+
+    def noise(self, rng: jax.Array, batch_size: int) -> dict[str, jax.Array]:
+        """Draws the random numbers of a training step."""
+        raise NotImplementedError
+
+    def loss_given(
+        self,
+        variables: method.Variables,
+        batch: method.Batch,
+        noise: dict[str, jax.Array],
+    ) -> tuple[jax.Array, method.Aux]:
+        """Returns `loss` for the random numbers of `noise`."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Base):
+    """Masked cross-view prediction; `predict` gives `shared` and `recon/<view>`."""
+
     kl_weight: limits.Weight = 1.0
     alpha: limits.Weight = 0.5  # Weight of the reconstruction.
-    reconstruction: limits.one_of("sum", "mean_pixels") = (
-        "sum"  # Or "mean_pixels": mean over batch and pixels.
-    )
+    # "mean_pixels" is the mean over batch and pixels, "sum" their sum.
+    reconstruction: limits.one_of("sum", "mean_pixels") = "sum"
     mask_ratio: limits.Share = 0.7
     mask_patch: limits.Size = 2
-    dtype: limits.Dtype = "float32"
 
     def net(self) -> mrdd.ConsistencyNet:
         """The network that the fields describe."""
@@ -143,15 +125,13 @@ class Method(method.Method):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        check_images(
-            spec, self.views, self.image_size, self.channels, len(self.ch_mult)
-        )
+        mrdd_checks.check_images(self, spec, levels=len(self.ch_mult))
         if self.image_size % self.mask_patch:
             raise errors.UserError(
                 f"config.method.mask_patch {self.mask_patch} does not divide the image "
                 f"size {self.image_size}."
             )
-        check_widths(self)
+        mrdd_checks.check_widths(self)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         images = stack_views(batch, self.views)
@@ -190,18 +170,7 @@ class Method(method.Method):
         )
         return masked.reshape(images.shape)
 
-    def loss(self, variables, batch, rng):
-        return self.loss_given(
-            variables, batch, self.noise(rng, batch["index"].shape[0])
-        )
-
-    def loss_given(
-        self,
-        variables: method.Variables,
-        batch: method.Batch,
-        noise: dict[str, jax.Array],
-    ) -> tuple[jax.Array, method.Aux]:
-        """`loss` for noise that is given, see `noise`."""
+    def loss_given(self, variables, batch, noise):
         net = self.net()
         images = stack_views(batch, self.views)
         masked = self.mask(images, noise["mask"])

@@ -30,6 +30,7 @@ from mvjax.core import rng as rng_lib
 from mvjax.losses import club
 from mvjax.losses import variational
 from mvjax.methods import mrdd_consistency
+from mvjax.methods.checks import mrdd as mrdd_checks
 from mvjax.models import mi_estimators
 from mvjax.models import mrdd
 from mvjax.models.layers import initializers
@@ -77,23 +78,12 @@ class Net(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(method.Method):
+class Method(mrdd_consistency.Base):
     """Distilled disentangling; fields of stage 1 that shape the teacher must agree.
 
     `predict` gives `shared`, `private/<view>` and `recon/<view>` (from [v, c]).
     """
 
-    views: limits.Names = ("image", "edge")
-    image_size: limits.Size = 32
-    channels: limits.Size = 1
-    hidden: limits.Size = 16
-    c_dim: limits.Size = 10
-    latent_channels: limits.Size = 8
-    ch_mult: limits.some(limits.Size) = (1, 2, 4)
-    num_res_blocks: limits.Layers = 3
-    norm: limits.one_of("batch", "group") = "batch"
-    categories: limits.Classes = 0
-    temperature: limits.Positive = 0.5
     v_dim: limits.Size = 10
     specific_hidden: limits.Size = 16
     specific_latent_channels: limits.Size = 8
@@ -103,16 +93,12 @@ class Method(method.Method):
     estimator_hidden: limits.Size = 100
     lam: limits.Weight = 1.0
     objective: limits.one_of(*OBJECTIVES) = "club"
-    estimator_steps: limits.Layers = (
-        1  # Updates of the estimators for each of the rest ("club").
-    )
-    teacher_mode: limits.one_of("eval", "train") = (
-        "eval"  # "train": c is sampled and its statistics move.
-    )
-    specific_code: limits.one_of("mean", "sample") = (
-        "mean"  # What predict gives; "sample" as released.
-    )
-    dtype: limits.Dtype = "float32"
+    # The estimators get so many updates for each one of encoders and decoders ("club").
+    estimator_steps: limits.Layers = 1
+    # With "train" c is sampled and the teacher's statistics move.
+    teacher_mode: limits.one_of("eval", "train") = "eval"
+    # What `predict` gives as v; the released code samples it.
+    specific_code: limits.one_of("mean", "sample") = "mean"
 
     def teacher(self) -> mrdd_consistency.Method:
         """Stage 1 as the teacher's fields describe it."""
@@ -134,9 +120,13 @@ class Method(method.Method):
         code_width = self.teacher().code_width
         return Net(
             teacher=self.teacher().net(),
-            encoders=tuple(mrdd.SpecificEncoder(self.v_dim, **fields) for _ in views),
+            encoders=tuple(
+                mrdd.SpecificEncoder(v_dim=self.v_dim, **fields) for _ in views
+            ),
             decoders=tuple(
-                mrdd.SpecificDecoder(self.image_size, self.channels, **fields)
+                mrdd.SpecificDecoder(
+                    image_size=self.image_size, channels=self.channels, **fields
+                )
                 for _ in views
             ),
             estimators=tuple(
@@ -148,10 +138,8 @@ class Method(method.Method):
     def check(self, spec: Any) -> None:
         super().check(spec)
         levels = max(len(self.ch_mult), len(self.specific_ch_mult))
-        mrdd_consistency.check_images(
-            spec, self.views, self.image_size, self.channels, levels
-        )
-        mrdd_consistency.check_widths(self)
+        mrdd_checks.check_images(self, spec, levels=levels)
+        mrdd_checks.check_widths(self)
         if self.estimator_steps > 1 and self.objective != "club":
             raise errors.UserError(
                 "config.method.estimator_steps > 1 needs config.method.objective=club: "
@@ -200,17 +188,7 @@ class Method(method.Method):
             ),
         }
 
-    def loss(self, variables, batch, rng):
-        noise = self.noise(rng, batch["index"].shape[0])
-        return self.loss_given(variables, batch, noise)
-
-    def loss_given(
-        self,
-        variables: method.Variables,
-        batch: method.Batch,
-        noise: dict[str, jax.Array],
-    ) -> tuple[jax.Array, method.Aux]:
-        """`loss` for noise that is given, see `noise`."""
+    def loss_given(self, variables, batch, noise):
         code, stats = self._teacher_code(variables, batch, noise["teacher"])
         codes = self._encode(variables, batch, noise)
         stats |= codes.stats
@@ -360,7 +338,7 @@ class Method(method.Method):
         mean, logvar = distribution[:, 0], distribution[:, 1]
         if self.specific_code == "mean":
             return mean
-        # Drawn by the sample's index, so that the code does not change between calls.
+        # The sample's index is the key, so that the code does not change between calls.
         root = jax.random.fold_in(jax.random.key(0), view)
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
         noise = jax.vmap(lambda k: jax.random.normal(k, (self.v_dim,)))(keys)

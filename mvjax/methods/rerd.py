@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
-from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.core import tree
 from mvjax.losses import classification
 from mvjax.losses import sinkhorn
+from mvjax.methods.checks import rerd as rerd_checks
 from mvjax.models import bert
 from mvjax.models import bert_config
 from mvjax.models import prob_sparse
@@ -35,12 +35,18 @@ OBJECTIVES = ("joint", "raw", "reg_only")
 TASKS = ("regression", "classification")
 SINKHORN = ("official", "converged", "exact_1d")
 Arrays = dict[str, jax.Array]
-# Modalities that the regulariser compares, by their number.
+# Pairs of modalities that the regulariser compares, by the number of modalities.
 _PAIRS = {1: (), 2: ((0, 1),), 3: ((0, 1), (1, 2), (2, 0))}
 
 
 def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _features(outputs: rerd.Outputs) -> Arrays:
+    """The representation of each view, flattened to `[B, D]`, as `features/<view>`."""
+    found = outputs.representations.items()
+    return {f"features/{view}": h.reshape(h.shape[0], -1) for view, h in found}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,18 +63,18 @@ class Method(method.Method):
     active: limits.Names = ("text", "audio", "vision")
     target: limits.Text = "score"
     task: limits.one_of(*TASKS) = "regression"
-    classes: limits.Classes = 3  # Of the task "classification".
+    classes: limits.Classes = 3  # The number of classes of the task "classification".
     tokens: str = ""
     token_sequence: bool = False
-    # Words, width, layers, heads, hidden width, positions.
+    # The numbers of words, width, layers, heads, hidden width and positions.
     bert_sizes: tuple[limits.Size, ...] = (30522, 768, 12, 12, 3072, 512)
     bert_type_vocab_size: limits.Size = 2  # Kinds of segments.
     bert_activation: limits.one_of(*bert_config.ACTIVATIONS) = "gelu"
-    bert_eps: limits.Positive = 1e-12  # Of its layer norms.
-    bert_dropout: limits.Rate = 0.1  # Rates, with `bert_train_dropout`.
+    bert_eps: limits.Positive = 1e-12  # Epsilon of BERT's layer norms.
+    bert_dropout: limits.Rate = 0.1  # This rate needs `bert_train_dropout`.
     bert_attention_dropout: limits.Rate = 0.1
-    bert_pad_id: int = 0  # Token whose word vector is never trained; -1: none.
-    bert_train_dropout: bool = False  # Released: on, though BERT is frozen.
+    bert_pad_id: int = 0  # Token whose vector is never trained; -1 is none.
+    bert_train_dropout: bool = False  # The released code sets it for frozen BERT too.
     out_dim: limits.Size = 30
     dis_d_model: limits.Size = 64
     dis_n_heads: limits.Size = 4
@@ -87,7 +93,7 @@ class Method(method.Method):
     embed_dropout: limits.Rate = 0.25
     out_dropout: limits.Rate = 0.5
     use_lengths: bool = False  # Padded frames are not attended to.
-    modality_dropout: limits.Share = 0.0  # Samples that lose a view in training.
+    modality_dropout: limits.Share = 0.0  # Share of samples that lose a view.
     objective: limits.one_of(*OBJECTIVES) = "joint"
     reg_lambda: limits.Weight = 0.1
     sinkhorn: limits.one_of(*SINKHORN) = "official"  # Mode of `losses.sinkhorn`.
@@ -120,51 +126,7 @@ class Method(method.Method):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        bert_config.from_fields(self, drop=True)
-        if len(self.active) > 3 and self.objective != "raw":
-            raise errors.UserError(
-                "config.method.objective: the regulariser joins up to three views; with "
-                f"{len(self.active)} set it to 'raw'."
-            )
-        for name in self.views:
-            if name not in spec.views:
-                raise errors.unknown("config.method.views", name, spec.views)
-            self._check_view(name, spec.views[name])
-        if unknown := [name for name in self.active if name not in self.views]:
-            raise errors.unknown("config.method.active", unknown[0], self.views)
-        if self.tokens and self.tokens not in self.views:
-            raise errors.unknown("config.method.tokens", self.tokens, self.views)
-        if self.task == "regression" and self.target not in spec.scores:
-            raise errors.unknown("config.method.target", self.target, spec.scores)
-        if (
-            self.task == "classification"
-            and not 0 < (spec.classes or 0) <= self.classes
-        ):
-            raise errors.UserError(
-                f"config.method.classes is {self.classes}, the data have "
-                f"{spec.classes or 'no labels, which the task classification needs'}."
-            )
-        joined = self.out_dim * len(self.active)
-        wide = ("dis_d_model", self.dis_d_model), ("out_dim * active views", joined)
-        for (what, width), heads in zip(wide, ("dis_n_heads", "num_heads")):
-            if width % (count := getattr(self, heads)):
-                raise errors.UserError(
-                    f"config.method.{heads}: {what} = {width} is no multiple of {count}."
-                )
-
-    def _check_view(self, name: str, view: Any) -> None:
-        integers = view.dtype.startswith(("int", "uint"))
-        kind = f"{view.dtype} {view.shape} in {view.low:g}..{view.high:g}"
-        known = integers and 0 <= view.low <= view.high < self.bert_sizes[0]
-        if name == self.tokens and not (known and view.shape[:-1] == (3,)):
-            raise errors.UserError(
-                f"View {name!r} (config.method.tokens) must be integers [3, L] below "
-                f"{self.bert_sizes[0]}: tokens, mask, segments; it is {kind}."
-            )
-        if name != self.tokens and (integers or len(view.shape) != 2):
-            raise errors.UserError(
-                f"View {name!r} must be a sequence of floats [L, d]; it is {kind}."
-            )
+        rerd_checks.check(self, spec)
 
     def view_shapes(self, batch: method.Batch) -> dict[str, tuple[int, int]]:
         """`(L, d)` of each view; d of tokens is BERT's width."""
@@ -172,6 +134,9 @@ class Method(method.Method):
         if self.tokens:
             shapes[self.tokens] = (shapes[self.tokens][-1], self.text.hidden_size)
         return shapes
+
+    def _view_lengths(self, batch: method.Batch) -> dict[str, int]:
+        return {view: length for view, (length, _) in self.view_shapes(batch).items()}
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         shapes = self.view_shapes(batch)
@@ -189,7 +154,7 @@ class Method(method.Method):
             made = self._bert.init(key, *self._rows(tokens), train=False)
             variables["params"]["bert"] = made["params"]
         inputs = self._inputs(variables, batch, None)
-        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        lengths = self._view_lengths(batch)
         sampled = rerd.draw_keys(key, lengths, self.sizes)
         length = rerd.common_length(lengths, self.sizes)
         net = rerd.Net(self.sizes)
@@ -223,14 +188,10 @@ class Method(method.Method):
                 continue
             ids, mask, segments = self._rows(x)
             drop = rng is not None and self.bert_train_dropout
-            out = self._bert.apply(
-                {"params": variables["params"]["bert"]},
-                ids,
-                mask,
-                segments,
-                train=drop,
-                rngs={"dropout": rng_lib.named(rng, "bert")} if drop else None,
-            )["last"]
+            rngs = {"dropout": rng_lib.named(rng, "bert")} if drop else None
+            mine = {"params": variables["params"]["bert"]}
+            out = self._bert.apply(mine, ids, mask, segments, train=drop, rngs=rngs)
+            out = out["last"]
             if not self.token_sequence:
                 inputs[view] = bert.masked_mean(out, mask)
             else:
@@ -280,7 +241,7 @@ class Method(method.Method):
           The outputs, and the statistics that moved (in training) or attention.
         """
         train = rng is not None
-        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        lengths = self._view_lengths(batch)
         if sampled is None:
             key = rng_lib.named(rng, "keys") if train else self._eval_key(0)
             sampled = rerd.draw_keys(key, lengths, self.sizes)
@@ -295,18 +256,13 @@ class Method(method.Method):
         )
         inputs = self._inputs(variables, batch, rng)
         if not train:
-            # Attention is kept only where somebody looks at it, see `explain`.
+            # Attention is kept only for `explain`.
             kept = ["intermediates"] if inspect else False
             found = net.apply(mine, inputs, sampled, **arguments, mutable=kept)
             return found if inspect else (found, {})
-        return net.apply(
-            mine,
-            inputs,
-            sampled,
-            **arguments,
-            seed=jax.random.key_data(rng_lib.named(rng, "dropout")),
-            mutable=["batch_stats"],
-        )
+        seed = jax.random.key_data(rng_lib.named(rng, "dropout"))
+        arguments |= dict(seed=seed, mutable=["batch_stats"])
+        return net.apply(mine, inputs, sampled, **arguments)
 
     def _eval_key(self, draw: int) -> jax.Array | None:
         if self.eval_exact:
@@ -378,12 +334,9 @@ class Method(method.Method):
         present = batch.get("present")
         if not self.modality_dropout or len(self.active) < 2:
             return present
-        rows = batch["views"][self.active[0]].shape[0]
-        everybody = jnp.ones(rows, bool)
-        held = [(present or {}).get(v, everybody) for v in self.active]
-        held = jnp.stack([jnp.asarray(h, bool) for h in held], axis=1)
-        kept = masking.drop_views(key, held, rate=self.modality_dropout)
-        return {view: kept[:, i] for i, view in enumerate(self.active)}
+        rows = {view: batch["views"][view].shape[0] for view in self.active}
+        rate = self.modality_dropout
+        return masking.drop_modalities(key, rows, present or {}, rate=rate)
 
     def predict(
         self, variables: method.Variables, batch: method.Batch
@@ -392,7 +345,7 @@ class Method(method.Method):
         flattened, and `features/<view>`; with several draws also `score_spread`, their
         standard deviation."""
         draws = 1 if self.eval_exact else self.eval_draws
-        lengths = {v: n for v, (n, _) in self.view_shapes(batch).items()}
+        lengths = self._view_lengths(batch)
         predictions = []
         for i in range(draws):
             sampled = rerd.draw_keys(self._eval_key(i), lengths, self.sizes)
@@ -403,9 +356,7 @@ class Method(method.Method):
         out = {name: jnp.mean(stacked, axis=0), "shared": outputs.fused}
         if draws > 1:
             out[f"{name}_spread"] = jnp.std(stacked, axis=0)
-        for view, h in outputs.representations.items():
-            out[f"features/{view}"] = h.reshape(h.shape[0], -1)
-        return out
+        return out | _features(outputs)
 
     def explain(self, variables: method.Variables, batch: method.Batch) -> Arrays:
         """Attention of all layers and the transport plans between modalities."""
@@ -420,9 +371,7 @@ class Method(method.Method):
         pairs = _PAIRS[len(self.active)]
         for (a, b), transport in zip(pairs, transports, strict=True):
             out[f"plan/{self.active[a]}-{self.active[b]}"] = transport.plan
-        for view, h in outputs.representations.items():
-            out[f"features/{view}"] = h.reshape(h.shape[0], -1)
-        return out
+        return out | _features(outputs)
 
     def weight_fields(self) -> dict[str, tuple[str, ...]]:
         return {

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
-from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
 from mvjax.losses import mutual_information
+from mvjax.methods.checks import dim as dim_checks
 from mvjax.models import dim
 from mvjax.models.layers import initializers
 from mvjax.ops import images as image_ops
@@ -35,6 +35,19 @@ COLOURS = ("none", "mnist")
 BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
 CLASSIFIER_LOSSES = ("softmax", "double_softmax")
 Arrays = dict[str, jax.Array]
+# Keys of the config and tables of weights by the names that the published code gave them.
+SETTINGS = {
+    "Local mutual weight": "method.local_mutual_loss_coeff",
+    "Global mutual weight": "method.global_mutual_loss_coeff",
+    "L1 weight": "method.shared_loss_coeff",
+    "Discriminator weight": "method.disentangling_loss_coeff",
+}
+ARTIFACTS = {
+    "shared_x": "sh_encoder_x",
+    "shared_y": "sh_encoder_y",
+    "private_x": "ex_encoder",
+    "private_y": "ex_encoder_y",
+}
 
 
 def prefixed(leaves: list[torch_map.Leaf], prefix: str) -> list[torch_map.Leaf]:
@@ -56,26 +69,24 @@ class Base(method.Method):
 
     views: limits.Names = ("x", "y")
     image_shapes: limits.some(limits.some(limits.Size)) = ((28, 28, 3), (28, 28, 3))
-    encoders: limits.some(limits.one_of(*dim.ENCODERS)) = (
-        "conv",
-        "conv",
-    )  # Keys of `dim.ENCODERS`, by view.
+    # Each view has a key of `dim.ENCODERS`.
+    encoders: limits.some(limits.one_of(*dim.ENCODERS)) = ("conv", "conv")
     colours: limits.one_of(*COLOURS) = "mnist"
-    redraw: bool = True  # New colours in each epoch of training.
+    redraw: bool = True  # Each epoch of training has new colours.
     color_seed: limits.Natural = 0
     filters: limits.Size = 64
     shared_dim: limits.Size = 64
     critic_hidden: limits.Size = 512
-    switched: bool = True  # False: each map meets the code of its own view.
-    bound: limits.one_of(*BOUNDS) = "jsd"  # Of `losses.mutual_information`.
-    negatives: limits.one_of(*dim.NEGATIVES) = "roll"  # Or "permutation", "all_pairs".
+    switched: bool = True  # With False each map meets the code of its own view.
+    bound: limits.one_of(*BOUNDS) = "jsd"  # A bound of `losses.mutual_information`.
+    negatives: limits.one_of(*dim.NEGATIVES) = "roll"
     local_mutual_loss_coeff: limits.Weight = 1.0
     global_mutual_loss_coeff: limits.Weight = 0.5
-    # Diagnostic classifiers: name, factor (or "label"), view, classes.
+    # A diagnostic classifier has a name, a factor (or "label"), a view and classes.
     probes: tuple[tuple[limits.Text, limits.Text, limits.Text, limits.Size], ...] = ()
     classifier_loss: limits.one_of(*CLASSIFIER_LOSSES) = "softmax"
     probe_norm_logits: bool = False
-    freeze_dead_biases: bool = True  # Those that a batch norm behind them cancels.
+    freeze_dead_biases: bool = True  # A batch norm behind these cancels them.
     dtype: limits.Dtype = "float32"
 
     def parts(self) -> dict[str, nn.Module]:
@@ -110,60 +121,10 @@ class Base(method.Method):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        self._check_views(spec)
-        for name, factor, view, classes in self.probes:
-            known = {"label": spec.classes or 0, **spec.factors}
-            if factor not in known:
-                raise errors.unknown(f"factor of the probe {name!r}:", factor, known)
-            if view not in self.views:
-                raise errors.unknown(f"view of the probe {name!r}:", view, self.views)
-            if known[factor] > classes:
-                raise errors.UserError(
-                    f"config.method.probes: {name!r} has {classes} classes but the "
-                    f"data's factor {factor!r} {known[factor]}."
-                )
-
-    def _check_views(self, spec: Any) -> None:
-        counts = {len(self.views), len(self.image_shapes), len(self.encoders)}
-        if len(counts) > 1 or len(self.views) < 2:
-            raise errors.UserError(
-                "config.method.views, .image_shapes and .encoders need one entry for "
-                f"each of two or more views; got {len(self.views)}, "
-                f"{len(self.image_shapes)} and {len(self.encoders)}."
-            )
-        wanted = dict(zip(self.views, map(tuple, self.image_shapes), strict=True))
-        if self.colours == "mnist" and not set(self.views) <= set(spec.views):
-            self._check_digits(spec, wanted)
-        else:
-            method.check_views(spec, wanted, fields="config.method.image_shapes")
-        for kind, (name, shape) in zip(self.encoders, wanted.items(), strict=True):
-            if kind == "conv" and (
-                len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
-            ):
-                raise errors.UserError(
-                    f"View {name!r} of shape {shape} is too small for the encoder "
-                    "'conv', which needs images of 18 pixels or more a side; choose "
-                    f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
-                )
-
-    def _check_digits(self, spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
-        """Refuses a data set whose views cannot be made, or are made in other shapes."""
-        if "digit" not in spec.views or len(wanted) != 2:
-            raise errors.UserError(
-                "config.method.colours=mnist makes two views from the data's view "
-                f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
-                "config.method.colours=none."
-            )
-        made = colouring.Transform(self.views).spec(spec).views
-        for name, shape in wanted.items():
-            if made[name].shape != shape:
-                raise errors.UserError(
-                    f"View {name!r} of shape {made[name].shape} is made from the data; "
-                    f"config.method.image_shapes has {shape}."
-                )
+        dim_checks.check(self, spec)
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return self.views  # Nobody knows which colours a digit of the user's has.
+        return self.views  # A user's own digits come without colours.
 
     def inputs(self, batch: method.Batch) -> Arrays:
         """Views as float arrays in [0, 1], coloured where the config says so."""
@@ -182,10 +143,10 @@ class Base(method.Method):
         return transform.paint(batch, training="epoch" in batch)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
-        # Shapes only: the modules run on placeholders, the numbers come from NumPy.
+        # The modules run on placeholders to find shapes; the numbers come from NumPy.
         shapes = jax.eval_shape(lambda: self._trace(self.inputs(batch)))
         variables = initializers.torch_default(rng, shapes)
-        if self.bound == "dv":  # MINE's moving averages of exp T'.
+        if self.bound == "dv":  # MINE keeps moving averages of exp T'.
             averages = {name: {"average": jnp.zeros(())} for name in self.critics()}
             variables["moving"] = averages
         return variables
@@ -254,7 +215,7 @@ class Base(method.Method):
         """
         batch = next(iter(maps.values())).shape[0]
         order = jax.random.permutation(rng_lib.named(rng, "negatives"), batch)
-        # A random cycle: nobody meets itself.
+        # In a random cycle no sample meets itself.
         following = jnp.zeros_like(order).at[order].set(jnp.roll(order, -1))
         losses, bounds = {}, {}
         averages = dict(variables.get("moving", {}))
@@ -315,22 +276,7 @@ class Base(method.Method):
         """Variables whose dead biases get no gradient, if the config wants that."""
         if not self.freeze_dead_biases:
             return variables
-        probe = "probe_norm" if self.probe_norm_logits else "probe"
-        dead = {}
-        for name, module in self.parts().items():
-            if isinstance(module, dim.ConvEncoder):
-                dead[name] = dim.DEAD_BIASES["encoder"]
-            elif isinstance(module, dim.Probe):
-                dead[name] = dim.DEAD_BIASES[probe]
-        params = dict(variables["params"])
-        for name, paths in dead.items():
-            layers = dict(params[name])
-            for path in paths:
-                layer, leaf = path.split("/")
-                fixed = jax.lax.stop_gradient(layers[layer][leaf])
-                layers[layer] = {**layers[layer], leaf: fixed}
-            params[name] = layers
-        return {**variables, "params": params}
+        return dim.stop_dead_biases(variables, self.parts())
 
     def map_shape(self, view: str) -> tuple[int, int, int]:
         """Shape of the map that the encoder of a view gives."""
@@ -358,6 +304,12 @@ class Base(method.Method):
                 table, flax=f"probe_{name}", torch=f"{name}_classifier"
             )
         return leaves
+
+    def published_settings(self) -> dict[str, str]:
+        return SETTINGS
+
+    def artifact_names(self) -> dict[str, str]:
+        return ARTIFACTS
 
     def whole_note(self, table: str) -> dict[str, str]:
         """What `torch_notes` says of the table of the whole network."""

@@ -210,6 +210,31 @@ DEAD_BIASES = {
 }
 
 
+def stop_dead_biases(
+    variables: dict[str, Any], parts: dict[str, nn.Module]
+) -> dict[str, Any]:
+    """Variables whose `DEAD_BIASES` get no gradient.
+
+    Args:
+      variables: Collections by name, each by component.
+      parts: The network of each component.
+    """
+    params = dict(variables["params"])
+    for name, module in parts.items():
+        if isinstance(module, ConvEncoder):
+            paths = DEAD_BIASES["encoder"]
+        elif isinstance(module, Probe):
+            paths = DEAD_BIASES["probe_norm" if module.norm_logits else "probe"]
+        else:
+            continue
+        params[name] = layers = dict(params[name])
+        for path in paths:
+            layer, leaf = path.split("/")
+            fixed = jax.lax.stop_gradient(layers[layer][leaf])
+            layers[layer] = {**layers[layer], leaf: fixed}
+    return {**variables, "params": params}
+
+
 def encoder_leaves(map_shape: tuple[int, int, int]) -> list[torch_map.Leaf]:
     """Table of the released `BaseEncoder`; `map_shape` is `(h, w, M)` of its map."""
     leaves = [leaf for i in (1, 2, 3) for leaf in torch_map.conv2d(*[f"conv{i}"] * 2)]

@@ -25,6 +25,12 @@ def unflatten_chw(h: jax.Array, block: int, channels: int) -> jax.Array:
     return jnp.transpose(h.reshape(-1, channels, block, block), (0, 2, 3, 1))
 
 
+def _shape(net: Any) -> dict[str, Any]:
+    """The settings of a network that shape its encoder, its decoder and their tables."""
+    names = ("hidden", "ch_mult", "num_res_blocks", "norm")
+    return {name: getattr(net, name) for name in names}
+
+
 class ConsistencyNet(nn.Module):
     """Stage 1: one encoder for all views, one joint code, one decoder for each view.
 
@@ -44,13 +50,7 @@ class ConsistencyNet(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        fields = dict(
-            hidden=self.hidden,
-            ch_mult=self.ch_mult,
-            num_res_blocks=self.num_res_blocks,
-            norm=self.norm,
-            dtype=self.dtype,
-        )
+        fields = _shape(self) | {"dtype": self.dtype}
         self.encoder = conv_autoencoder.Encoder(
             z_channels=self.latent_channels, groups=self.views, **fields
         )
@@ -96,10 +96,9 @@ class ConsistencyNet(nn.Module):
         return self.decode(code, train=train)
 
 
-class SpecificEncoder(nn.Module):
-    """Images `[B, S, S, C]` of one view to `[B, 2, v_dim]`, mean and log variance."""
+class _Specific(nn.Module):
+    """Sizes that the encoder and the decoder of one view have in common."""
 
-    v_dim: int
     hidden: int
     latent_channels: int
     ch_mult: tuple[int, ...]
@@ -107,14 +106,15 @@ class SpecificEncoder(nn.Module):
     norm: str = "batch"
     dtype: Any = jnp.float32
 
+
+class SpecificEncoder(_Specific, kw_only=True):
+    """Images `[B, S, S, C]` of one view to `[B, 2, v_dim]`, mean and log variance."""
+
+    v_dim: int
+
     def setup(self):
         self.encoder = conv_autoencoder.Encoder(
-            hidden=self.hidden,
-            z_channels=self.latent_channels,
-            ch_mult=self.ch_mult,
-            num_res_blocks=self.num_res_blocks,
-            norm=self.norm,
-            dtype=self.dtype,
+            z_channels=self.latent_channels, **_shape(self), dtype=self.dtype
         )
         self.to_dist = linear.Linear(2 * self.v_dim, dtype=self.dtype)
 
@@ -123,26 +123,15 @@ class SpecificEncoder(nn.Module):
         return h.astype(jnp.float32).reshape(-1, 2, self.v_dim)
 
 
-class SpecificDecoder(nn.Module):
+class SpecificDecoder(_Specific, kw_only=True):
     """Codes `[B, D]`, view-specific part first, to images `[B, S, S, C]`, float32."""
 
     image_size: int
     channels: int
-    hidden: int
-    latent_channels: int
-    ch_mult: tuple[int, ...]
-    num_res_blocks: int
-    norm: str = "batch"
-    dtype: Any = jnp.float32
 
     def setup(self):
         self.decoder = conv_autoencoder.Decoder(
-            out_channels=self.channels,
-            hidden=self.hidden,
-            ch_mult=self.ch_mult,
-            num_res_blocks=self.num_res_blocks,
-            norm=self.norm,
-            dtype=self.dtype,
+            out_channels=self.channels, **_shape(self), dtype=self.dtype
         )
         self.block_size = self.image_size >> (len(self.ch_mult) - 1)
         self.to_decoder_input = linear.Linear(
@@ -157,15 +146,9 @@ class SpecificDecoder(nn.Module):
 
 def consistency_leaves(net: ConsistencyNet) -> list[torch_map.Leaf]:
     """Table of the released `ConsistencyAE` state dict."""
-    # A detached copy's setup-built parts cannot be read, so their settings are repeated.
-    fields = dict(
-        hidden=net.hidden,
-        ch_mult=net.ch_mult,
-        num_res_blocks=net.num_res_blocks,
-        norm=net.norm,
-    )
-    encoder = conv_autoencoder.Encoder(**fields)
-    decoder = conv_autoencoder.Decoder(**fields)
+    # A detached copy's setup-built parts cannot be read, so they are built again.
+    encoder = conv_autoencoder.Encoder(**_shape(net))
+    decoder = conv_autoencoder.Decoder(**_shape(net))
     leaves = torch_map.nest(
         conv_autoencoder.encoder_leaves(encoder, net.image_size),
         flax="encoder",
@@ -183,12 +166,7 @@ def consistency_leaves(net: ConsistencyNet) -> list[torch_map.Leaf]:
 
 def specific_encoder_leaves(net: SpecificEncoder, size: int) -> list[torch_map.Leaf]:
     """Table of the encoder half of the released `ViewSpecificAE`."""
-    encoder = conv_autoencoder.Encoder(
-        hidden=net.hidden,
-        ch_mult=net.ch_mult,
-        num_res_blocks=net.num_res_blocks,
-        norm=net.norm,
-    )
+    encoder = conv_autoencoder.Encoder(**_shape(net))
     return torch_map.nest(
         conv_autoencoder.encoder_leaves(encoder, size),
         flax="encoder",
@@ -198,12 +176,7 @@ def specific_encoder_leaves(net: SpecificEncoder, size: int) -> list[torch_map.L
 
 def specific_decoder_leaves(net: SpecificDecoder) -> list[torch_map.Leaf]:
     """Table of the decoder half of the released `ViewSpecificAE`."""
-    decoder = conv_autoencoder.Decoder(
-        hidden=net.hidden,
-        ch_mult=net.ch_mult,
-        num_res_blocks=net.num_res_blocks,
-        norm=net.norm,
-    )
+    decoder = conv_autoencoder.Decoder(**_shape(net))
     return torch_map.nest(
         conv_autoencoder.decoder_leaves(decoder, net.image_size),
         flax="decoder",

@@ -8,6 +8,7 @@ by the number of keys.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -198,16 +199,20 @@ class ProbSparseAttention(nn.Module):
         return x.reshape(x.shape[0], -1, self.heads * x.shape[-1])
 
 
-class EncoderLayer(nn.Module):
-    """Attention and a two-layer network, each with its residual and layer norm behind."""
+class _Sizes(nn.Module):
+    """Settings that an encoder hands to its attention layers."""
 
-    heads: int
-    hidden: int
-    factor: int
+    heads: int = 4
+    hidden: int = 64
+    factor: int = 3
     activation: str = "relu"
     dropout: float = 0.2
     head_layout: str = "official"
     dtype: Any = jnp.float32
+
+
+class EncoderLayer(_Sizes):
+    """Attention and a two-layer network, each with its residual and layer norm behind."""
 
     @nn.compact
     def __call__(
@@ -249,7 +254,7 @@ class Distilling(nn.Module):
         return sequence.max_pool(batch_norm(x, train=train))
 
 
-class DistillingEncoder(nn.Module):
+class DistillingEncoder(_Sizes):
     """Encoder of one modality: embedding, attention layers with distilling between.
 
     The released code also allocates a decoder's embedding that nothing uses.
@@ -257,15 +262,8 @@ class DistillingEncoder(nn.Module):
 
     out_features: int = 30
     width: int = 64
-    heads: int = 4
-    hidden: int = 64
     layers: int = 2
-    factor: int = 3
-    activation: str = "relu"
-    dropout: float = 0.2
     distil: bool = True
-    head_layout: str = "official"
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -311,16 +309,9 @@ class DistillingEncoder(nn.Module):
         return linear.Linear(self.out_features, dtype=self.dtype, name="out")(x)
 
     def _layer(self, i: int) -> EncoderLayer:
-        return EncoderLayer(
-            self.heads,
-            self.hidden,
-            self.factor,
-            self.activation,
-            self.dropout,
-            self.head_layout,
-            self.dtype,
-            name=f"attention{i}",
-        )
+        names = [f.name for f in dataclasses.fields(_Sizes) if f.init]
+        sizes = {n: getattr(self, n) for n in names if n not in ("parent", "name")}
+        return EncoderLayer(**sizes, name=f"attention{i}")
 
 
 def encoder_layer_leaves() -> list[torch_map.Leaf]:

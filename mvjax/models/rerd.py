@@ -154,6 +154,23 @@ def draw_keys(
     return drawn
 
 
+def _distilling(sizes: Sizes, **options: Any) -> prob_sparse.DistillingEncoder:
+    """The distilling encoder of one modality."""
+    return prob_sparse.DistillingEncoder(
+        out_features=sizes.out_dim,
+        width=sizes.dis_d_model,
+        heads=sizes.dis_n_heads,
+        hidden=sizes.dis_d_ff,
+        layers=sizes.dis_e_layers,
+        factor=sizes.dis_factor,
+        dropout=sizes.dis_dropout,
+        distil=sizes.distil,
+        head_layout=sizes.head_layout,
+        dtype=sizes.dtype,
+        **options,
+    )
+
+
 class Net(nn.Module):
     """Components `project_<view>`, `refine_<view>`, `time_<view>`, `<tokens>_head`,
     `fusion` and `head`, of the active views only."""
@@ -226,19 +243,7 @@ class Net(nn.Module):
         project = linear.Linear(
             s.dis_d_model, use_bias=False, dtype=s.dtype, name=f"project_{view}"
         )
-        refine = prob_sparse.DistillingEncoder(
-            out_features=s.out_dim,
-            width=s.dis_d_model,
-            heads=s.dis_n_heads,
-            hidden=s.dis_d_ff,
-            layers=s.dis_e_layers,
-            factor=s.dis_factor,
-            dropout=s.dis_dropout,
-            distil=s.distil,
-            head_layout=s.head_layout,
-            dtype=s.dtype,
-            name=f"refine_{view}",
-        )
+        refine = _distilling(s, name=f"refine_{view}")
         shorten = TimeProjection(length, dtype=s.dtype, name=f"time_{view}")
 
         def encode(x, sampled, lengths, *, train, seed):
@@ -356,15 +361,7 @@ def unused(
 
 def _encoder_shapes(sizes: Sizes, prefix: str) -> dict[str, tuple[int, ...]]:
     """Published shapes of a whole encoder."""
-    module = prob_sparse.DistillingEncoder(
-        out_features=sizes.out_dim,
-        width=sizes.dis_d_model,
-        heads=sizes.dis_n_heads,
-        hidden=sizes.dis_d_ff,
-        layers=sizes.dis_e_layers,
-        factor=sizes.dis_factor,
-        distil=sizes.distil,
-    )
+    module = _distilling(sizes)
     sampled = prob_sparse.draw_keys(
         None, 16, layers=sizes.dis_e_layers, factor=1, distil=sizes.distil
     )

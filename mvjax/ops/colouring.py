@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-PALETTE = np.array(  # RGB, 0..255.
+PALETTE = np.array(  # The colours are RGB in 0..255.
     [
         (255, 0, 0),
         (255, 128, 0),

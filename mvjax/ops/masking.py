@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 def masked_count(height: int, width: int, patch: int, ratio: float) -> int:
     """Number of masked patches; the product is truncated, as released."""
-    patches = (height // patch) * (width // patch)  # First: rounding depends on it.
+    patches = (height // patch) * (width // patch)  # The rounding needs it first.
     return int(ratio * patches)
 
 
@@ -78,3 +78,22 @@ def drop_views(key: jax.Array, held: jax.Array, *, rate: float) -> jax.Array:
     luckiest = jnp.argmax(jnp.where(held, draws, -1), axis=1)
     saved = held & jax.nn.one_hot(luckiest, held.shape[1], dtype=bool)
     return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, saved)
+
+
+def drop_modalities(
+    key: jax.Array, rows: dict[str, int], present: dict[str, jax.Array], *, rate: float
+) -> dict[str, jax.Array]:
+    """Drops views at random; every sample keeps one of those that it has.
+
+    Args:
+      key: Decides which views are dropped.
+      rows: Number of samples B by view.
+      present: Which samples have a view, `[B]`; a view that is missing here has all.
+      rate: Part of the views to drop.
+
+    Returns:
+      Which samples keep a view, `[B]`, by view.
+    """
+    held = [jnp.asarray(present.get(v, jnp.ones(n)), bool) for v, n in rows.items()]
+    kept = drop_views(key, jnp.stack(held, axis=1), rate=rate)
+    return {view: kept[:, i] for i, view in enumerate(rows)}

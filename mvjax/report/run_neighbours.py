@@ -11,28 +11,31 @@ import numpy as np
 
 from mvjax.evaluators import retrieval
 from mvjax.evaluators.common import features as features_lib
-from mvjax.evaluators.common import suite
 from mvjax.report import retrieval as report
 from mvjax.train import run as run_lib
+from mvjax.train import scoring as scoring_lib
 
 SHOWN_QUERIES, SHOWN_NEIGHBOURS, SHOWN_SWAPS = 6, 8, 6
 
 
 def figures(
-    run: run_lib.Run, results: dict[str, dict], features: features_lib.Features
+    scoring: scoring_lib.Scoring,
+    results: dict[str, dict],
+    features: features_lib.Features,
 ) -> dict[str, Any]:
     """Grids for each code of the retrieval evaluators, by caption.
 
     Frames tell whether the factor agrees that the code ranks best.
 
     Args:
-      run: The run.
+      scoring: Of the run.
       results: Its evaluation, scores by label of the evaluator.
       features: Of its test split.
     """
+    run = scoring.run
     evaluators = {
         label: evaluator
-        for label, evaluator in suite.make(run.config.evals).items()
+        for label, evaluator in scoring.evaluators().items()
         if isinstance(evaluator, retrieval.Evaluator) and label in results
     }
     if not evaluators:

@@ -14,7 +14,6 @@ from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
 from mvjax.evaluators.common import features as features_lib
-from mvjax.evaluators.common import suite
 from mvjax.report import lettering
 from mvjax.report import page
 from mvjax.report import plots
@@ -92,8 +91,8 @@ def _stage(
     }
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     results, features = evaluation["results"], scoring.features(variables)
-    pictures = _matrices(run, results) | _pictures(run, variables, features)
-    pictures |= run_neighbours.figures(run, results, features)
+    pictures = _matrices(run, results) | _pictures(scoring, variables, features)
+    pictures |= run_neighbours.figures(scoring, results, features)
     return page.Stage(
         name=name,
         summary=facts,
@@ -146,9 +145,12 @@ def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
 
 
 def _pictures(
-    run: run_lib.Run, variables: dict[str, Any], features: features_lib.Features
+    scoring: scoring_lib.Scoring,
+    variables: dict[str, Any],
+    features: features_lib.Features,
 ) -> dict[str, Any]:
     """Reconstructions, predictions, inner workings and scatters of test samples."""
+    run = scoring.run
     batch, outputs = next(features.batches("test"))
     pictures = {}
     images = {
@@ -161,7 +163,7 @@ def _pictures(
             {view: pair[0] for view, pair in images.items()},
             {view: pair[1] for view, pair in images.items()},
         )
-    predictions = _predictions(run, features)
+    predictions = _predictions(scoring, features)
     pictures |= predictions
     few = {k: jax.tree.map(lambda x: x[:SHOWN_MAPS], v) for k, v in batch.items()}
     if run.inputs.transform:
@@ -201,14 +203,14 @@ def _scatters(
     return pictures
 
 
-def _predictions(run: run_lib.Run, features: features_lib.Features) -> dict[str, Any]:
+def _predictions(
+    scoring: scoring_lib.Scoring, features: features_lib.Features
+) -> dict[str, Any]:
     """Predictions on a scale against the truth of the test split, by caption."""
-    targets, score = features.target_names("test"), features.table("test").get(SCORE)
+    targets, score = features.score_names("test"), features.table("test").get(SCORE)
     if not targets or score is None or score[0].size != 1:
         return {}
-    asked = [
-        getattr(made, "target", "") for made in suite.make(run.config.evals).values()
-    ]
+    asked = [getattr(made, "target", "") for made in scoring.evaluators().values()]
     target = next((name for name in asked if name in targets), targets[0])
     truth = plots.drawable(features.target("test", target))
     score = plots.drawable(score.reshape(-1))
@@ -240,7 +242,7 @@ def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
         labels = features.labels("test")
         return labels, features.class_names("test", features_lib.LABEL)
     except errors.UserError:
-        targets = features.target_names("test")
+        targets = features.score_names("test")
     if targets:
         truth = features.target("test", targets[0])
         signs = np.sign(np.nan_to_num(truth)).astype(np.int32) + 1

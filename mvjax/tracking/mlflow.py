@@ -1,6 +1,6 @@
 """MLflow runs: one store for all workdirs of a folder, written beside the loop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import fcntl
 import functools
@@ -22,15 +22,8 @@ from mvjax.tracking import serve
 LOCK_PATIENCE = 15.0  # Seconds until a store that another program writes is given up.
 METRICS_A_CALL, PARAMETERS_A_CALL = 1000, 100  # MLflow's limits.
 KEY_LENGTH, VALUE_LENGTH = 250, 6000
-# Parameters under the names that a published system gave them, where a config has them.
-PUBLISHED = {
-    "Batch size": "data.batch_size",
-    "Learning rate": "optim.lr",
-    "Local mutual weight": "method.local_mutual_loss_coeff",
-    "Global mutual weight": "method.global_mutual_loss_coeff",
-    "L1 weight": "method.shared_loss_coeff",
-    "Discriminator weight": "method.disentangling_loss_coeff",
-}
+# Every run has these settings; MLflow shows them under these names too.
+COMMON = {"Batch size": "data.batch_size", "Learning rate": "optim.lr"}
 REPLACED = {"+": "-and-", "*": "all"}
 
 
@@ -49,6 +42,7 @@ class MLflow(background.Tracker):
     Args:
       workdir: Of the run; its config is there.
       step: Steps done before.
+      settings: Further names of settings, see `Method.published_settings`.
       ended: Whether the run has ended and only gets artifacts.
       library: The module `mlflow`; None: import it when the first metrics come.
       period: Seconds between two writes.
@@ -59,13 +53,16 @@ class MLflow(background.Tracker):
         workdir: pathlib.Path,
         step: int,
         *,
+        settings: Mapping[str, str] | None = None,
         ended: bool = False,
         library: Any = None,
         period: float = background.PERIOD,
     ):
         workdir = workdir.absolute()
         started = int(time.time() * 1000)
-        open_session = functools.partial(_Session, library, workdir, step, started)
+        names = COMMON | dict(settings or {})
+        session = functools.partial(_Session, library, workdir, step, started)
+        open_session = functools.partial(session, settings=names)
         if ended:
             open_session = functools.partial(_Shelf, library, workdir)
         super().__init__("MLflow", workdir, step, open_session, period)
@@ -100,13 +97,19 @@ class _Session(_Shelf):
     """An open MLflow run; all that speaks to the library."""
 
     def __init__(
-        self, library: Any, workdir: pathlib.Path, step: int, started: int
+        self,
+        library: Any,
+        workdir: pathlib.Path,
+        step: int,
+        started: int,
+        *,
+        settings: Mapping[str, str],
     ) -> None:
         library = library or _import()
         self._entities = library.entities
         self._client = _open_store(library, workdir.parent)
         self._logged: dict[str, int] = {}  # Last step by metric, of an earlier part.
-        parameters = read_parameters(workdir)
+        parameters = read_parameters(workdir, settings)
         tags = background.paths(workdir)
         run = _find(self._client, workdir)
         if run and step:
@@ -217,11 +220,13 @@ def _copy_store(source: pathlib.Path, target: pathlib.Path) -> None:
         old.backup(new)
 
 
-def read_parameters(workdir: pathlib.Path) -> dict[str, str]:
-    """The resolved config by dotted key, and some of it under the published names."""
+def read_parameters(
+    workdir: pathlib.Path, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """The resolved config by dotted key, and some of it under the names of `settings`."""
     config = config_lib.read_json(workdir / workdir_lib.CONFIG_FILE)
     flat = dict(_flatten(config, ""))
-    flat |= {name: flat[key] for name, key in PUBLISHED.items() if key in flat}
+    flat |= {name: flat[key] for name, key in settings.items() if key in flat}
     return {clean(key): cut(value) for key, value in flat.items()}
 
 

@@ -1,6 +1,6 @@
 """Where metrics go: `metrics.jsonl`, TensorBoard, MLflow, W&B, the progress bar."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 import pathlib
 import sys
@@ -186,11 +186,18 @@ def read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
-def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
+def make_writers(
+    workdir: pathlib.Path, step: int, settings: Mapping[str, str] | None = None
+) -> list[Writer]:
     """The writers of a run that starts after `step` steps.
 
     TensorBoard and MLflow write local folders only and have no part in a run whose
     workdir is in an object store.
+
+    Args:
+      workdir: Of the run.
+      step: Steps done before.
+      settings: Further names of settings, see `Method.published_settings`.
     """
     writers: list[Writer] = []
     if storage.is_remote(workdir):
@@ -202,20 +209,22 @@ def make_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
                 file=sys.stderr,
             )
     else:
-        writers += _local_writers(workdir, step)
+        writers += _local_writers(workdir, step, settings)
     if wandb.installed():
         writers.append(wandb.WandB(workdir, step))
     return writers
 
 
-def _local_writers(workdir: pathlib.Path, step: int) -> list[Writer]:
+def _local_writers(
+    workdir: pathlib.Path, step: int, settings: Mapping[str, str] | None
+) -> list[Writer]:
     writers: list[Writer] = [JsonLines(workdir / workdir_lib.METRICS_FILE, step)]
     try:
         writers.append(TensorBoard(workdir / workdir_lib.EVENTS_FOLDER, step))
     except ModuleNotFoundError:
         pass  # The extra is not installed.
     if serve.installed("mlflow"):
-        writers.append(mlflow.MLflow(workdir, step))
+        writers.append(mlflow.MLflow(workdir, step, settings=settings))
     return writers
 
 

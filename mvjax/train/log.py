@@ -35,7 +35,8 @@ class Log:
         self._found: tuple[int, dict[str, float]] = (step, {})  # Those of one step.
         self.writers: list[writers_lib.Writer] = []
         if dist.is_main():
-            self.writers = writers_lib.make_writers(workdir, step)
+            names = program.run.method.published_settings()
+            self.writers = writers_lib.make_writers(workdir, step, names)
         self._run = program.run
         self._optimizers = program.optimizers
         self._pending: list[tuple[dict[str, jax.Array | np.ndarray], int]] = []

@@ -15,6 +15,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import offer as offer_lib
+from mvjax.evaluators.common import predictor as predictor_lib
 from mvjax.evaluators.common import suite
 from mvjax.train import constants
 from mvjax.train import health
@@ -35,34 +36,35 @@ class Scoring:
         self.program = program
         self.run = program.run
 
-    def predictor(self, variables: method_lib.Variables) -> features_lib.Predict:
-        """`predict` with variables bound: NumPy batch to named NumPy arrays."""
-        predict = self._jitted_predict
+    def predictor(
+        self,
+        variables: method_lib.Variables,
+        prepare: Callable[[dict[str, Any]], dict[str, Any]] = lambda batch: batch,
+    ) -> predictor_lib.Predictor:
+        """`predict` with variables bound, over this process's devices."""
         mesh = sharding.evaluation_mesh(self.program.mesh)
         whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-        variables = jax.device_put(variables, whole)
-
-        def call(batch: dict[str, Any]) -> dict[str, np.ndarray]:
-            size = len(jax.tree.leaves(batch)[0])
-            place = whole if size % mesh.size else rows
-            return jax.device_get(predict(variables, jax.device_put(batch, place)))
-
-        return call
+        return predictor_lib.Predictor(
+            self._programs,
+            jax.device_put(variables, whole),
+            rows=rows,
+            whole=whole,
+            prepare=prepare,
+        )
 
     @functools.cached_property
-    def _jitted_predict(self) -> Callable[..., dict[str, jax.Array]]:
+    def _programs(self) -> predictor_lib.Programs:
         method, transform = self.run.method, self.run.inputs.transform
 
         def predict(variables: method_lib.Variables, batch: method_lib.Batch) -> Any:
             batch = transform(batch, None) if transform else batch
             return method.predict(variables, batch)
 
-        return jax.jit(predict)
+        return predictor_lib.Programs(predict)
 
     @functools.cached_property
-    def _untrained(self) -> features_lib.Predict:
-        predict = self.predictor(self.run.fresh_variables())
-        return lambda batch: predict(constants.detach(batch))
+    def _untrained(self) -> predictor_lib.Predictor:
+        return self.predictor(self.run.fresh_variables(), constants.detach)
 
     def features(self, variables: method_lib.Variables) -> features_lib.Features:
         """Features of the splits, with those of untrained variables as baseline."""

@@ -25,14 +25,6 @@ from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import warm_start
 
-# Weights under the names that a published system gave them, by table of the method.
-PUBLISHED = {
-    "shared_x": "sh_encoder_x",
-    "shared_y": "sh_encoder_y",
-    "private_x": "ex_encoder",
-    "private_y": "ex_encoder_y",
-}
-
 
 def from_torch(
     run: run_lib.Run,
@@ -160,14 +152,14 @@ def keep_weights(
     if not takers:
         return
     try:
+        names = run.method.artifact_names()
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / mlruns.FILE
             for table in _trained_tables(run, variables):
                 to_torch(run.method, variables, file, table)
                 for writer in takers:
-                    writer.artifacts(
-                        PUBLISHED.get(table, table), [file], kind=artifacts.MODEL
-                    )
+                    name = names.get(table, table)
+                    writer.artifacts(name, [file], kind=artifacts.MODEL)
     except Exception as error:  # The run and its metrics are worth more.
         reason = background.first_line(error)
         notice.warn(f"trackers got no weights of this run: {reason}")

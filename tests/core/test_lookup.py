@@ -17,6 +17,7 @@ METHOD = "from mvjax.core import method\nclass Method(method.Method):\n"
         ("methods", METHOD + "    pass", "lacks init, loss, predict"),
         ("methods", METHOD + "    init = loss = print", "lacks predict"),
         ("evaluators", "class Evaluator: pass", "lacks run"),
+        ("evaluators", "class Evaluator:\n    finish = print", "lacks measure"),
         ("data.sources", "class Source(list): pass", "lacks a function spec"),
         (
             "data.sources",

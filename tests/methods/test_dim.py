@@ -1,6 +1,7 @@
 """SDIM and EDIM beside the recordings: options, more views, conversion, bad configs."""
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from mvjax.convert import torch_map
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.methods import edim
@@ -23,6 +25,7 @@ SMALL = dict(
     critic_hidden=8,
 )
 KEY = jax.random.key(0)
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs/dim"
 
 
 def make_batch(shapes, size=6, seed=0):
@@ -378,3 +381,13 @@ def test_eight_devices_give_the_loss_and_gradients_of_one(kind):
         jax.tree.leaves(one_grads), jax.tree.leaves(eight_grads), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4 * np.abs(a).max() + 1e-7)
+
+
+def test_published_names_belong_to_settings_and_tables_that_exist():
+    settings, tables = set(), set()
+    for stage, module in (("sdim", sdim), ("edim", edim)):
+        config = config_lib.load(str(CONFIGS / f"{stage}.py"))
+        settings |= {f"method.{key}" for key in config.method}
+        tables |= set(module.Method().torch_tables())
+    assert set(sdim.Method().published_settings().values()) <= settings
+    assert set(edim.Method().artifact_names()) <= tables

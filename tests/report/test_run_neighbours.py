@@ -48,13 +48,12 @@ def make_run(evaluators, source, **method):
 
     sources = {"test": source, "train": source}
     run = types.SimpleNamespace(
-        evaluators=lambda: evaluators,
-        source=sources.__getitem__,
-        method=types.SimpleNamespace(**method),
+        source=sources.__getitem__, method=types.SimpleNamespace(**method)
     )
+    scoring = types.SimpleNamespace(evaluators=lambda: evaluators, run=run)
     features = features_lib.Features(predict, sources, batch_size=7)
     results = {label: made.run(features) for label, made in evaluators.items()}
-    return run, results, features
+    return scoring, results, features
 
 
 @pytest.fixture
@@ -101,8 +100,8 @@ def test_swaps_are_like_the_row_by_the_shared_and_like_the_column_by_the_own_cod
     source, kept = Source(), []
     monkeypatch.setattr(report, "swaps", lambda *args, title: kept.append(args))
     evaluator = retrieval.Evaluator(("shared", "private/b"), ks=(1, 2), k=2)
-    run, results, features = make_run({"search": evaluator}, source)
-    found = run_neighbours.figures(run, results, features)
+    scoring, results, features = make_run({"search": evaluator}, source)
+    found = run_neighbours.figures(scoring, results, features)
     assert "Swaps: nearest to shared of a row, private/b of a column (search)" in found
     ((rows, columns, cells, agrees),) = kept
     rows, columns, cells = (x[..., 0, 0, 0] - 100 for x in (rows, columns, cells))
@@ -165,13 +164,15 @@ def test_views_that_the_method_makes_are_shown(drawn):
 
 def test_nothing_is_drawn_without_images_or_rankings(drawn):
     evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
-    run, results, features = make_run({"search": evaluator}, Source(images=False))
-    assert run_neighbours.figures(run, results, features) == {}
-    run, results, features = make_run({"search": evaluator}, Source())
-    assert run_neighbours.figures(run, {}, features) == {}
-    assert run_neighbours.figures(run, {"search": {"shared/acc": 1.0}}, features) == {}
-    run.evaluators = lambda: {"knn": knn.Evaluator()}
-    assert run_neighbours.figures(run, results, features) == {}
+    scoring, results, features = make_run({"search": evaluator}, Source(images=False))
+    assert run_neighbours.figures(scoring, results, features) == {}
+    scoring, results, features = make_run({"search": evaluator}, Source())
+    assert run_neighbours.figures(scoring, {}, features) == {}
+    assert (
+        run_neighbours.figures(scoring, {"search": {"shared/acc": 1.0}}, features) == {}
+    )
+    scoring.evaluators = lambda: {"knn": knn.Evaluator()}
+    assert run_neighbours.figures(scoring, results, features) == {}
     assert not drawn
 
 

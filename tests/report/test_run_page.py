@@ -51,7 +51,7 @@ def predict(batch):
     return {"score": score, "shared": np.concatenate([text, audio], axis=1)}
 
 
-def make_run(evaluators, **options):
+def make_scoring(evaluators, **options):
     """What `history` asks of a run."""
     source = Source(**options)
     features = features_lib.Features(predict, {"test": source}, batch_size=7)
@@ -59,56 +59,58 @@ def make_run(evaluators, **options):
         label: {"name": type(made).__module__.rpartition(".")[2]}
         for label, made in evaluators.items()
     }
+    config = ml_collections.ConfigDict({"evals": names | {"other": {"name": "knn"}}})
     return types.SimpleNamespace(
         features=lambda variables: features,
         evaluators=lambda: evaluators,
-        method=method_lib.Method(),
-        config=ml_collections.ConfigDict({"evals": names | {"other": {"name": "knn"}}}),
+        run=types.SimpleNamespace(method=method_lib.Method(), config=config),
     )
 
 
 def test_predictions_and_lengths_are_shown_against_the_target_that_is_scored():
-    run = make_run({"scores": sentiment.Evaluator(target="score")}, lengths=True)
-    pictures = run_page._pictures(run, {}, run.features(None))
+    scoring = make_scoring(
+        {"scores": sentiment.Evaluator(target="score")}, lengths=True
+    )
+    pictures = run_page._pictures(scoring, {}, scoring.features(None))
     assert list(pictures) == [
         "Predictions of test samples against score",
         "Error of test samples by length",
         "shared of test samples",
     ]
     dots = pictures["Predictions of test samples against score"].axes[0].collections
-    truth = run.features(None).target("test", "score")
+    truth = scoring.features(None).target("test", "score")
     np.testing.assert_array_equal(dots[0].get_offsets()[:, 0], truth)
     panels = pictures["Error of test samples by length"].axes
     assert [panel.get_xlabel() for panel in panels] == ["length of text"]
 
 
 def test_without_an_evaluator_the_first_target_is_shown():
-    run = make_run({}, lengths=False)
-    pictures = run_page._pictures(run, {}, run.features(None))
+    scoring = make_scoring({}, lengths=False)
+    pictures = run_page._pictures(scoring, {}, scoring.features(None))
     assert list(pictures)[0] == "Predictions of test samples against arousal"
     assert len(pictures) == 2
 
 
 @pytest.mark.parametrize("labelled", [False, True])
 def test_signs_of_the_target_stand_in_for_labels(labelled):
-    run = make_run({}, lengths=False, labelled=labelled)
-    labels, names = run_page._labels(run.features(None))
-    truth = run.features(None).target("test", "arousal")
+    scoring = make_scoring({}, lengths=False, labelled=labelled)
+    labels, names = run_page._labels(scoring.features(None))
+    truth = scoring.features(None).target("test", "arousal")
     expected = np.arange(SIZE) % 2 if labelled else (1 + np.sign(truth)).astype(int)
     np.testing.assert_array_equal(labels, expected)
     assert names == (None if labelled else ("negative", "zero", "positive"))
 
 
 def test_data_without_targets_show_the_score_as_any_code():
-    run = make_run({}, lengths=False, targets=())
-    pictures = run_page._pictures(run, {}, run.features(None))
+    scoring = make_scoring({}, lengths=False, targets=())
+    pictures = run_page._pictures(scoring, {}, scoring.features(None))
     assert list(pictures) == ["score of test samples", "shared of test samples"]
 
 
 def test_codes_show_the_factor_that_they_should_hold():
-    run = make_run({}, lengths=False, targets=(), labelled=True)
-    run.config.evals.other.wanted = ("shared:label", "private/text:nothing")
-    pictures = run_page._pictures(run, {}, run.features(None))
+    scoring = make_scoring({}, lengths=False, targets=(), labelled=True)
+    scoring.run.config.evals.other.wanted = ("shared:label", "private/text:nothing")
+    pictures = run_page._pictures(scoring, {}, scoring.features(None))
     assert list(pictures) == [
         "score of test samples",
         "shared of test samples by label",
@@ -120,20 +122,23 @@ def test_codes_show_the_factor_that_they_should_hold():
 
 
 def test_classes_have_the_names_that_the_data_set_gives(monkeypatch):
-    run = make_run({}, lengths=False, targets=(), labelled=True)
+    scoring = make_scoring({}, lengths=False, targets=(), labelled=True)
     spec = batch_lib.Spec({}, 2, class_names=("cat", "dog"))
     monkeypatch.setattr(Source, "spec", spec, raising=False)
-    labels, names = run_page._labels(run.features(None))
+    labels, names = run_page._labels(scoring.features(None))
     assert names == ("cat", "dog") and set(labels) == {0, 1}
-    run.config.evals.other.wanted = ("shared:label",)
-    pictures = run_page._pictures(run, {}, run.features(None))
+    scoring.run.config.evals.other.wanted = ("shared:label",)
+    pictures = run_page._pictures(scoring, {}, scoring.features(None))
     figure = pictures["shared of test samples by label"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog"]
 
 
 def test_scores_without_some_views_are_shown():
     evaluator = missing_views.Evaluator(target="score")
-    run = make_run({"subsets": evaluator}, lengths=False)
-    results = {"subsets": evaluator.run(run.features(None)), "other": {"test/mae": 1.0}}
-    figures = run_page._matrices(run, results)
+    scoring = make_scoring({"subsets": evaluator}, lengths=False)
+    results = {
+        "subsets": evaluator.run(scoring.features(None)),
+        "other": {"test/mae": 1.0},
+    }
+    figures = run_page._matrices(scoring.run, results)
     assert list(figures) == ["Scores without some views (subsets)"]

@@ -22,6 +22,7 @@ from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import method as method_lib
 from mvjax.core import workdir as workdir_lib
+from mvjax.methods import sdim
 from mvjax.report import run_page
 from mvjax.tracking import artifacts
 from mvjax.tracking import background
@@ -176,7 +177,9 @@ def test_parameters_are_the_config_and_the_published_names(tmp_path):
         "shared_loss_coeff": 0.1,
         "text": "t" * 9000,
     }
-    found = mlflow.read_parameters(make_workdir(tmp_path / "w", method=method))
+    names = mlflow.COMMON | sdim.SETTINGS
+    workdir = make_workdir(tmp_path / "w", method=method)
+    found = mlflow.read_parameters(workdir, names)
     assert found["optim.lr"] == found["Learning rate"] == "0.001"
     assert found["Batch size"] == "16" and found["freeze"] == "[]"
     assert (found["Local mutual weight"], found["L1 weight"]) == ("1.0", "0.1")
@@ -325,7 +328,10 @@ def make_run(tables, trains=None, freeze=()):
     """A run of a method with these tables and one update."""
     update = method_lib.Update("main", None, trains)
     method = types.SimpleNamespace(
-        torch_tables=lambda: tables, torch_notes=dict, updates=(update,)
+        torch_tables=lambda: tables,
+        torch_notes=dict,
+        updates=(update,),
+        artifact_names=lambda: sdim.ARTIFACTS,
     )
     return types.SimpleNamespace(
         method=method, config=types.SimpleNamespace(freeze=freeze)
@@ -453,6 +459,8 @@ def test_a_store_that_hangs_holds_nobody(workdir, library, capsys, monkeypatch):
 
 def test_training_uses_it_when_it_is_installed(tmp_path, library, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", library)
+    names = {"Hidden width": "method.width"}
+    monkeypatch.setattr(method_lib.Method, "published_settings", lambda self: names)
     train(tmp_path / "toy", "epochs=1")
     train(tmp_path / "toy", "epochs=2")
     (run,) = library.runs.values()
@@ -460,6 +468,7 @@ def test_training_uses_it_when_it_is_installed(tmp_path, library, monkeypatch):
     assert steps(library, "run0", "loss") == [2, 3, 4, 6]
     assert steps(library, "run0", "knn/shared/accuracy") == [3, 6]
     assert run.data.params["Batch size"] == "16"
+    assert run.data.params["Hidden width"] == run.data.params["method.width"]
     assert run.data.tags["changed at step 3"] == "epochs=2"
 
 

@@ -322,7 +322,9 @@ def test_a_run_its_weights_and_its_page_are_kept(tmp_path, library, monkeypatch)
 
 
 def test_the_page_is_where_the_paths_say(workdir, monkeypatch):
-    monkeypatch.setattr(run_page.chain, "stages", lambda folder: {})  # No pictures.
+    monkeypatch.setattr(
+        run_page.workdir_lib, "stages", lambda folder: {}
+    )  # No pictures.
     assert (
         str(run_page.write_page(workdir, allow_code=["toy"]))
         == background.paths(workdir)["report"]

@@ -34,8 +34,8 @@ from mvjax.train import chain
 from mvjax.train import checkpoint
 from mvjax.train import integrity
 from mvjax.train import warm_start
+from tests.tracking import test_wandb
 from tests.train import test_loop
-from tests.train import test_wandb_writer
 
 ROOT = pathlib.Path(__file__).parents[2]
 EMULATOR = "gcp_storage_emulator"
@@ -174,7 +174,7 @@ def test_lines_are_uploaded_now_and_then(store, workdir, monkeypatch):
 
 
 def test_what_needs_a_folder_is_left_out(workdir, monkeypatch, capsys):
-    monkeypatch.setattr(writers.board, "installed", lambda module: True)
+    monkeypatch.setattr(writers.serve, "installed", lambda module: True)
     monkeypatch.setattr(wandb, "installed", lambda: True)
     kinds = [type(w).__name__ for w in writers.make_writers(workdir, 0)]
     assert kinds == ["RemoteLines", "WandB"]
@@ -184,7 +184,7 @@ def test_what_needs_a_folder_is_left_out(workdir, monkeypatch, capsys):
 def test_wandb_gets_a_folder_of_this_machine(store, workdir, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     atomic.write_json(workdir / "config.json", {})
-    run = test_wandb_writer.write(workdir, test_wandb_writer.make_library(), [1])
+    run = test_wandb.write(workdir, test_wandb.make_library(), [1])
     assert pathlib.Path(run.options["dir"]).parent == tmp_path
     assert run.options["config"]["paths"]["report"].startswith("gs://bucket/runs/c/")
     assert (workdir / workdir_lib.WANDB_FILE).exists()
@@ -227,7 +227,7 @@ def test_a_page_is_written_there(store, workdir):
 
 
 def test_a_page_there_goes_to_the_run_of_wandb(store, workdir, monkeypatch):
-    library = test_wandb_writer.make_library()
+    library = test_wandb.make_library()
     monkeypatch.setitem(sys.modules, "wandb", library)
     atomic.write_json(workdir / "config.json", {"seed": 0})
     assert writers.reopen(workdir, 3) == []

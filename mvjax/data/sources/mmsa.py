@@ -27,20 +27,20 @@ SPLITS = sequences.SPLITS
 class Options(NamedTuple):
     """What a config may say about the data set."""
 
-    data_set: str = "mosi"  # Or "mosei", "sims", "simsv2".
-    folder: str | None = None  # Holds the file, itself or as MMSA lays it out.
-    file: str | None = None  # The file itself; comes before `folder`.
-    aligned: bool = False  # Look for the aligned file in `folder`.
-    tokens: bool = False  # Text is `text_bert` instead of the features `text`.
+    data_set: str = "mosi"  # The other choices are "mosei", "sims" and "simsv2".
+    folder: str | None = None  # It holds the file, or the folders that MMSA makes.
+    file: str | None = None  # The file itself; it wins over `folder`.
+    aligned: bool = False  # Whether `folder` is searched for the aligned file.
+    tokens: bool = False  # Whether the text is `text_bert` and not the features `text`.
     target: str = mmsa.TARGETS[0]  # The score; SIMS has one for each view too.
     average: bool = False  # Audio and vision are their means over time (`need_norm`).
     text_file: str | None = None  # A file in the same layout that gives the text.
     audio_file: str | None = None  # The same for audio.
     vision_file: str | None = None  # The same for vision.
-    # Part of tokens and frames to lose, of all views or by view; `sequences.drop`.
+    # Part of tokens and frames that `sequences.drop` removes, of all views or by view.
     missing: float | Mapping[str, float] = 0.0
     missing_seed: int = 1111
-    # Memory that a file's objects may take, in GiB; None: half of what is free.
+    # Memory that a file's objects may take, in GiB; None is half of what is free.
     max_gib: float | None = None
 
 

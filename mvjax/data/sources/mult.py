@@ -27,11 +27,11 @@ _USUAL = {  # Sizes of text, audio and vision.
 class Options(NamedTuple):
     """What a config may say about the data set."""
 
-    data_set: str = "mosei_senti"  # Or "mosi".
-    folder: str | None = None  # Holds the file, itself or in a folder of its name.
-    file: str | None = None  # The file itself; comes before `folder`.
-    aligned: bool = False  # Look for the aligned file in `folder`.
-    # Memory that a file's objects may take, in GiB; None: half of what is free.
+    data_set: str = "mosei_senti"  # The other choice is "mosi".
+    folder: str | None = None  # It holds the file or a folder of its name.
+    file: str | None = None  # The file itself; it wins over `folder`.
+    aligned: bool = False  # Whether `folder` is searched for the aligned file.
+    # Memory that a file's objects may take, in GiB; None is half of what is free.
     max_gib: float | None = None
 
 

@@ -49,9 +49,9 @@ class _File(NamedTuple):
     """What is in a file, made ready, and what is wrong with it."""
 
     arrays: dict[str, np.ndarray]
-    names: dict[str, tuple[str, ...]]  # Of the classes of `label` and factors.
+    names: dict[str, tuple[str, ...]]  # Names of the classes of `label` and factors.
     renamed: dict[str, str]  # What the file calls a split, where that differs.
-    problems: list[str]  # One line each.
+    problems: list[str]  # Each is one line.
 
     @property
     def views(self) -> dict[str, np.ndarray]:
@@ -253,7 +253,7 @@ def _number_classes(file: _File, name: str) -> None:
     """Numbers labels or the classes of a factor."""
     names = file.arrays.get(_NAMES) if name == _LABEL else None
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
-        return  # A problem of its own.
+        return  # Another check reports it.
     try:
         file.arrays[name], file.names[name] = classes.number(
             file.arrays[name],
@@ -295,7 +295,7 @@ def _narrow(file: _File, name: str) -> None:
         file.problems.append(f"array {name!r} has no values: {_say(array)}.")
         return
     if mask is not None and (mask.shape != (len(array),) or mask.dtype != bool):
-        mask = None  # A problem of its own.
+        mask = None  # Another check reports it.
     file.arrays[name], problem = narrow.to_device_type(array, mask)
     if problem:
         file.problems.append(f"array {name!r} {problem}")

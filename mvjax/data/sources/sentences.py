@@ -32,7 +32,7 @@ from mvjax.data import paths
 from mvjax.data import wordpiece
 
 SPLITS = ("train", "valid", "test")
-PARTS = {  # Whether sentence ids begin with that of a document.
+PARTS = {  # The value says whether sentence ids begin with that of a document.
     "movieReviewSnippets": False,
     "nytEditorialSnippets": True,
     "tweets": False,
@@ -41,9 +41,9 @@ PARTS = {  # Whether sentence ids begin with that of a document.
 TARGET = "score"
 GREATEST_SCORE = 4.0
 VOCABULARY = 30522
-_MOST_TEXT = 1 << 28  # Bytes; the published texts have less than 2 million.
+_MOST_TEXT = 1 << 28  # A limit in bytes; the published texts have less than 2 million.
 _TEST, _VALID = 0.2, 0.1
-_LEAST = 8  # Of fewer, none would be for validation.
+_LEAST = 8  # With fewer sentences none would be for validation.
 _ARCHIVE = "hutto_ICWSM_2014.tar.gz"
 _LEXICON = "vader_lexicon.txt"
 

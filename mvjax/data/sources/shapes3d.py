@@ -39,8 +39,8 @@ FACTORS = {
 SHARED = ("scale", "shape", "orientation")
 EXCLUSIVE = ("floor_hue", "wall_hue", "object_hue")
 VIEWS = ("x", "y")
-_BLOCK = 2048  # Images that are read at a time.
-_DRAWS = 1000  # Three of four fit in the whole file.
+_BLOCK = 2048  # So many images are read at a time.
+_DRAWS = 1000  # In the whole file three of four draws fit.
 
 
 def spec(
@@ -164,7 +164,7 @@ def classify(values: np.ndarray, file: str) -> dict[str, np.ndarray]:
 
     Args:
       values: `[N, 6]` floats.
-      file: For the message.
+      file: Path that an error names.
 
     Returns:
       0, 1, ... from the smallest value on, `[N]` int32 by factor.
@@ -199,7 +199,7 @@ def pair(
     Args:
       first: Rows of the images, `[M]`.
       pool: Rows that may be partners, `[P]`.
-      classes: By factor, for all rows of the file, `[N]`.
+      classes: Classes `[N]` of all rows of the file, by factor.
       rng: Draws.
 
     Returns:
@@ -292,7 +292,7 @@ def _rows(found: Any, rows: slice) -> np.ndarray:
     """Reads rows of a data set of the file."""
     try:
         return found[rows]
-    except Exception as error:  # HDF5 raises anything about damage.
+    except Exception as error:  # HDF5 may raise anything for a damaged file.
         raise errors.UserError(
             f"{found.file.filename}: {found.name.strip('/')!r} is damaged ("
             f"{errors.one_line(error)})."

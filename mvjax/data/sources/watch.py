@@ -29,7 +29,7 @@ CLASSES = 7
 SUBJECTS = 10
 FOLDS = 5
 _FILE = "watch_dataset.npy"
-_MOST_HEADER = 1 << 14  # Bytes.
+_MOST_HEADER = 1 << 14  # The longest header that is read, in bytes.
 _KEYS = ("X", "X_labels", "y", "subject")
 FETCH = {
     "watch": fetch.Package(
@@ -141,7 +141,7 @@ def read(path: pathlib.Path, *, max_gib: float | None = None) -> dict[str, objec
 
     Args:
       path: The `.npy` file, a pickled dict.
-      max_gib: See `array_pickle.read`.
+      max_gib: Memory that the file may take, in GiB; None is half of what is free.
 
     Returns:
       `X`, recordings `[T, 6]`; `X_labels`, their channels; `y` and `subject` `[N]`.
@@ -206,7 +206,7 @@ def choose(people: np.ndarray, split: str, *, fold: int) -> np.ndarray:
     """Returns the people of a split.
 
     Args:
-      people: Their numbers, ascending.
+      people: Numbers of the people, ascending.
       split: "train", "valid", "test" or "all".
       fold: 0..4; person k is tested in fold `k mod 5`, and the first of the next fold
         is for validation.

@@ -12,6 +12,8 @@ The prefix `untrained:` takes the whole expression from the untrained baseline.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import contextlib
+import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -19,16 +21,17 @@ import numpy as np
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.data import pipeline
+from mvjax.evaluators.common import predictor as predictor_lib
+from mvjax.evaluators.common import rows as rows_lib
 
-Predict = Callable[[dict[str, Any]], Mapping[str, Any]]
+Predict = Callable[..., Mapping[str, Any]]  # A function of a batch, or a `Predictor`.
 Change = Callable[[dict[str, Any]], dict[str, Any]]  # Of a batch; makes a new dict.
 
 UNTRAINED = "untrained:"
-RAW = "raw"
-LABEL = "label"
-# Prefixes of what belongs to the records in the table of the data.
-_FACTOR, _TARGET, _LENGTH = "factor/", "target/", "length/"
-_PARTS = {"factors": _FACTOR, "targets": _TARGET, "lengths": _LENGTH}
+# Outputs that are kept although nobody asked for them, to save passes, take at most so
+# much memory for a split, all together.
+SPARE_BYTES = 2**28
+RAW, LABEL = rows_lib.RAW, rows_lib.LABEL
 
 
 def unit_range(view: np.ndarray) -> np.ndarray:
@@ -102,10 +105,12 @@ def expand(
 class Features(LeavesOut):
     """Named features of the splits of a data set, computed once and kept.
 
+    Only what is asked for is kept for a whole split, and small outputs beside it.
+
     Args:
-      predict: Variables bound, jitted; takes a batch of NumPy arrays (`views`, `label`,
-        `index` and, where the data set has them, `present`, `factors`, `targets` and
-        `lengths`) and returns named arrays with leading axis B.
+      predict: A `Predictor`, or a function that takes a batch of NumPy arrays (`views`,
+        `label`, `index` and, where the data set has them, `present`, `factors`,
+        `targets` and `lengths`) and returns named arrays with leading axis B.
       sources: The data source of each split.
       batch_size: Rows that `predict` gets at a time; the last batch is padded.
       baseline: The same function with untrained variables, for `untrained:`.
@@ -124,13 +129,34 @@ class Features(LeavesOut):
         workers: int = 0,
     ):
         self.left_out = {}
-        self._predict = {"": predict, UNTRAINED: baseline}
+        self._predict = {"": _predictor(predict)}
+        if baseline is not None:
+            self._predict[UNTRAINED] = _predictor(baseline)
         self._sources = dict(sources)
         self._batch_size = batch_size
         self._ahead = dict(threads=threads, workers=workers)
+        self._change: Change | None = None
         self._kept: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-        self._offers: dict[str, list[str]] = {}  # Names that `predict` returns.
+        self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}  # Of the outputs.
         self._views: dict[str, list[str]] = {}  # View names in the order of the data.
+        self._targets: dict[
+            str, dict[str, int]
+        ] = {}  # Axes of each, with that of rows.
+
+    def changed(self, change: Change) -> "Features":
+        """Features of the same records after a change of each padded batch.
+
+        Args:
+          change: Makes a new batch of the same rows.
+
+        Returns:
+          Features of their own, with nothing kept and nothing left out so far.
+        """
+        other = copy.copy(self)
+        before = self._change
+        other._change = change if before is None else lambda b: change(before(b))
+        other._kept, other.left_out = {}, {}
+        return other
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -165,11 +191,11 @@ class Features(LeavesOut):
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
     def table(self, split: str) -> dict[str, np.ndarray]:
-        """All outputs of `predict` with at most two axes, and those asked for before.
+        """Outputs of `predict` with at most two axes, and those asked for before.
 
         Returns:
-          Arrays with leading axis N, in index order; images stay out of it because a
-          whole split of them may not fit in memory.
+          Arrays with leading axis N, in index order; images and what else may not fit
+          into memory stay out of it, see `SPARE_BYTES`.
         """
         self._keep(split, "", [])
         return dict(self._kept[split, ""])
@@ -191,7 +217,7 @@ class Features(LeavesOut):
         """
         self._keep(split, RAW, [])
         kept = self._kept[split, RAW]
-        key = name if name == LABEL else _FACTOR + name
+        key = name if name == LABEL else rows_lib.FACTOR + name
         if key not in kept:
             names = {LABEL, *self.factor_names(split)}
             raise errors.unknown("factor", name, names)
@@ -207,7 +233,7 @@ class Features(LeavesOut):
 
     def factor_names(self, split: str) -> list[str]:
         """Names of the factors in the order of the data; `["label"]` without any."""
-        return list(self._named(split, _FACTOR)) or [LABEL]
+        return list(self._named(split, rows_lib.FACTOR)) or [LABEL]
 
     def class_names(self, split: str, factor: str) -> tuple[str, ...] | None:
         """What the data set calls the classes of a factor or `"label"`; None: nothing."""
@@ -215,27 +241,33 @@ class Features(LeavesOut):
         return (spec.names(factor) if spec is not None else ()) or None
 
     def target(self, split: str, name: str) -> np.ndarray:
-        """Truths in index order, `[N]` or `[N, K]`; dense ones are only in `batches`.
+        """Truths in index order, `[N]` on a scale or `[N, ...]` of any shape, kept.
 
         Raises:
           UserError: Unknown split or target.
         """
-        found = self._named(split, _TARGET)
-        if name not in found:
-            raise errors.unknown("target", name, found)
-        return found[name]
+        known = self.target_names(split)
+        if name not in known:
+            raise errors.unknown("target", name, known)
+        self._keep(split, RAW, [rows_lib.TARGET + name])
+        return self._kept[split, RAW][rows_lib.TARGET + name]
 
     def target_names(self, split: str) -> list[str]:
-        """Names of the truths on a scale, `[N]`, in the order of the data."""
-        found = self._named(split, _TARGET)
-        return [name for name, values in found.items() if values.ndim == 1]
+        """Names of the targets in the order of the data."""
+        self._look(split)
+        return list(self._targets[split])
+
+    def score_names(self, split: str) -> list[str]:
+        """Names of the targets that are numbers on a scale, `[N]`."""
+        self._look(split)
+        return [name for name, axes in self._targets[split].items() if axes == 1]
 
     def lengths(self, split: str, view: str) -> np.ndarray | None:
         """Frames of a view that are not padding, in index order, `[N]` int32.
 
         None where the data set does not tell.
         """
-        return self._named(split, _LENGTH).get(view)
+        return self._named(split, rows_lib.LENGTH).get(view)
 
     def _named(self, split: str, prefix: str) -> dict[str, np.ndarray]:
         """What belongs to the records of a split, `[N]` by name."""
@@ -255,29 +287,62 @@ class Features(LeavesOut):
           UserError: A name does not exist, or there is no baseline to take it from.
         """
         self._look(split)
-        prefix, names = expand(expression, self._offers[split], self._views[split])
-        if self._predict[prefix] is None:
+        prefix, names = expand(expression, self._shapes[split], self._views[split])
+        if prefix not in self._predict:
             raise errors.UserError(
                 f"Feature {expression!r} needs an untrained baseline; there is none."
             )
         return prefix, names
 
     def batches(
-        self, split: str, *, untrained: bool = False, change: Change | None = None
+        self,
+        split: str,
+        outputs: predictor_lib.Outputs = None,
+        *,
+        untrained: bool = False,
     ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """Yields batches with what `predict` makes of them, padded rows dropped.
 
-        Nothing is kept, so this is the way to images of a whole split. With `change`,
-        `predict` gets (and this yields) what it makes of each padded batch.
+        Nothing is kept, so this is the way to images of a whole split.
+
+        Args:
+          split: A key of `sources`.
+          outputs: Names of what is computed and copied to the host; None: everything.
+          untrained: Whether by the baseline.
         """
-        predict = self._predict[UNTRAINED if untrained else ""]
-        if predict is None:
+        group = UNTRAINED if untrained else ""
+        if group not in self._predict:
             raise errors.UserError("There is no untrained baseline.")
         for batch, mask in self._data(split):
-            batch = change(batch) if change else batch
-            batch, outputs, mask = dist.gather_rows((batch, predict(batch), mask))
-            outputs = {k: np.asarray(v)[mask] for k, v in outputs.items()}
-            yield _rows(batch, mask), outputs
+            found = self._predict[group](batch, outputs)
+            batch, found, mask = dist.gather_rows((batch, found, mask))
+            yield rows_lib.pick(batch, mask), rows_lib.pick(found, mask)
+
+    def predict(
+        self, batch: dict[str, Any], outputs: predictor_lib.Outputs = None
+    ) -> dict[str, Any]:
+        """What `predict` makes of any batch, on the device where it runs there.
+
+        Args:
+          batch: NumPy arrays, or those of a device.
+          outputs: Names of what is computed; None: everything.
+        """
+        return self._predict[""].on_device(batch, outputs)
+
+    def sums(self, evaluator: predictor_lib.Measured) -> dict[str, np.ndarray]:
+        """What an evaluator measures of a split, summed over batches and processes.
+
+        Returns:
+          int64 for integers, else float64, by name.
+        """
+        total: dict[str, np.ndarray] = {}
+        ahead = None  # One batch is in the works while the one before is added.
+        for batch, mask in self._data(evaluator.split):
+            sums = self._predict[""].sums(evaluator, batch, mask)
+            rows_lib.add(total, ahead)
+            ahead = sums
+        rows_lib.add(total, ahead)
+        return dist.sum_all(total)
 
     def _data(
         self, split: str, *, ahead: bool = True
@@ -294,65 +359,59 @@ class Features(LeavesOut):
             source, batch_size=self._batch_size, host=host, hosts=hosts, **options
         ):
             batch = dict(batch)
-            mask = np.asarray(batch.pop("mask"), bool)
-            yield batch, mask
+            mask = np.asarray(batch.pop(predictor_lib.MASK), bool)
+            yield (self._change(batch) if self._change else batch), mask
 
     def _look(self, split: str) -> None:
-        """Learns the names of views and outputs from one batch."""
-        if split in self._offers:
+        """Learns the names of views, targets and outputs from one batch."""
+        if split in self._views:
             return
         batch, _ = next(self._data(split, ahead=False))
-        self._offers[split] = list(self._predict[""](batch))
+        self._shapes[split] = self._predict[""].shapes(batch)
+        targets = batch.get("targets", {}).items()
+        self._targets[split] = {name: np.ndim(values) for name, values in targets}
         self._views[split] = list(batch["views"])
 
     def _keep(self, split: str, group: str, names: list[str]) -> None:
         """Fills the table of a group (`""`, `untrained:` or `raw`) for some names.
 
-        Outputs with at most two axes are kept as well, to save later passes.
+        What belongs to the records is kept in any pass; names of the group `raw` are
+        views and the targets that are larger than a number.
         """
         kept = self._kept.get((split, group))
-        if kept is not None and all(name in kept for name in names):
+        names = [name for name in names if kept is None or name not in kept]
+        if kept is not None and not names:
             return
+        outputs: tuple[str, ...] = ()
+        if group != RAW:
+            self._look(split)
+            spare = self._spare(split) if kept is None else []
+            outputs = tuple(dict.fromkeys([*names, *spare]))
         parts: dict[str, list[np.ndarray]] = {}
-        order = []
-        if group == RAW:
-            shares = map(dist.gather_rows, self._data(split))
-            stream = ((_rows(batch, mask), {}) for batch, mask in shares)
-        else:
-            stream = self.batches(split, untrained=group == UNTRAINED)
-        for batch, outputs in stream:
-            order.append(np.asarray(batch["index"]))
-            rows = {n: v for n, v in outputs.items() if n in names or v.ndim <= 2}
-            if group == RAW:
-                rows = {n: _raw_view(batch, n.removeprefix(f"{RAW}/")) for n in names}
-                rows[LABEL] = np.asarray(batch["label"])
-                for part, prefix in _PARTS.items():
-                    for key, values in batch.get(part, {}).items():
-                        if np.ndim(values) <= 2:  # A split of masks is too large.
-                            rows[prefix + key] = np.asarray(values)
-            for name, value in rows.items():
+        for batch, mask in self._data(split):
+            found = self._predict[group](batch, outputs) if outputs else {}
+            about = rows_lib.about(batch, names if group == RAW else [])
+            found, about, mask = dist.gather_rows((found, about, mask))
+            for name, value in rows_lib.pick(found | about, mask).items():
                 parts.setdefault(name, []).append(value)
-        order = np.argsort(np.concatenate(order), kind="stable")
+        order = np.argsort(np.concatenate(parts.pop(rows_lib.INDEX)), kind="stable")
         fresh = {name: np.concatenate(values)[order] for name, values in parts.items()}
-        self._kept[split, group] = {**(kept or {}), **fresh}
+        mine = {name: fresh.pop(name) for name in outputs}
+        if group != RAW:
+            self._kept[split, group] = (kept or {}) | mine
+        self._kept[split, RAW] = self._kept.get((split, RAW), {}) | fresh
+
+    def _spare(self, split: str) -> list[str]:
+        """Names of small outputs that are kept in the pass that is made anyway."""
+        size, left, names = len(self._sources[split]), SPARE_BYTES, []
+        shapes = self._shapes[split].items()
+        for name, shape in sorted(shapes, key=lambda item: math.prod(item[1][1:])):
+            left -= 4 * size * math.prod(shape[1:])
+            if len(shape) <= 2 and left >= 0:
+                names.append(name)
+        return names
 
 
-def _raw_view(batch: dict[str, Any], view: str) -> np.ndarray:
-    """A view of a batch, `[B, ...]`, zero where a sample lacks it."""
-    values = batch["views"][view]
-    present = batch.get("present", {}).get(view)
-    if present is None:
-        return values
-    values = values.copy()
-    values[~np.asarray(present, bool)] = 0
-    return values
-
-
-def _rows(batch: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    """The rows of a batch, one level of nesting deep, that the mask selects."""
-    return {
-        key: {k: np.asarray(v)[mask] for k, v in value.items()}
-        if isinstance(value, Mapping)
-        else np.asarray(value)[mask]
-        for key, value in batch.items()
-    }
+def _predictor(predict: Predict) -> Any:
+    """A predictor of any function."""
+    return predict if hasattr(predict, "on_device") else predictor_lib.Plain(predict)

@@ -57,6 +57,16 @@ class Offer(features_lib.LeavesOut):
             return tuple(self.outputs[name])
         return tuple(self.spec.views[name.removeprefix(f"{features_lib.RAW}/")].shape)
 
+    def output_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a sample of what `predict` returns under a name.
+
+        Raises:
+          UserError: There is no such output.
+        """
+        if name not in self.outputs:
+            raise errors.unknown("output", name, self.outputs)
+        return tuple(self.outputs[name])
+
     @property
     def factors(self) -> tuple[str, ...]:
         """Names of the factors; `("label",)` where the data have none."""
@@ -81,9 +91,13 @@ class Offer(features_lib.LeavesOut):
             )
 
     def check_target(self, name: str) -> None:
-        """Raises `UserError` for a target that is unknown or no number on a scale."""
-        if name not in self.spec.scores:
-            raise errors.unknown("target", name, self.spec.scores)
+        """Raises `UserError` for an unknown target."""
+        if name not in self.spec.targets:
+            raise errors.unknown("target", name, self.spec.targets)
+
+    def target_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a target of a record; `()` for a number on a scale."""
+        return tuple(getattr(self.spec.targets[name], "shape", ()))
 
     def check_size(
         self,

@@ -1,11 +1,12 @@
 """The evaluators of a config: made by name, checked, run one after the other.
 
-
-An evaluator is a dataclass with `run(features) -> {name: score}`. It may also have
+An evaluator is a dataclass with `run(features) -> {name: score}`, or with `outputs`,
+`measure` and `finish`, which add up on the device, see `measured`. It may also have
 `check(offer) -> names`, which raises `UserError` where its settings do not fit what the
 data and the method offer, and otherwise gives the names of the scores that `run` will
 find; without it nothing is known before `run`. In both, `leaving_out(name)` of what they
-are given sets apart what the data may be unable to give, see `features.LeavesOut`.
+are given sets apart what the data may be unable to give, see `features.LeavesOut`. One
+that builds on others of the config has `bind(evaluators) -> evaluator`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.core import notice
 from mvjax.evaluators.common import features as features_lib
+from mvjax.evaluators.common import measured
 from mvjax.evaluators.common import offer as offer_lib
 
 _SHOWN = 5  # Names in a warning.
@@ -57,7 +59,10 @@ def make(evals: Mapping[str, Any]) -> dict[str, Any]:
         made[label] = config_lib.build(
             module.Evaluator, f"config.evals.{label}", options
         )
-    return made
+    return {
+        label: evaluator.bind(made) if hasattr(evaluator, "bind") else evaluator
+        for label, evaluator in made.items()
+    }
 
 
 def check(
@@ -141,7 +146,7 @@ def _run_one(evaluator: Any, features: features_lib.Features) -> dict[str, float
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message)
-        return {k: float(v) for k, v in evaluator.run(features).items()}
+        return measured.run(evaluator, features)
 
 
 def warn_of(left_out: Mapping[str, str], when: str = "is") -> None:

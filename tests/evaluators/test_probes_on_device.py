@@ -1,0 +1,129 @@
+"""k-NN and linear probe on the device give the answers of scikit-learn on the host."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn import datasets
+from sklearn import neighbors
+
+from mvjax.evaluators import knn
+from mvjax.evaluators import linear_probe
+from mvjax.evaluators.common import chunks
+from mvjax.evaluators.common import logistic
+from mvjax.evaluators.common import nearest
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Handwritten digits, 1,000 rows to fit and 797 to test."""
+    rows, labels = datasets.load_digits(return_X_y=True)
+    rows = rows.astype(np.float32)
+    return rows[:1000], labels[:1000], rows[1000:], labels[1000:]
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks that the digits do not fill, so that there is padding."""
+    for module, names in ((logistic, ("_SIZE",)), (nearest, ("_QUERIES", "_ROWS"))):
+        for name in names:
+            monkeypatch.setattr(module, name, 384)
+
+
+@pytest.mark.parametrize("classes", [10, 2])
+def test_the_linear_probe_agrees_on_digits(digits, small_chunks, classes):
+    rows, labels, test_rows, truth = digits
+    labels, truth = labels % classes, truth % classes
+    guesses = {
+        where: linear_probe.classify(rows, labels, test_rows, where=where)
+        for where in ("host", "device")
+    }
+    # Both stop where the gradient is small; rounding may move a sample on the border.
+    assert np.mean(guesses["host"] == guesses["device"]) >= 0.998
+    accuracy = {where: np.mean(guess == truth) for where, guess in guesses.items()}
+    assert abs(accuracy["host"] - accuracy["device"]) <= 0.002
+    assert accuracy["device"] > 0.85
+
+
+@pytest.mark.parametrize("strength", [0.01, 10.0])
+def test_the_penalty_is_that_of_scikit_learn(digits, strength):
+    from sklearn import linear_model
+    from sklearn import preprocessing
+
+    rows, labels, _, _ = digits
+    rows = rows[:, 16:40]
+    model = logistic.fit(rows, labels, strength=strength, steps=2000)
+    scaled = preprocessing.StandardScaler().fit_transform(rows)
+    other = linear_model.LogisticRegression(C=strength, max_iter=2000)
+    other.fit(scaled, labels)
+    size = np.abs(other.coef_).max()
+    np.testing.assert_allclose(model.weights[:, :-1], other.coef_, atol=0.02 * size)
+
+
+def test_steps_end_the_fit(digits):
+    rows, labels, _, _ = digits
+    assert logistic.fit(rows, labels, steps=3).steps == 3
+
+
+def test_the_scale_is_that_of_scikit_learn():
+    from sklearn import preprocessing
+
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(500, 4)) * (1, 1e-3, 0, 5) + (0, 50, 0.1, -9)).astype("f")
+    scaler = preprocessing.StandardScaler().fit(rows)
+    scale = logistic.measure_scale(rows)
+    np.testing.assert_allclose(scale.mean, scaler.mean_, rtol=1e-6)
+    np.testing.assert_allclose(scale.deviation, scaler.scale_, rtol=1e-3)
+    assert scale.deviation[2] == 1
+
+
+@pytest.mark.parametrize("metric", knn.METRICS)
+@pytest.mark.parametrize("k", [1, 10])
+def test_neighbours_agree_on_digits(digits, small_chunks, metric, k):
+    rows, labels, test_rows, _ = digits
+    guesses = [
+        knn.classify(rows, labels, test_rows, k=k, metric=metric, where=where)
+        for where in ("host", "device")
+    ]
+    # Digits have equal distances, of which scikit-learn takes any.
+    assert np.mean(guesses[0] == guesses[1]) >= 0.997
+
+
+@pytest.mark.parametrize("metric", knn.METRICS)
+@pytest.mark.parametrize("devices", [1, 4])
+def test_neighbours_are_those_of_scikit_learn(small_chunks, metric, devices):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(1001, 12)).astype(np.float32) + 3
+    queries = rng.normal(size=(405, 12)).astype(np.float32) + 3
+    model = neighbors.NearestNeighbors(n_neighbors=7, metric=metric, algorithm="brute")
+    expected = model.fit(rows.astype(np.float64)).kneighbors(
+        queries.astype(np.float64), return_distance=False
+    )
+    devices = jax.devices()[:devices]
+    found = nearest.find(rows, queries, k=7, metric=metric, devices=devices)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_equally_near_rows_keep_the_order_of_the_table(small_chunks):
+    rows = np.tile(np.eye(3, dtype=np.float32), (400, 1))
+    found = nearest.find(rows, rows[:3], k=5, metric="euclidean")
+    np.testing.assert_array_equal(found, np.arange(3)[:, None] + 3 * np.arange(5))
+
+
+def test_devices_split_the_rows_of_a_fit(digits):
+    rows, labels, test_rows, _ = digits
+    devices = jax.devices()[:4]
+    split = next(iter(chunks.Chunks(rows, 256, devices))).rows.sharding
+    assert len(split.device_set) == 4
+    one, four = (logistic.fit(rows, labels, devices=d) for d in (devices[:1], devices))
+    assert np.mean(one.predict(test_rows) == four.predict(test_rows, devices)) >= 0.998
+
+
+def test_of_equal_votes_the_smallest_label_wins():
+    votes = np.array([[7, 2, 2, 7], [5, 7, 7, 2], [2, 5, 7, 9]])
+    np.testing.assert_array_equal(nearest.vote(votes), [2, 7, 2])
+
+
+def test_many_rows_go_to_the_device():
+    few, many = np.zeros((9, 9)), np.broadcast_to(np.float32(0), (50_000, 2_048))
+    assert chunks.on_device("auto", many) and not chunks.on_device("auto", few)
+    assert chunks.on_device("device", few) and not chunks.on_device("host", many)

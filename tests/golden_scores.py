@@ -1,0 +1,109 @@
+"""Golden checks of the scores of DeCUR, CMX and MV-MR."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mvjax.evaluators import classification
+from mvjax.evaluators import multilabel
+from mvjax.evaluators import segmentation
+from mvjax.evaluators.common import confusion
+from tests import golden_data
+
+
+def _near(case: golden_data.Case, found: Any, name: str) -> None:
+    """Compares with a recorded output; where one is NaN the other is."""
+    tolerance = case.meta["tolerance"]
+    limits = {"rtol": 1e-5, "atol": 1e-5}  # What the text of the other recording says.
+    if isinstance(tolerance, dict):
+        limits = {key: tolerance[key] for key in limits}
+    np.testing.assert_allclose(found, case.outputs[name], **limits, err_msg=name)
+
+
+def _precision(case: golden_data.Case, name: str, scores: str, truth: str) -> None:
+    """AP of scores `[N, K]`: below a folder of outputs, or as MV-MR names them."""
+    pair = case.inputs[scores], case.inputs[truth]
+    each = multilabel.per_label(multilabel.average_precision, *pair)
+    if name:
+        _near(case, multilabel.micro(*pair), f"{name}/average_precision_micro")
+        _near(case, multilabel.macro(*pair), f"{name}/average_precision_macro")
+        # The recorded library gives 0 to a label without positives.
+        _near(case, np.nan_to_num(each), f"{name}/average_precision_none")
+    else:
+        _near(case, multilabel.micro(*pair), "ap_micro")
+        _near(case, multilabel.micro(*pair), "ap_micro_accumulated")
+        _near(case, each, "ap_per_class_sklearn")
+
+
+def _counted(truth: np.ndarray, guess: np.ndarray, classes: int, **sums) -> dict:
+    """Scores of maps by the evaluator, from one-hot logits; `ignore` as recorded."""
+    evaluator = segmentation.Evaluator(per_class=True, **sums)
+    batch = {"targets": {"mask": truth}, "mask": np.ones(len(truth), bool)}
+    logits = jnp.asarray(np.eye(classes, dtype=np.float32)[guess])
+    found = evaluator.measure({"logits": logits}, batch)
+    sums = {key: np.asarray(value, np.int64) for key, value in found.items()}
+    return evaluator.finish(sums) | {"confusion": sums["confusion"]}
+
+
+def check_decur(case: golden_data.Case) -> None:
+    """AP, the scores of GeoNRW (0 is unknown) and those of CMX (255 is)."""
+    checked = 0
+    for key in case.inputs:
+        name, _, last = key.partition("/")
+        if last == "scores":
+            _precision(case, name, key, "labels")
+        elif last == "pred":
+            classes = len(case.outputs[f"{name}/per_class_iou"])
+            truth, guess = case.inputs[f"{name}/target"], case.inputs[key]
+            scores = _counted(truth, guess, classes, ignore=0)
+            _near(case, scores["miou"], f"{name}/miou")
+            _near(case, scores["accuracy"], f"{name}/acc")
+            each = [scores[f"iou/{c}"] for c in range(1, classes)]
+            # What is absent is recorded as 0, and so is the class that is unknown.
+            _near(case, np.nan_to_num([0, *each]), f"{name}/per_class_iou")
+        else:
+            continue
+        checked += 1
+    assert checked, "the recording holds no scores"
+    _check_cmx(case)
+
+
+def _check_cmx(case: golden_data.Case) -> None:
+    names = sorted(k for k in case.inputs if k.startswith("cmx/pred"))
+    assert names, "the recording holds no maps of CMX"
+    guess = np.stack([case.inputs[name] for name in names])
+    truth = np.stack([case.inputs[name.replace("pred", "gt")] for name in names])
+    classes = len(case.outputs["cmx/iou"])
+    scores = _counted(truth, guess, classes)
+    counts = scores["confusion"]
+    _near(case, counts, "cmx/hist")
+    _near(case, confusion.iou(counts), "cmx/iou")
+    ours = ("miou", "miou_foreground", "fiou", "mean_class", "accuracy")
+    _near(case, [scores[name] for name in ours], "cmx/scores")
+
+
+def check_mvmr(case: golden_data.Case) -> None:
+    """Top-1 and top-5, AP, and the mean over the ten crops."""
+    evaluator = classification.Evaluator(ks=(1, 5))
+    labels = case.inputs["labels"]
+    batch = {"label": labels, "mask": np.ones(len(labels), bool)}
+    found = evaluator.measure({"logits": jnp.asarray(case.inputs["logits"])}, batch)
+    scores = evaluator.finish({k: np.asarray(v) for k, v in found.items()})
+    for name in ("top1", "top5"):
+        assert scores[name] == np.float64(case.outputs[name]), name
+    _precision(case, "", "scores", "multilabel")
+    crops = np.moveaxis(case.outputs["ten/logits"], 0, 1)  # [B, V, K]
+    golden_data.assert_close(
+        classification.mean_logits(jnp.asarray(crops)),
+        case.outputs["ten/logits_avg"],
+        1e-5,
+        "mean over the crops",
+    )
+
+
+SCORES: dict[str, Callable[[golden_data.Case], None]] = {
+    "decur": check_decur,
+    "mvmr": check_mvmr,
+}
