@@ -57,6 +57,16 @@ def imported(path: pathlib.Path) -> set[str]:
     return found
 
 
+def imported_modules(path: pathlib.Path) -> set[str]:
+    """Modules of mvjax that a file imports when it is imported itself."""
+    return {
+        f"{node.module}.{alias.name}"
+        for node in parse(path).body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path):
     mine = package(path)
@@ -70,7 +80,22 @@ def test_every_module_says_what_it_is(path):
     tree = parse(path)
     if tree.body:
         assert ast.get_docstring(tree), f"{path} has no module docstring"
-    assert len(path.read_text().splitlines()) <= 450
+    most = 400 if package(path) in ("core", "methods", "train") else 450
+    assert len(path.read_text().splitlines()) <= most
+
+
+def test_the_trainer_stays_small():
+    assert len(list((ROOT / "mvjax/train").glob("*.py"))) <= 22
+
+
+def test_no_module_imports_itself_through_others():
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in FILES}
+    ahead = {name: imported_modules(path) & set(names) for name, path in names.items()}
+    while leaves := [name for name, needed in ahead.items() if not needed]:
+        for name in leaves:
+            del ahead[name]
+        ahead = {name: needed - set(leaves) for name, needed in ahead.items()}
+    assert not ahead, f"a circle among {sorted(ahead)}"
 
 
 def test_the_trainer_names_no_method_and_no_model():

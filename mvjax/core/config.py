@@ -23,12 +23,12 @@ import ml_collections
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
-from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import nested
 from mvjax.core import schema
 from mvjax.core import settings
+from mvjax.core import workdir as workdir_lib
 
 
 def _defaults(kind: type) -> dict[str, Any]:
@@ -377,7 +377,7 @@ def read(
       UserError: The file is missing or damaged, names code that is not allowed, or holds
         what no config holds.
     """
-    values = read_json(file)
+    values = workdir_lib.read_json(file)
     try:
         for where, name in settings.names_of_code(values):
             lookup.check_trusted(where, str(name), allow_code)
@@ -390,37 +390,6 @@ def read(
     for override in overrides:
         set_value(config, override)
     return check(config)
-
-
-def read_json(file: pathlib.Path, form: Any = dict) -> Any:
-    """Reads a JSON file of a workdir.
-
-    Args:
-      file: The file.
-      form: What it holds, see `json_value.find_fault`.
-
-    Raises:
-      UserError: It is missing or damaged, or holds something else.
-    """
-    try:
-        file_kind.refuse_special(file)
-        value = json_value.parse(file.read_bytes())
-    except FileNotFoundError:
-        raise errors.UserError(
-            f"{file.parent} is no workdir of mvjax, or its run has not got so far: "
-            f"{file.name} is missing."
-        ) from None
-    except NotADirectoryError:
-        raise errors.UserError(f"{file.parent} is a file, not a workdir.") from None
-    except OSError as error:
-        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise errors.UserError(
-            f"{file} is damaged: {error}{file_kind.clause(file)}."
-        ) from None
-    if fault := json_value.find_fault(value, form):
-        raise errors.UserError(f"{file} is damaged: {fault}.")
-    return value
 
 
 def _tuples(value: Any) -> Any:

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from mvjax.core import atomic
-from mvjax.core import config as config_lib
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import file_kind
+from mvjax.core import json_value
 from mvjax.core import storage
 
 # A run's own files and folders.
@@ -51,13 +52,44 @@ ABOUT = {
 }
 
 
+def read_json(file: pathlib.Path, form: Any = dict) -> Any:
+    """Reads a JSON file of a workdir.
+
+    Args:
+      file: The file.
+      form: What it holds, see `json_value.find_fault`.
+
+    Raises:
+      UserError: It is missing or damaged, or holds something else.
+    """
+    try:
+        file_kind.refuse_special(file)
+        value = json_value.parse(file.read_bytes())
+    except FileNotFoundError:
+        raise errors.UserError(
+            f"{file.parent} is no workdir of mvjax, or its run has not got so far: "
+            f"{file.name} is missing."
+        ) from None
+    except NotADirectoryError:
+        raise errors.UserError(f"{file.parent} is a file, not a workdir.") from None
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise errors.UserError(
+            f"{file} is damaged: {error}{file_kind.clause(file)}."
+        ) from None
+    if fault := json_value.find_fault(value, form):
+        raise errors.UserError(f"{file} is damaged: {fault}.")
+    return value
+
+
 def read_evaluation(workdir: pathlib.Path) -> dict[str, Any]:
     """What `evaluation.json` holds.
 
     Raises:
       UserError: It is missing, damaged or edited to what it cannot hold.
     """
-    return config_lib.read_json(workdir / EVALUATION_FILE, EVALUATION)
+    return read_json(workdir / EVALUATION_FILE, EVALUATION)
 
 
 def read_about(workdir: pathlib.Path) -> dict[str, Any]:
@@ -67,7 +99,7 @@ def read_about(workdir: pathlib.Path) -> dict[str, Any]:
       UserError: It is damaged or edited to what it cannot hold.
     """
     file = workdir / RUN_FILE
-    return config_lib.read_json(file, ABOUT) if file.exists() else {}
+    return read_json(file, ABOUT) if file.exists() else {}
 
 
 def check(workdir: pathlib.Path) -> None:
@@ -107,7 +139,7 @@ def stages(workdir: pathlib.Path) -> dict[str, pathlib.Path]:
     file = workdir / CHAIN_FILE
     if not file.exists():
         return {workdir.name: workdir}
-    names = config_lib.read_json(file, [str])
+    names = read_json(file, [str])
     for name in names:
         if not STAGE_NAME.fullmatch(name):
             raise errors.UserError(f"{file} is damaged: {name!r} names no stage.")

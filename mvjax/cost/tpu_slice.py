@@ -25,6 +25,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import settings
 from mvjax.core import text
+from mvjax.core import workdir as workdir_lib
 from mvjax.cost import chips as chips_lib
 from mvjax.cost import collectives as collectives_lib
 from mvjax.cost import compiled
@@ -150,7 +151,9 @@ def main(arguments: Sequence[str]) -> None:
     # The step is traced for TPUs. Layers that have another form for CPUs ask for this.
     jax.default_backend = lambda: "tpu"
     target, file = parse(name), pathlib.Path(given)
-    own = settings.foreign_code(config_lib.read_json(file))  # The caller has loaded it.
+    own = settings.foreign_code(
+        workdir_lib.read_json(file)
+    )  # The caller has loaded it.
     try:
         run = run_lib.Run(
             config_lib.read(file, allow_code=own),

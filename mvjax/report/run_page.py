@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from mvjax.core import atomic
-from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
@@ -56,7 +55,7 @@ def write_page(
         (workdir / workdir_lib.REPORT_PAGE).parent,
     )
     for folder in folders.values():  # No folder is made where there is no run.
-        config_lib.read_json(folder / workdir_lib.CONFIG_FILE)
+        workdir_lib.read_json(folder / workdir_lib.CONFIG_FILE)
     # Before the work, in case that is impossible.
     with storage.made(target), lettering.style():
         atomic.check(target / page.FILE)

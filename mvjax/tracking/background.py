@@ -13,7 +13,6 @@ import time
 from typing import Any, NamedTuple, Protocol
 import weakref
 
-from mvjax.core import config as config_lib
 from mvjax.core import notice
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
@@ -121,7 +120,7 @@ class Tracker:
         file = self._workdir / workdir_lib.EVALUATION_FILE
         return (
             file.exists()
-            and config_lib.read_json(file, {"step": int})["step"] == self._step
+            and workdir_lib.read_json(file, {"step": int})["step"] == self._step
         )
 
 

@@ -14,7 +14,6 @@ import time
 from typing import Any
 
 from mvjax.core import atomic
-from mvjax.core import config as config_lib
 from mvjax.core import workdir as workdir_lib
 from mvjax.tracking import background
 from mvjax.tracking import serve
@@ -224,7 +223,7 @@ def read_parameters(
     workdir: pathlib.Path, settings: Mapping[str, str]
 ) -> dict[str, str]:
     """The resolved config by dotted key, and some of it under the names of `settings`."""
-    config = config_lib.read_json(workdir / workdir_lib.CONFIG_FILE)
+    config = workdir_lib.read_json(workdir / workdir_lib.CONFIG_FILE)
     flat = dict(_flatten(config, ""))
     flat |= {name: flat[key] for name, key in settings.items() if key in flat}
     return {clean(key): cut(value) for key, value in flat.items()}

@@ -10,7 +10,6 @@ import tempfile
 from typing import Any
 
 from mvjax.core import atomic
-from mvjax.core import config as config_lib
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
 from mvjax.tracking import background
@@ -65,8 +64,8 @@ class _Session:
         self._file = workdir / workdir_lib.WANDB_FILE
         known: dict[str, Any] = {}
         if step and self._file.exists():
-            known = config_lib.read_json(self._file, {"run_id": str, "step": int})
-        config = config_lib.read_json(workdir / workdir_lib.CONFIG_FILE)
+            known = workdir_lib.read_json(self._file, {"run_id": str, "step": int})
+        config = workdir_lib.read_json(workdir / workdir_lib.CONFIG_FILE)
         mode = _choose_mode(library)
         self._online = mode not in ("offline", "dryrun", "disabled")
         self._run = library.init(

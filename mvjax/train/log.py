@@ -1,7 +1,10 @@
 """What a run tells while it goes: metrics, rates, warnings, figures that went bad."""
 
 import contextlib
+import datetime
+from importlib import metadata
 import pathlib
+import platform
 import time
 from typing import Any, Self
 
@@ -255,3 +258,25 @@ def _evaluation_lines(step: int, results: dict[str, dict[str, float]]) -> list[s
         )
         lines.append(f"step {step}, {label}: {values}")
     return lines
+
+
+def describe(program: program_lib.Program, step: int) -> dict[str, Any]:
+    """Environment and data of a run, for the report."""
+    run = program.run
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "from_step": step,
+        "total_steps": run.total_steps,
+        "steps_per_epoch": run.steps_per_epoch,
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "devices": ", ".join(sorted({d.device_kind for d in jax.devices()})),
+            "device_count": jax.device_count(),
+            "processes": jax.process_count(),
+            "mesh": dict(program.mesh.shape),
+            **{name: metadata.version(name) for name in packages},
+        },
+        "data": run.describe_data(),
+    }

@@ -2,14 +2,9 @@
 
 from collections.abc import Iterator
 import contextlib
-import datetime
-from importlib import metadata
 import pathlib
-import platform
 import sys
 from typing import Any
-
-import jax
 
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
@@ -95,7 +90,7 @@ def train(
                 log_lib.run_table(program, started) if progress else f"run {started}"
             )
             print(table, file=sys.stderr)
-            about = _describe(program, step)
+            about = log_lib.describe(program, step)
             atomic.write_json(workdir / workdir_lib.RUN_FILE, about)
         log = log_lib.Log(program, workdir, step, meta, progress)
         for note in checkpoints.notes:
@@ -228,7 +223,7 @@ def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
     file = workdir / workdir_lib.CONFIG_FILE
     if not (file.exists() and checkpoint_lib.find_steps(workdir)):
         return
-    old, new = config_lib.read_json(file), config.to_dict()
+    old, new = workdir_lib.read_json(file), config.to_dict()
     for key in FIXED:
         found = json_value.find_difference(old.get(key), new[key], f"config.{key}")
         if found:
@@ -395,25 +390,3 @@ def _final_variables(
     if step is None:
         return program.fetch(state.eval_variables)
     return checkpoints.variables(step, replica=None)[0]
-
-
-def _describe(program: program_lib.Program, step: int) -> dict[str, Any]:
-    """Environment and data of a run, for the report."""
-    run = program.run
-    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "from_step": step,
-        "total_steps": run.total_steps,
-        "steps_per_epoch": run.steps_per_epoch,
-        "environment": {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "devices": ", ".join(sorted({d.device_kind for d in jax.devices()})),
-            "device_count": jax.device_count(),
-            "processes": jax.process_count(),
-            "mesh": dict(program.mesh.shape),
-            **{name: metadata.version(name) for name in packages},
-        },
-        "data": run.describe_data(),
-    }

@@ -139,7 +139,7 @@ def find_trials(
     file = workdir / workdir_lib.SEARCH_FILE
     if not file.exists():
         return {}
-    old = config_lib.read_json(file, _FORM)
+    old = workdir_lib.read_json(file, _FORM)
     for key, value in settings.items():
         if old.get(key) != value:
             raise errors.UserError(

@@ -15,7 +15,6 @@ from mvjax.convert import torch_map
 from mvjax.convert import torch_names
 from mvjax.convert import torch_report
 from mvjax.convert import torch_table
-from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import json_value
 from mvjax.core import limits
@@ -276,7 +275,7 @@ def read_fields(workdir: pathlib.Path) -> dict[str, Any]:
       UserError: Its config is missing or damaged.
     """
     form = {"method": {"name": str}}
-    return config_lib.read_json(workdir / workdir_lib.CONFIG_FILE, form)["method"]
+    return workdir_lib.read_json(workdir / workdir_lib.CONFIG_FILE, form)["method"]
 
 
 def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import pytest
 
 from mvjax.convert import files
 from mvjax.convert import hugging_face
-from mvjax.core import config
 from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import npz_file
+from mvjax.core import workdir
 from mvjax.cost import bench_tables
 from mvjax.data import array_pickle
 from mvjax.data import wordpiece
@@ -16,7 +16,7 @@ READERS = {
     "pickle": array_pickle.read,
     "weights": lambda path: files.load(path.rename(path.with_suffix(".pth"))),
     "hugging-face": hugging_face._read_json,
-    "workdir": config.read_json,
+    "workdir": workdir.read_json,
     "bench": lambda path: bench_tables.read(path, None),
     "vocabulary": wordpiece.Tokenizer.from_file,
 }
