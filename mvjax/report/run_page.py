@@ -203,7 +203,7 @@ def _predictions(
     """Predictions on a scale against the truth of a split, by caption."""
     split = splits.shown(features)
     targets, score = (
-        features.target_names(split),
+        features.score_names(split),
         features.table(split).get(SCORE),
     )
     if not targets or score is None or score[0].size != 1:
@@ -241,7 +241,7 @@ def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
         labels = features.labels(split)
         return labels, features.class_names(split, features_lib.LABEL)
     except errors.UserError:
-        targets = features.target_names(split)
+        targets = features.score_names(split)
     if targets:
         truth = features.target(split, targets[0])
         signs = np.sign(np.nan_to_num(truth)).astype(np.int32) + 1

@@ -63,7 +63,11 @@ def make_scoring(evaluators, **options):
     return types.SimpleNamespace(
         features=lambda variables: features,
         evaluators=lambda: evaluators,
-        run=types.SimpleNamespace(method=method_lib.Method(), config=config),
+        run=types.SimpleNamespace(
+            method=method_lib.Method(),
+            config=config,
+            inputs=types.SimpleNamespace(transform=None),
+        ),
     )
 
 
