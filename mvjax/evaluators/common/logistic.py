@@ -14,7 +14,7 @@ import numpy as np
 
 from mvjax.evaluators.common import chunks as chunks_lib
 
-_SIZE = 2048  # Rows of a chunk.
+_SIZE = 1024  # Rows of a chunk.
 _TOLERANCE = 1e-4  # Of the largest entry of the gradient.
 # Of the decrease of the objective, in units of float64: none.
 _DECREASE = 64 * np.finfo(np.float64).eps
