@@ -191,7 +191,7 @@ def test_bad_overrides_are_refused_by_name(override, message):
         ("evals.knn.metric=", "config.evals.knn.metric ''"),
         ("evals.knn.features=()", "config.evals.knn.features is ()"),
         ("evals.knn.every_epochs=-1", "config.evals.knn.every_epochs is -1"),
-        ("data.options=1", "config.data.options holds several settings: size"),
+        ("data.options=1", "config.data.options holds several settings: mask, size"),
         ("method.hidden=" + "(" * 300 + ")" * 300, "wants int"),
     ],
 )
