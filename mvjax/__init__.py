@@ -16,7 +16,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       show.py            what a run costs, and what can be set
       bench.py           time and memory of a step and of its input
       board.py           the curves of a folder's runs in the browser
-      data.py            fetches, checks and converts data sets
+      data.py            fetches, builds, checks and converts data sets
 
     train/             trains any method              <- core convert data evaluators tracking
       loop.py            the one loop: step, log, evaluate, save
@@ -43,6 +43,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
     cost/              what a run costs               <- core data train
       compiled.py        memory and FLOPs of the compiled step
       bench.py           measures
+      input_bench.py     how quickly batches are read, by threads and workers
       bench_tables.py    tables of measurements, and what changed
       tpu_slice.py       a step on TPUs that are not there
       roofline.py        the least time of a step on a slice
@@ -66,7 +67,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       tables.py          tables of scores
       terminal.py        the same for the terminal
 
-    methods/           one trained objective a file   <- core losses ops convert models
+    methods/           one trained objective a file   <- core losses ops convert models transforms
       mrdd_consistency.py  MRDD, stage 1
       mrdd_disentangle.py  MRDD, stage 2
       sdim.py              SDIM
@@ -77,6 +78,9 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       layers/            blocks that they share
     losses/            formulas without parameters    <- core
     ops/               fixed array transforms         <- core
+    transforms/        what the device does to batches    <- core ops
+      colouring.py       two coloured views of a grey image
+      photometry.py      colours and blur of RGB views
     convert/           PyTorch and Flax               <- core
       torch_map.py       tables of names and layouts, both ways
       torch_file.py      reads and writes .pth without PyTorch
@@ -85,11 +89,18 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       mlruns.py          weights in the folder of an MLflow run
     data/              records and batches            <- core
       batch.py           what a data set promises, and what a batch holds
+      inputs.py          policies and specs of a config, from stored to seen
+      policies.py        what the host does to each record
+      augment/           one policy a file
+      subset.py          a part of the training split
       pipeline.py        from a config to batches, the same on any number of hosts
+      read_ahead.py      threads and processes that read before it is asked
       epoch_order.py     which records each batch holds
       synthetic.py       made-up records of the same shapes
       check.py           validates a data set
       fetch.py           downloads
+      augment/           one policy a file: random views on the host
+      build.py           data sets made ready for reading
       sources/           one data set a file
     evaluators/        one protocol a file            <- core losses data
       common/            features by name, metrics, probes, the suite of a config

@@ -75,7 +75,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         local_mutual_loss_coeff=1.0,
         global_mutual_loss_coeff=0.5,
         shared_loss_coeff=0.1,
-        # As released, all read the code of x, which cannot know the colour of y.
+        # As in the released code all of them read x, which cannot know the colour of y.
         probes=tuple((name, name, "x", classes[name]) for name in factors),
         classifier_loss="double_softmax" if released else "softmax",
         probe_norm_logits=released,

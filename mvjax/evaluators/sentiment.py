@@ -74,6 +74,11 @@ class Task:
             offer.check_factor()
         else:
             offer.check_target(self.target)
+            if shape := offer.target_shape(self.target):
+                raise errors.UserError(
+                    f"Target {self.target!r} has shape {shape}; sentiment needs a number "
+                    "on a scale."
+                )
         return table
 
     def interval_names(self, names: Sequence[str]) -> Sequence[str]:

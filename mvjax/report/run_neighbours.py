@@ -1,6 +1,6 @@
 """Test samples and their nearest ones by a code, or by two, for the page of a run.
 
-Neighbours are those of the test split, so no other codes have to be computed; the scores
+Neighbours are those of the split that the page shows, so no other codes have to be computed; the scores
 of an evaluator may be of another gallery.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 from mvjax.evaluators import retrieval
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import retrieval as report
+from mvjax.report import splits
 from mvjax.train import run as run_lib
 from mvjax.train import scoring as scoring_lib
 
@@ -30,8 +31,9 @@ def figures(
     Args:
       scoring: Of the run.
       results: Its evaluation, scores by label of the evaluator.
-      features: Of its test split.
+      features: Of its splits.
     """
+    split = splits.shown(features)
     run = scoring.run
     evaluators = {
         label: evaluator
@@ -40,14 +42,16 @@ def figures(
     }
     if not evaluators:
         return {}
-    images = [name for name, x in _views(run, np.arange(1)).items() if x.ndim == 4]
+    images = [
+        name for name, x in _views(run, split, np.arange(1)).items() if x.ndim == 4
+    ]
     made = {}
     for label, evaluator in evaluators.items():
         for name in (*evaluator.features, *evaluator.cross):
             factor = _best_factor(results[label], name)
             if images and factor:
                 caption = (
-                    f"Nearest test samples by {name} ({label}), framed by {factor}"
+                    f"Nearest {split} samples by {name} ({label}), framed by {factor}"
                 )
                 made[caption] = _grid(
                     run, features, name, factor, images, evaluator.metric
@@ -82,9 +86,10 @@ def _swaps(
     Like the first by a shared code and like the second by a private one: the sum of
     squared distances, each code scaled to a mean variance of 1, decides.
     """
+    split = splits.shown(features)
     scaled = []
     for code in codes:
-        values = np.asarray(features.get("test", code), np.float64)
+        values = np.asarray(features.get(split, code), np.float64)
         scaled.append(values / max(np.sqrt(values.var(axis=0).mean()), 1e-12))
     size = len(scaled[0])
     shown = max(1, min(SHOWN_SWAPS, size // 3))  # So that some are left to be found.
@@ -97,14 +102,14 @@ def _swaps(
     total = apart[0][:, None] + apart[1][None]  # [R, K, N]
     total[:, :, asked] = np.inf  # None of those that were asked for.
     found = total.argmin(axis=2)
-    truth = [features.factor("test", factor) for factor in factors]
+    truth = [features.factor(split, factor) for factor in factors]
     agrees = truth[0][found] == truth[0][rows, None]
     agrees &= truth[1][found] == truth[1][None, columns]
     view = _shown_view(codes[1], images)
-    near = _views(run, found.ravel())[view]
+    near = _views(run, split, found.ravel())[view]
     return report.swaps(
-        _views(run, rows)[view],
-        _views(run, columns)[view],
+        _views(run, split, rows)[view],
+        _views(run, split, columns)[view],
         near.reshape(*found.shape, *near.shape[1:]),
         agrees,
         title=f"{factors[0]} by {codes[0]} of the row, {factors[1]} by {codes[1]} "
@@ -121,8 +126,9 @@ def _grid(
     metric: str,
 ) -> Any:
     """A few test samples and their nearest ones by a code, or by a pair `code>code`."""
+    split = splits.shown(features)
     codes = [part.strip() for part in name.split(">")]
-    first, second = (features.get("test", code) for code in (codes[0], codes[-1]))
+    first, second = (features.get(split, code) for code in (codes[0], codes[-1]))
     size = len(second)
     asked = np.sort(np.random.default_rng(0).permutation(size)[:SHOWN_QUERIES])
     found = retrieval.neighbours(
@@ -132,10 +138,10 @@ def _grid(
         metric=metric,
         own=asked,
     )
-    queries = _views(run, asked)[_shown_view(codes[0], images)]
-    near = _views(run, found.ravel())[_shown_view(codes[-1], images)]
-    classes = features.factor("test", factor)
-    known = features.class_names("test", factor) or range(classes.max() + 1)
+    queries = _views(run, split, asked)[_shown_view(codes[0], images)]
+    near = _views(run, split, found.ravel())[_shown_view(codes[-1], images)]
+    classes = features.factor(split, factor)
+    known = features.class_names(split, factor) or range(classes.max() + 1)
     return report.neighbours(
         queries,
         near.reshape(*found.shape, *near.shape[1:]),
@@ -163,12 +169,12 @@ def _shown_view(code: str, images: list[str]) -> str:
     return named if named in images else images[0]
 
 
-def _views(run: run_lib.Run, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Views `[N, ...]` of test samples, as the method sees them.
+def _views(run: run_lib.Run, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Views `[N, ...]` of samples of a split, as the method sees them.
 
     A method that makes its views from the data's offers a function `inputs`.
     """
-    source = run.source("test")
+    source = run.source(split)
     records = [source[int(row)] for row in rows]
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *records)
     if run.inputs.transform:

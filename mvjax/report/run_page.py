@@ -15,11 +15,12 @@ from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import lettering
+from mvjax.report import of
 from mvjax.report import page
 from mvjax.report import plots
-from mvjax.report import retrieval
 from mvjax.report import run_neighbours
 from mvjax.report import sentiment
+from mvjax.report import splits
 from mvjax.report import terminal
 from mvjax.tracking import artifacts
 from mvjax.tracking import writers
@@ -91,7 +92,8 @@ def _stage(
     }
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     results, features = evaluation["results"], scoring.features(variables)
-    pictures = _matrices(run, results) | _pictures(scoring, variables, features)
+    pictures = _by_evaluator(scoring, results, features)
+    pictures |= _pictures(scoring, variables, features)
     pictures |= run_neighbours.figures(scoring, results, features)
     return page.Stage(
         name=name,
@@ -118,29 +120,19 @@ def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
     return {k: v for k, v in history.items() if len(v[0]) > 1}
 
 
-def _matrices(run: run_lib.Run, results: dict[str, dict]) -> dict[str, Any]:
-    """Pictures of scores, by caption.
-
-    Heat maps of leakage evaluators, one for each probe but k-NN, and bars for scores
-    without some of the views.
-    """
-    figures = {}
+def _by_evaluator(
+    scoring: scoring_lib.Scoring,
+    results: dict[str, dict],
+    features: features_lib.Features,
+) -> dict[str, Any]:
+    """Pictures that belong to the evaluators, by caption, see `report.of`."""
+    figures, made = {}, scoring.evaluators()
     for label, scores in results.items():
-        if label not in run.config.evals:  # It was when the run was evaluated.
+        if label not in made or not scores:  # It was when the run was evaluated.
             continue
-        fields = run.config.evals[label]
-        if fields.name == "missing_views" and scores:
-            subsets = sentiment.read_subsets(scores)
-            figures[f"Scores without some views ({label})"] = sentiment.subsets(subsets)
-            continue
-        probes = [p for p in fields.get("probes", ("logistic",)) if p != "knn"]
-        for probe in probes:
-            matrix = retrieval.read_matrix(scores, probe)
-            if matrix:
-                what = label if len(probes) == 1 else f"{label}, {probe}"
-                figures[f"Leakage matrix ({what}): accuracy, chance, untrained"] = (
-                    retrieval.leakage_matrix(matrix, wanted=fields.get("wanted", ()))
-                )
+        draw = of.find(scoring.run.config.evals[label].name)
+        if draw is not None:
+            figures |= draw(label, made[label], scores, features)
     return figures
 
 
@@ -149,9 +141,10 @@ def _pictures(
     variables: dict[str, Any],
     features: features_lib.Features,
 ) -> dict[str, Any]:
-    """Reconstructions, predictions, inner workings and scatters of test samples."""
+    """Reconstructions, predictions, inner workings and scatters of some samples."""
+    split = splits.shown(features)
     run = scoring.run
-    batch, outputs = next(features.batches("test"))
+    batch, outputs = next(features.batches(split))
     pictures = {}
     images = {
         view: (x[:SHOWN_IMAGES], outputs[f"recon/{view}"][:SHOWN_IMAGES])
@@ -159,7 +152,7 @@ def _pictures(
         if f"recon/{view}" in outputs and x.ndim == 4
     }
     if images:
-        pictures["Reconstructions of test samples"] = plots.reconstructions(
+        pictures[f"Reconstructions of {split} samples"] = plots.reconstructions(
             {view: pair[0] for view, pair in images.items()},
             {view: pair[1] for view, pair in images.items()},
         )
@@ -170,7 +163,7 @@ def _pictures(
         few = run.inputs.transform(few, None)
     inner = jax.jit(run.method.explain)(variables, few)
     pictures |= sentiment.maps(jax.device_get(inner))
-    codes = {k: v for k, v in features.table("test").items() if v.ndim == 2}
+    codes = {k: v for k, v in features.table(split).items() if v.ndim == 2}
     if predictions:  # Which show the score; its spread over draws is no code either.
         codes = {k: v for k, v in codes.items() if not k.startswith(SCORE)}
     return pictures | _scatters(run, features, codes)
@@ -183,6 +176,7 @@ def _scatters(
 
     Codes of which no leakage matrix wants a factor show the labels.
     """
+    split = splits.shown(features)
     wanted: dict[str, str] = {}
     for fields in run.config.evals.values():
         for pair in fields.get("wanted", ()):
@@ -192,10 +186,10 @@ def _scatters(
     pictures = {}
     for name, rows in codes.items():
         shown, names = labels, label_names
-        caption, title, factor = f"{name} of test samples", name, wanted.get(name)
-        if factor in features.factor_names("test"):
-            shown = features.factor("test", factor)
-            names = features.class_names("test", factor)
+        caption, title, factor = f"{name} of {split} samples", name, wanted.get(name)
+        if factor in features.factor_names(split):
+            shown = features.factor(split, factor)
+            names = features.class_names(split, factor)
             caption, title = f"{caption} by {factor}", f"{name} by {factor}"
         pictures[caption] = plots.scatter(
             rows[:SHOWN_CODES], shown[:SHOWN_CODES], title, names=names
@@ -206,46 +200,51 @@ def _scatters(
 def _predictions(
     scoring: scoring_lib.Scoring, features: features_lib.Features
 ) -> dict[str, Any]:
-    """Predictions on a scale against the truth of the test split, by caption."""
-    targets, score = features.target_names("test"), features.table("test").get(SCORE)
+    """Predictions on a scale against the truth of a split, by caption."""
+    split = splits.shown(features)
+    targets, score = (
+        features.score_names(split),
+        features.table(split).get(SCORE),
+    )
     if not targets or score is None or score[0].size != 1:
         return {}
     asked = [getattr(made, "target", "") for made in scoring.evaluators().values()]
     target = next((name for name in asked if name in targets), targets[0])
-    truth = plots.drawable(features.target("test", target))
+    truth = plots.drawable(features.target(split, target))
     score = plots.drawable(score.reshape(-1))
     known = np.isfinite(truth) & np.isfinite(score)
     if not known.any():
         return {}
     truth, score = truth[known], score[known]
     pictures = {
-        f"Predictions of test samples against {target}": sentiment.predictions(
+        f"Predictions of {split} samples against {target}": sentiment.predictions(
             score, truth, title=target
         )
     }
-    views = features.views("test")
-    lengths = {view: features.lengths("test", view) for view in views}
+    views = features.views(split)
+    lengths = {view: features.lengths(split, view) for view in views}
     lengths = {k: v[known] for k, v in lengths.items() if v is not None}
     if lengths:
-        pictures["Error of test samples by length"] = sentiment.error_by_length(
+        pictures[f"Error of {split} samples by length"] = sentiment.error_by_length(
             lengths, np.abs(score - truth)
         )
     return pictures
 
 
 def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
-    """Labels of the test split and names of the classes, if they have any.
+    """Labels of the split that is shown and names of the classes, if they have any.
 
     Without labels the signs of the first target take their place, and without that 0.
     """
+    split = splits.shown(features)
     try:
-        labels = features.labels("test")
-        return labels, features.class_names("test", features_lib.LABEL)
+        labels = features.labels(split)
+        return labels, features.class_names(split, features_lib.LABEL)
     except errors.UserError:
-        targets = features.target_names("test")
+        targets = features.score_names(split)
     if targets:
-        truth = features.target("test", targets[0])
+        truth = features.target(split, targets[0])
         signs = np.sign(np.nan_to_num(truth)).astype(np.int32) + 1
         return np.where(np.isfinite(truth), signs, -1), SIGNS
-    sizes = [len(rows) for rows in features.table("test").values()]
+    sizes = [len(rows) for rows in features.table(split).values()]
     return np.zeros(max(sizes, default=0), np.int32), None

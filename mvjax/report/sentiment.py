@@ -128,7 +128,8 @@ def read_subsets(scores: Mapping[str, float]) -> Subsets | None:
     if not names:
         return None
     views = tuple(dict.fromkeys(v for name in names for v in name.split("+")))
-    metrics = [m for m in _SHOWN if any(f"{n}/{m}" in scores for n in names)][:_COLUMNS]
+    found = list(dict.fromkeys(key.partition("/")[2] for key in scores))
+    metrics = ([m for m in _SHOWN if m in found] or found)[:_COLUMNS]
     members = [[view in name.split("+") for view in views] for name in names]
     values = [[scores.get(f"{n}/{m}", np.nan) for m in metrics] for n in names]
     shape = (len(names), len(metrics))

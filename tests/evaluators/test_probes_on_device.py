@@ -11,6 +11,7 @@ from mvjax.evaluators import linear_probe
 from mvjax.evaluators.common import chunks
 from mvjax.evaluators.common import logistic
 from mvjax.evaluators.common import nearest
+from mvjax.evaluators.common import screen
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,41 @@ def test_devices_split_the_rows_of_a_fit(digits):
     assert len(split.device_set) == 4
     one, four = (logistic.fit(rows, labels, devices=d) for d in (devices[:1], devices))
     assert np.mean(one.predict(test_rows) == four.predict(test_rows, devices)) >= 0.998
+
+
+def spread(size, *, features=512, flat=False):
+    """Rows that spread in few directions, or in all alike."""
+    rng = np.random.default_rng(size)
+    decay = np.ones(features) if flat else (1 + np.arange(features)) ** -1.0
+    rows = rng.normal(size=(size, features)) * decay
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(features, features)))[0]
+    return (rows @ turn + 0.1).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", knn.METRICS)
+def test_a_screen_keeps_the_neighbours(monkeypatch, metric):
+    rows, queries = spread(3001), spread(300)
+    rows[5] = rows[2]  # Equally near: the first comes first.
+    exact = nearest.find(rows, queries, k=5, metric=metric)
+    compared = []
+    real = nearest._compare_all
+    monkeypatch.setattr(screen, "_LEAST_ROWS", 3000)
+    monkeypatch.setattr(screen, "_LEAST_QUERIES", 300)
+    monkeypatch.setattr(
+        nearest,
+        "_compare_all",
+        lambda rows, some, *rest: compared.append(len(some)) or real(rows, some, *rest),
+    )
+    found = nearest.find(rows, queries, k=5, metric=metric)
+    assert compared == [screen.CHECKED]
+    assert np.mean(found == exact) > 0.998  # The last digit may turn two around.
+    # Where rows spread in all directions alike, nothing can be left out.
+    rows, queries = spread(3001, flat=True), spread(300, flat=True)
+    exact = real(rows, queries, 5, metric, None)
+    np.testing.assert_array_equal(
+        nearest.find(rows, queries, k=5, metric=metric), exact
+    )
+    assert compared == [screen.CHECKED, screen.CHECKED, 300]
 
 
 def test_of_equal_votes_the_smallest_label_wins():

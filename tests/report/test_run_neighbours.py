@@ -48,7 +48,9 @@ def make_run(evaluators, source, **method):
 
     sources = {"test": source, "train": source}
     run = types.SimpleNamespace(
-        source=sources.__getitem__, method=types.SimpleNamespace(**method)
+        source=sources.__getitem__,
+        method=types.SimpleNamespace(**method),
+        inputs=types.SimpleNamespace(transform=None),
     )
     scoring = types.SimpleNamespace(evaluators=lambda: evaluators, run=run)
     features = features_lib.Features(predict, sources, batch_size=7)

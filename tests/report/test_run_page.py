@@ -63,7 +63,11 @@ def make_scoring(evaluators, **options):
     return types.SimpleNamespace(
         features=lambda variables: features,
         evaluators=lambda: evaluators,
-        run=types.SimpleNamespace(method=method_lib.Method(), config=config),
+        run=types.SimpleNamespace(
+            method=method_lib.Method(),
+            config=config,
+            inputs=types.SimpleNamespace(transform=None),
+        ),
     )
 
 
@@ -140,5 +144,6 @@ def test_scores_without_some_views_are_shown():
         "subsets": evaluator.run(scoring.features(None)),
         "other": {"test/mae": 1.0},
     }
-    figures = run_page._matrices(scoring.run, results)
+    features = scoring.features(None)
+    figures = run_page._by_evaluator(scoring, results, features)
     assert list(figures) == ["Scores without some views (subsets)"]

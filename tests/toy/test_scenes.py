@@ -69,9 +69,8 @@ def test_loss_and_predict_see_what_they_should():
     assert jax.tree.map(lambda x: (x.shape, x.dtype), batch) == promised
     features = scoring_lib.Scoring(program).features(run.fresh_variables())
     assert features.target("labelled", "tags").shape == (16, 3)
-    assert features.target_names("labelled") == []
-    with pytest.raises(errors.UserError, match="mask"):
-        features.target("labelled", "mask")  # Dense ones are streamed.
+    assert features.target_names("labelled") == ["tags", "mask"]
+    assert features.score_names("labelled") == []
     masks = [b["targets"]["mask"] for b, _ in features.batches("labelled")]
     assert np.concatenate(masks).shape == (16, 16, 16)
 

@@ -1,15 +1,22 @@
 """The transform makes what the methods made, and leaves ready views alone."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import batch as batch_lib
 from mvjax.data import colours
 from mvjax.methods import sdim
 from mvjax.ops import colouring as ops
+from mvjax.train import feed as feed_lib
+from mvjax.train import program as program_lib
+from mvjax.train import run as run_lib
+from mvjax.train import scoring as scoring_lib
 from mvjax.transforms import colouring
 
 SPEC = colours.spec(28, "same_instance")
@@ -63,3 +70,23 @@ def test_other_data_are_refused(change, words):
         colouring.Transform().spec(SPEC._replace(**change))
     with pytest.raises(errors.UserError, match="makes two views, not 3"):
         colouring.Transform(views=("a", "b", "c")).spec(SPEC)
+
+
+@pytest.mark.slow
+def test_a_run_with_it_trains_as_one_whose_method_paints():
+    path = str(pathlib.Path(__file__).parents[2] / "configs/dim/sdim.py")
+    moved = ("method.colours=none", "data.device_policy.name=colouring")
+    found = []
+    for overrides in ((), moved):
+        config = config_lib.load(f"{path}:dataset=digits,debug", overrides)
+        program = program_lib.Program(run_lib.Run(config), devices=jax.devices()[:1])
+        state = program.initial_state()
+        with feed_lib.make(program, 0) as feed:
+            for _ in range(2):
+                state, metrics, _ = feed.advance(state, 1)
+        scoring = scoring_lib.Scoring(program)
+        codes = scoring.features(state.eval_variables).get("test", "shared/x")
+        found.append(({k: float(v) for k, v in metrics.items()}, codes))
+    # The same numbers but for the order in which the compiler rounds them.
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)

@@ -139,9 +139,8 @@ class Features(LeavesOut):
         self._kept: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}  # Of the outputs.
         self._views: dict[str, list[str]] = {}  # View names in the order of the data.
-        self._targets: dict[
-            str, dict[str, tuple[int, ...]]
-        ] = {}  # Shapes of the truths.
+        # Shapes of the truths.
+        self._targets: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def changed(self, change: Change) -> "Features":
         """Features of the same records after a change of each padded batch.
@@ -254,10 +253,14 @@ class Features(LeavesOut):
         return self._kept[split, RAW][rows_lib.TARGET + name]
 
     def target_names(self, split: str) -> list[str]:
-        """Names of the truths on a scale, `[N]`, in the order of the data."""
+        """Names of the targets in the order of the data."""
         self._look(split)
-        shapes = self._targets[split].items()
-        return [name for name, shape in shapes if not shape]
+        return list(self._targets[split])
+
+    def score_names(self, split: str) -> list[str]:
+        """Names of the targets that are numbers on a scale, `[N]`."""
+        self._look(split)
+        return [name for name, shape in self._targets[split].items() if not shape]
 
     def lengths(self, split: str, view: str) -> np.ndarray | None:
         """Frames of a view that are not padding, in index order, `[N]` int32.

@@ -14,7 +14,7 @@ import numpy as np
 
 from mvjax.evaluators.common import chunks as chunks_lib
 
-_SIZE = 4096  # Rows of a chunk.
+_SIZE = 2048  # Rows of a chunk.
 _TOLERANCE = 1e-4  # Of the largest entry of the gradient.
 # Of the decrease of the objective, in units of float64: none.
 _DECREASE = 64 * np.finfo(np.float64).eps
@@ -136,6 +136,7 @@ def fit(
         for chunk, target in zip(chunks, targets, strict=True):
             loss, slope = _part(moved, chunk.rows, place, target, chunk.weight)
             losses.append(loss)
+            jax.block_until_ready(losses[-2:-1])  # Else copies of all chunks wait.
             total = total + slope
         slope = np.asarray(total, np.float64) / count
         penalty = 1 / (strength * count)

@@ -1,4 +1,8 @@
-"""Nearest rows on the device, exactly, in chunks of rows and of queries."""
+"""Nearest rows on the device, in chunks of rows and of queries.
+
+They are the nearest, compared in all features; only on CPUs, large tables are screened
+first, see `screen.py`.
+"""
 
 from collections.abc import Sequence
 import functools
@@ -8,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.evaluators.common import chunks as chunks_lib
+from mvjax.evaluators.common import screen
 
 _QUERIES, _ROWS = 2048, 4096  # Of a chunk; their similarities take 32 MiB.
+_CANDIDATES = 96  # Of a screen, at least.
 
 
 @functools.partial(jax.jit, static_argnames="metric")
@@ -67,6 +73,28 @@ def find(
     Returns:
       `[N, k]` int32.
     """
+    count = max(8 * k, _CANDIDATES)
+    on_cpu = (devices or jax.local_devices())[0].platform == "cpu"
+    if on_cpu and count < len(rows) and screen.pays(rows, queries):
+        table = screen.make(rows, metric)
+        some = queries[:: len(queries) // screen.CHECKED][: screen.CHECKED]
+        truth = _compare_all(rows, some, k, metric, devices)
+        places = screen.candidates(table, some, count)
+        among = [np.isin(t, p).mean() for t, p in zip(truth, places, strict=True)]
+        if np.mean(among) >= screen.LEAST:
+            places = screen.candidates(table, queries, count)
+            return screen.rank(table, rows, queries, places, k)
+    return _compare_all(rows, queries, k, metric, devices)
+
+
+def _compare_all(
+    rows: np.ndarray,
+    queries: np.ndarray,
+    k: int,
+    metric: str,
+    devices: Sequence[jax.Device] | None,
+) -> np.ndarray:
+    """`find` that compares each query with each row in all features."""
     mean = np.zeros(rows.shape[1], np.float32)
     if metric == "euclidean":
         mean = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
@@ -80,7 +108,9 @@ def find(
             (best, jnp.zeros((asked.size, k), jnp.int32)), asked.split
         )
         for chunk in table:
+            before = best
             best, places = _merge(best, places, mine, chunk, mean, metric)
+            jax.block_until_ready(before)  # Else copies of all chunks wait.
         found.append(np.asarray(places))
     return np.concatenate(found)[: len(queries)]
 

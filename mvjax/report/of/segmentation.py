@@ -1,0 +1,31 @@
+"""A few images with true and predicted maps, and the classes' scores as bars."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mvjax.evaluators.common import confusion
+from mvjax.report import classes
+
+_SHOWN = 6  # Images.
+
+
+def pictures(
+    label: str, evaluator: Any, scores: Mapping[str, float], features: Any
+) -> dict[str, Any]:
+    """Maps and bars by caption, see `report.of`."""
+    counts = features.sums(evaluator)["confusion"]
+    each = np.where(
+        np.arange(len(counts)) == evaluator.ignore, np.nan, confusion.iou(counts)
+    )
+    share = counts.sum(axis=1) / max(counts.sum(), 1)
+    bars = classes.bars(each, chance=share, mean=scores.get("miou"), what="IoU")
+    found = {f"IoU by class in the split {evaluator.split} ({label})": bars}
+    batch, outputs = next(features.batches(evaluator.split, evaluator.outputs))
+    truth = batch["targets"][evaluator.target][:_SHOWN]
+    guess = np.argmax(outputs[evaluator.output][:_SHOWN], axis=-1)
+    images = [view[:_SHOWN] for view in batch["views"].values() if view.ndim == 4]
+    caption = f"Images, truth and guess in the split {evaluator.split} ({label})"
+    maps = classes.maps(images, truth, guess, len(counts), ignore=evaluator.ignore)
+    return found | {caption: maps}
