@@ -5,6 +5,7 @@ Few rows are given to scikit-learn; many are compared on the device, see
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -91,28 +92,5 @@ class Evaluator:
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
-
-        def vote(rows, labels, test_rows):
-            return classify(
-                rows,
-                labels,
-                test_rows,
-                k=self.k,
-                metric=self.metric,
-                where=self.where,
-            )
-
-        result = {}
-        for expression in self.features:
-            with features.leaving_out(expression):
-                result |= probe.score(
-                    features,
-                    expression,
-                    vote,
-                    train=self.train,
-                    test=self.test,
-                    runs=self.runs,
-                    share=self.share,
-                    seed=self.seed,
-                )
-        return result
+        settings = dict(k=self.k, metric=self.metric, where=self.where)
+        return probe.score_each(self, features, functools.partial(classify, **settings))

@@ -5,6 +5,7 @@ the same objective, see `common/logistic.py`.
 """
 
 import dataclasses
+import functools
 import warnings
 
 import numpy as np
@@ -78,28 +79,5 @@ class Evaluator:
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
-
-        def fit(rows, labels, test_rows):
-            return classify(
-                rows,
-                labels,
-                test_rows,
-                strength=self.strength,
-                steps=self.steps,
-                where=self.where,
-            )
-
-        result = {}
-        for expression in self.features:
-            with features.leaving_out(expression):
-                result |= probe.score(
-                    features,
-                    expression,
-                    fit,
-                    train=self.train,
-                    test=self.test,
-                    runs=self.runs,
-                    share=self.share,
-                    seed=self.seed,
-                )
-        return result
+        settings = dict(strength=self.strength, steps=self.steps, where=self.where)
+        return probe.score_each(self, features, functools.partial(classify, **settings))

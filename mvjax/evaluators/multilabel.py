@@ -39,9 +39,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 def eleven_points(scores: np.ndarray, truth: np.ndarray) -> float:
     """Mean of the greatest precision at recalls of at least 0, 0.1, ..., 1.
 
-    Args:
-      scores: `[N]`, greater for more likely.
-      truth: `[N]`, 0 or 1.
+    Takes what `average_precision` takes.
     """
     precision, found = _curve(scores, truth)
     if not len(found) or not found[-1]:

@@ -64,20 +64,14 @@ def truth(batch: method.Batch, target: str) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(method.Method):
-    """Cross entropy of one view's scores; `predict` gives `logits`, `features/<view>`.
+class Base(method.Method):
+    """A backbone that reads one view, and a head behind it.
 
     Components: `backbone`, `head`.
     """
 
     backbone: backbone_lib.Backbone = resnet.Backbone()
     view: limits.Text = "image"
-    target: str = ""  # A factor or a target of the data set; "": its labels.
-    classes: limits.Size = 10
-    hidden: tuple[limits.Size, ...] = ()  # Widths of an MLP; (): a linear layer.
-    # "bce": the target holds a row of tags.
-    objective: limits.one_of("cross_entropy", "bce") = "cross_entropy"
-    label_smoothing: limits.Rate = 0.0
     mean: tuple[float, ...] = ()  # Of each channel, taken off images in [0, 1].
     std: tuple[limits.Positive, ...] = ()
     # Norms of a frozen backbone: by their running statistics, by those of the batch, or
@@ -90,14 +84,52 @@ class Method(method.Method):
         """The backbone as it reads the view."""
         return transfer.Tower(self.backbone, self.mean, self.std, self.dtype)
 
+    def check(self, spec: Any) -> None:
+        super().check(spec)
+        transfer.check_view(self, spec)
+
+    def read(
+        self, variables: method.Variables, batch: method.Batch, rng: Any = None
+    ) -> tuple[backbone_lib.Features, method.Variables]:
+        """Features of the view, and the statistics that have moved.
+
+        Args:
+          variables: Of the whole method.
+          batch: Holds the view.
+          rng: Key of a training step; None: `predict`.
+        """
+        return self.tower.features(
+            transfer.component(variables, BACKBONE),
+            batch["views"][self.view],
+            train=rng is not None and self.norms_by_batch(BACKBONE),
+            rng=rng,
+        )
+
+    def ready_views(self, spec: Any) -> tuple[str, ...]:
+        return (self.view,)
+
+    def weight_fields(self) -> dict[str, tuple[str, ...]]:
+        return {BACKBONE: ("backbone", "mean", "std")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Base):
+    """Cross entropy of one view's scores; `predict` gives `logits`, `features/<view>`."""
+
+    target: str = ""  # A factor or a target of the data set; "": its labels.
+    classes: limits.Size = 10
+    hidden: tuple[limits.Size, ...] = ()  # Widths of an MLP; (): a linear layer.
+    # "bce": the target holds a row of tags.
+    objective: limits.one_of("cross_entropy", "bce") = "cross_entropy"
+    label_smoothing: limits.Rate = 0.0
+
     @property
     def head(self) -> heads.Classifier:
-        """What stands behind it."""
+        """What stands behind the backbone."""
         return heads.Classifier(self.hidden, self.classes, jnp.dtype(self.dtype))
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        transfer.check_view(self, spec)
         check_truth(spec, self.target, self.classes, tags=self.objective == "bce")
         if self.label_smoothing and self.objective == "bce":
             raise errors.UserError(
@@ -116,12 +148,7 @@ class Method(method.Method):
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
-        features, moved = self.tower.features(
-            transfer.component(variables, BACKBONE),
-            batch["views"][self.view],
-            train=self.norms_by_batch(BACKBONE),
-            rng=rng,
-        )
+        features, moved = self.read(variables, batch, rng)
         scores = self.head.apply(transfer.component(variables, HEAD), features.pooled)
         wanted = truth(batch, self.target)
         if self.objective == "bce":
@@ -139,19 +166,9 @@ class Method(method.Method):
         self, variables: method.Variables, batch: method.Batch
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, K]` and `features/<view>` `[B, D]`."""
-        features, _ = self.tower.features(
-            transfer.component(variables, BACKBONE),
-            batch["views"][self.view],
-            train=False,
-        )
+        features, _ = self.read(variables, batch)
         scores = self.head.apply(transfer.component(variables, HEAD), features.pooled)
         return {"logits": scores, f"features/{self.view}": features.pooled}
-
-    def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return (self.view,)
-
-    def weight_fields(self) -> dict[str, tuple[str, ...]]:
-        return {BACKBONE: ("backbone", "mean", "std")}
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
         """A file `{encoder, classifier}` as MV-MR's, and those of the backbone alone."""

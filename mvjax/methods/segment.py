@@ -10,50 +10,32 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_table
-from mvjax.core import backbone as backbone_lib
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
+from mvjax.methods import classify
 from mvjax.models import heads
-from mvjax.models import resnet
 from mvjax.models import transfer
-
-BACKBONE, HEAD = "backbone", "head"  # The components.
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(method.Method):
-    """Mean cross entropy of the known pixels; `predict` gives `logits` `[B, H, W, K]`.
+class Method(classify.Base):
+    """Mean cross entropy of the known pixels; `predict` gives `logits` `[B, H, W, K]`."""
 
-    Components: `backbone`, `head`.
-    """
-
-    backbone: backbone_lib.Backbone = resnet.Backbone()
-    view: limits.Text = "image"
     target: limits.Text = "mask"  # Classes `[H, W]` of the data set.
     classes: limits.Size = 2
     ignore: int = 255  # Class of pixels that count nowhere.
     levels: limits.Layers = 3  # How many of the coarsest maps the head reads.
-    mean: tuple[float, ...] = ()  # Of each channel, taken off images in [0, 1].
-    std: tuple[limits.Positive, ...] = ()
-    frozen_norm: limits.one_of(*method.FROZEN_NORMS) = "eval"  # See `classify.py`.
-    dtype: limits.Dtype = "float32"
-
-    @property
-    def tower(self) -> transfer.Tower:
-        """The backbone as it reads the view."""
-        return transfer.Tower(self.backbone, self.mean, self.std, self.dtype)
 
     @property
     def head(self) -> heads.FCN:
-        """What stands behind it."""
+        """What stands behind the backbone."""
         return heads.FCN(self.levels, self.classes, jnp.dtype(self.dtype))
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        transfer.check_view(self, spec)
         if self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
         size = tuple(spec.views[self.view].shape[:2])
@@ -73,30 +55,27 @@ class Method(method.Method):
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         x = batch["views"][self.view]
-        tower = self.tower.init(rng_lib.named(rng, BACKBONE), x)
+        tower = self.tower.init(rng_lib.named(rng, classify.BACKBONE), x)
         maps = jax.eval_shape(
             lambda v: self.tower.features(v, jnp.asarray(x), train=False)[0].maps, tower
         )
         maps = [jnp.zeros(m.shape, m.dtype) for m in maps]
-        key = rng_lib.named(rng, HEAD)
+        key = rng_lib.named(rng, classify.HEAD)
         head = transfer.init_head(key, self.head, maps, x.shape[1:3])
         return transfer.components(backbone=tower, head=head)
 
     def _scores(
         self, variables: method.Variables, maps: Any, x: jax.Array
     ) -> jax.Array:
-        return self.head.apply(transfer.component(variables, HEAD), maps, x.shape[1:3])
+        return self.head.apply(
+            transfer.component(variables, classify.HEAD), maps, x.shape[1:3]
+        )
 
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
         x = batch["views"][self.view]
-        features, moved = self.tower.features(
-            transfer.component(variables, BACKBONE),
-            x,
-            train=self.norms_by_batch(BACKBONE),
-            rng=rng,
-        )
+        features, moved = self.read(variables, batch, rng)
         scores = self._scores(variables, features.maps, x).reshape(-1, self.classes)
         wanted = batch["targets"][self.target].astype(jnp.int32).reshape(-1)
         wanted = jnp.where(wanted == self.ignore, -1, wanted)
@@ -110,16 +89,9 @@ class Method(method.Method):
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, H, W, K]` and `features/<view>` `[B, D]`."""
         x = batch["views"][self.view]
-        tower = transfer.component(variables, BACKBONE)
-        features, _ = self.tower.features(tower, x, train=False)
+        features, _ = self.read(variables, batch)
         scores = self._scores(variables, features.maps, x)
         return {"logits": scores, f"features/{self.view}": features.pooled}
-
-    def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return (self.view,)
-
-    def weight_fields(self) -> dict[str, tuple[str, ...]]:
-        return {BACKBONE: ("backbone", "mean", "std")}
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
         """A file `{encoder, classifier}`, and those of the backbone alone."""

@@ -76,17 +76,17 @@ class Layer(nn.Module):
     """Attention and a two-layer network, each with its layer norm before it."""
 
     heads: int
-    attention_dropout: float = 0.1
-    relu_dropout: float = 0.1
-    residual_dropout: float = 0.1
-    dtype: Any = jnp.float32
+    attention_dropout: float
+    relu_dropout: float
+    residual_dropout: float
+    dtype: Any
 
     @nn.compact
     def __call__(
         self,
         x: jax.Array,
-        memory: jax.Array | None = None,
-        mask: jax.Array | None = None,
+        memory: jax.Array | None,
+        mask: jax.Array | None,
         *,
         seed: jax.Array | None = None,
     ) -> jax.Array:

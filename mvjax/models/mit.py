@@ -82,7 +82,8 @@ class Attention(nn.Module):
             )(memory)
             memory = layer_norm(_EMBEDDING_EPSILON, self.dtype, "norm")(memory)
         attend = attention.Attention(self.heads, dtype=self.dtype, name="attention")
-        return attend(x.reshape(b, -1, channels), memory.reshape(b, -1, channels))
+        memory = memory.reshape(b, -1, channels)
+        return attend(x.reshape(b, -1, channels), memory=memory)
 
 
 class Block(nn.Module):

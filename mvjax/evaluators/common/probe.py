@@ -5,6 +5,7 @@ the training split; the test split stays whole.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -88,3 +89,29 @@ def score(
         guess = classify(rows[chosen], labels[chosen], test_rows)
         scores.append({"accuracy": metrics.accuracy(test_labels, guess)})
     return metrics.over_runs(expression, scores)
+
+
+def score_each(
+    evaluator: Any, features: features_lib.Features, classify: Classify
+) -> dict[str, float]:
+    """`score` of each expression that an evaluator names, those left out that must be.
+
+    Args:
+      evaluator: With the fields `features`, `train`, `test`, `runs`, `share`, `seed`.
+      features: Of the run.
+      classify: See `score`.
+    """
+    result = {}
+    for expression in evaluator.features:
+        with features.leaving_out(expression):
+            result |= score(
+                features,
+                expression,
+                classify,
+                train=evaluator.train,
+                test=evaluator.test,
+                runs=evaluator.runs,
+                share=evaluator.share,
+                seed=evaluator.seed,
+            )
+    return result

@@ -65,9 +65,9 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        memory: jax.Array | None = None,
         *,
         bias: jax.Array | None = None,
+        memory: jax.Array | None = None,
     ) -> jax.Array:
         """Maps `[B, T, C]` to `[B, T, C]`.
 
