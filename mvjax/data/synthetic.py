@@ -108,8 +108,12 @@ def _describe(spec: batch.Spec) -> str:
         k: (t.low, t.high) if t == batch.TargetSpec(low=t.low, high=t.high) else t
         for k, t in spec.targets.items()
     }
-    told = spec._replace(views=views, targets=targets)
-    return repr(told).replace(", beside={}", "")
+    # Names of classes change no made-up record.
+    told = spec._replace(views=views, targets=targets, class_names=(), factor_names={})
+    text = repr(told)
+    for unused in (", class_names=()", ", factor_names={}", ", beside={}"):
+        text = text.replace(unused, "")
+    return text
 
 
 class _Text(str):
