@@ -142,10 +142,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _cache() -> pathlib.Path:
-    from mvjax.data import fetch
-
     try:
-        return fetch.default_cache(os.environ)
+        return storage.default_cache(os.environ)
     except RuntimeError as error:  # Of a user without a home.
         raise errors.UserError(
             f"{error} Set HOME or XDG_CACHE_HOME to a folder that can be written."

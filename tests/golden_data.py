@@ -1,6 +1,6 @@
 """Reads golden recordings of the published code and compares arrays with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 import json
 import math
@@ -10,10 +10,10 @@ from typing import Any
 import zlib
 
 import numpy as np
+import pytest
 
-FOLDER = pathlib.Path(
-    os.environ.get("MVJAX_GOLDEN", pathlib.Path(__file__).parent / "golden")
-)
+_FOREIGN = os.environ.get("MVJAX_GOLDEN")
+FOLDER = pathlib.Path(_FOREIGN or pathlib.Path(__file__).parent / "golden")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,21 @@ class Case:
 def files(system: str) -> list[pathlib.Path]:
     """All recordings of a system."""
     return sorted((FOLDER / system).glob("*.npz"))
+
+
+def cases(system: str, *, slow: Iterable[str] = ()) -> list[Any]:
+    """Parameters of a test: all recordings of a system, named as their files.
+
+    Args:
+      system: A folder of recordings.
+      slow: Those of the project's own that take long beside another one of their kind;
+        they are tested with `-m slow`.
+    """
+    marks = {name: pytest.mark.slow for name in slow if not _FOREIGN}
+    return [
+        pytest.param(file, id=file.stem, marks=marks.get(file.stem, ()))
+        for file in files(system)
+    ]
 
 
 def load(file: pathlib.Path) -> Case:

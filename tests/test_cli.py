@@ -90,6 +90,7 @@ def _assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_the_result(chain, capsys):
     before = (chain / "disentangle" / "evaluation.json").read_text()
     assert run("evaluate", f"--workdir={chain}/disentangle") == 0
@@ -209,6 +210,7 @@ def test_show_lists_what_can_be_set(capsys):
     assert "--config.method.ch_mult=(1, 2)   # not empty; each at least 1 and " in out
 
 
+@pytest.mark.slow
 def test_show_compiles_the_step(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert run("show", "--config=configs/dim/sdim.py:debug") == 0
@@ -367,6 +369,7 @@ def test_bad_views_are_named(chain, capsys, tmp_path, change, message):
     assert not (tmp_path / "codes.npz").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(chain, capsys, tmp_path):
     file = tmp_path / "weights.pth"
     run("convert", "--to=torch", f"--workdir={chain}/consistency", f"--output={file}")

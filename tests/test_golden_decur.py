@@ -9,12 +9,34 @@ from tests import backbone_golden
 from tests import decur_golden_losses
 from tests import decur_golden_train
 from tests import golden_data
+from tests import golden_scores
+from tests import golden_segmentation
 from tests import manifest_golden
+
+# Kinds of recordings whose code belongs to a later issue.
+PLANNED = {
+    "be_models": "transfer to BigEarthNet",
+    "cmx_decoders": "CMX",
+    "cmx_model": "CMX",
+    "cmx_modules": "CMX",
+    "cmx_swin": "CMX",
+    "cmx_trajectory": "CMX",
+    "data_records": "the data sets",
+    "geonrw_fcn": "transfer to GeoNRW",
+    "model": "DeCUR and its baselines",
+    "rda_module": "residual deformable attention",
+    "rda_resnet50": "residual deformable attention",
+    "schedules": "the published schedules",
+    "trajectory": "DeCUR and its baselines",
+    "transforms": "the published augmentations",
+}
 
 CHECKS = {
     "checkpoint_manifests": manifest_golden.check_decur,
+    "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
+    "metrics": golden_scores.check_decur,
     "mit_forward": backbone_golden.check_mit,
     "optim_toy": decur_golden_train.check_optim,
     "resnet_forward": backbone_golden.check_decur,
@@ -22,10 +44,12 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("file", golden_data.files("decur"), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", golden_data.cases("decur"))
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     kind = case.meta["kind"]
+    if kind in PLANNED:
+        pytest.skip(f"planned: {PLANNED[kind]}")
     assert kind in CHECKS, f"{file.name}: no check for the kind {kind!r}"
     with jax.default_matmul_precision("highest"):
         CHECKS[kind](case)

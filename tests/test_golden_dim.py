@@ -32,7 +32,7 @@ BY_FILE = {"losses": dim_golden_losses.check_losses}
 ELSEWHERE = {"retrieval_reference": "tests/evaluators/test_retrieval.py"}
 
 
-@pytest.mark.parametrize("file", golden_data.files("dim"), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", golden_data.cases("dim"))
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     kind = case.meta["kind"]

@@ -39,7 +39,19 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("file", golden_data.files("mrdd"), ids=lambda f: f.stem)
+# Others of their kinds stay in the quick suite.
+LONG = (
+    "consistency_rgb3",
+    "encdec_attention",
+    "encdec_groupnorm_avgpool",
+    "encdec_rgb64",
+    "stage2_rgb3",
+    "viewspecific_noc",
+    "resnet50_rgb",
+)
+
+
+@pytest.mark.parametrize("file", golden_data.cases("mrdd", slow=LONG))
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     kind = case.meta["kind"]

@@ -34,7 +34,17 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("file", golden_data.files("rerd"), ids=lambda f: f.stem)
+# Others of their kinds stay in the quick suite.
+LONG = (
+    "model_av",
+    "model_lav_e3_nomask",
+    "model_lv",
+    "model_lav",
+    "model_bert_l",
+)
+
+
+@pytest.mark.parametrize("file", golden_data.cases("rerd", slow=LONG))
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     kind = case.meta["kind"]

@@ -116,6 +116,12 @@ def test_the_trainer_names_no_method_and_no_model():
             1.0,
             ("jax", "flax", "orbax", "grain"),
         ),
+        (  # JAX must find the settings that a command makes for it.
+            "from mvjax import cli; "
+            "cli._prepare(cli.make_parser().parse_args(['show', '--config=c.py']))",
+            1.0,
+            ("jax", "flax", "orbax", "grain"),
+        ),
     ],
 )
 def test_imports_are_lazy(code, seconds, absent):

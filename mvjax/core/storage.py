@@ -4,7 +4,7 @@ Paths of object stores have the interface of `pathlib.Path`, so that little else
 mvjax knows of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import errno
 import importlib.util
@@ -246,3 +246,15 @@ def _find(error: BaseException | None) -> str | None:
                 return TROUBLES[number]
         error = error.__cause__ or error.__context__
     return None
+
+
+def default_cache(environ: Mapping[str, str]) -> pathlib.Path:
+    """Returns the cache folder of mvjax.
+
+    Args:
+      environ: Environment variables; `XDG_CACHE_HOME` moves the cache away from
+        `~/.cache`.
+    """
+    base = environ.get("XDG_CACHE_HOME")
+    root = pathlib.Path(base) if base else pathlib.Path.home() / ".cache"
+    return root / "mvjax"

@@ -5,7 +5,7 @@ every file in it, and puts the files into the cache in one step: a folder in the
 whole or not there. Nothing is installed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import hashlib
 import importlib.util
 import io
@@ -97,18 +97,6 @@ PACKAGES = {  # Of several data sets, or of none; others stand with theirs, as `
 }
 
 
-def default_cache(environ: Mapping[str, str]) -> pathlib.Path:
-    """Returns the cache folder of mvjax.
-
-    Args:
-      environ: Environment variables; `XDG_CACHE_HOME` moves the cache away from
-        `~/.cache`.
-    """
-    base = environ.get("XDG_CACHE_HOME")
-    root = pathlib.Path(base) if base else pathlib.Path.home() / ".cache"
-    return root / "mvjax"
-
-
 def find(name: str) -> dict[str, Package]:
     """What belongs to a name: of `PACKAGES`, or of a data set that offers `FETCH`.
 
@@ -160,7 +148,7 @@ def fetch(
       UserError: The name is unknown, the client is missing or fails, or a checksum
         differs; the message says what to place where by hand.
     """
-    cache = pathlib.Path(cache) if cache else default_cache({})
+    cache = pathlib.Path(cache) if cache else storage.default_cache({})
     found = find(name).items()
     return [_ensure(name, package, cache, say) for name, package in found][0]
 

@@ -13,10 +13,10 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import limits
 from mvjax.core import notice
+from mvjax.core import storage
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import edges
-from mvjax.data import fetch
 from mvjax.data import idx
 from mvjax.data import images as images_lib
 from mvjax.data import paths
@@ -167,7 +167,7 @@ def find_folder(
         root = paths.find(folder)
         places = [root, *(root / name for name in family.folders)]
     else:
-        root = pathlib.Path(cache) if cache else fetch.default_cache({})
+        root = pathlib.Path(cache) if cache else storage.default_cache({})
         places = [root / family.fetched]
     for place in places:
         for prefix in PREFIXES.values():

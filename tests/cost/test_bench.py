@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import time
+import types
 
 import jax
 import ml_collections
@@ -102,14 +103,16 @@ def test_the_peak_of_a_known_chip_is_of_the_compute_type(monkeypatch):
     class Device:
         device_kind = "NVIDIA H100 80GB HBM3"
 
+    settings = ml_collections.ConfigDict(dict(method=dict(dtype="bfloat16")))
+
     class Known:
-        config = ml_collections.ConfigDict(dict(method=dict(dtype="bfloat16")))
+        run = types.SimpleNamespace(config=settings)
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), "data")
 
     assert bench._peak(Known) is None
     Known.mesh = type("Mesh", (), {"devices": np.array([Device()])})
     assert bench._peak(Known)["flops"] == pytest.approx(989e12)
-    Known.config.method.dtype = "float32"
+    settings.method.dtype = "float32"
     assert bench._peak(Known)["flops"] == pytest.approx(494e12)
 
 

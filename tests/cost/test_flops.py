@@ -123,6 +123,7 @@ def test_convolutions_count_as_the_compiler_counts_them(options, gradient):
     assert flops.count(traced.jaxpr).flops == pytest.approx(theirs, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     ["configs/dim/sdim.py:debug", "configs/rerd/rerd.py:debug", "tests/toy/config.py"],
@@ -137,6 +138,7 @@ def test_without_rounds_a_step_counts_as_the_compiler_counts_it(config):
     assert mine == pytest.approx(theirs, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_micro_batches_devices_and_seeds_count_whole():
     config = "configs/dim/sdim.py:debug"
     batch = "data.batch_size=32"

@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.data import fetch
 
 NAMES = (*fetch.PACKAGES, "sentences", "watch")
@@ -187,6 +188,6 @@ def test_debian_packages_that_are_none_are_refused():
 
 
 def test_the_cache_follows_the_environment(tmp_path):
-    found = fetch.default_cache({"XDG_CACHE_HOME": str(tmp_path)})
+    found = storage.default_cache({"XDG_CACHE_HOME": str(tmp_path)})
     assert found == tmp_path / "mvjax"
-    assert fetch.default_cache({}).parts[-2:] == (".cache", "mvjax")
+    assert storage.default_cache({}).parts[-2:] == (".cache", "mvjax")

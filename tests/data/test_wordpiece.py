@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.data import fetch
+from mvjax.core import storage
 from mvjax.data import wordpiece
 
-MINILM = fetch.default_cache(os.environ) / "minilm" / "model"
+MINILM = storage.default_cache(os.environ) / "minilm" / "model"
 RECORDING = pathlib.Path(__file__).parents[1] / "models" / "minilm.npz"
 LINES = """[PAD] [UNK] [CLS] [SEP] un ##aff ##able ##a ##ff run ##ning , . ! $ cafe the
 Café a ##b""".split()

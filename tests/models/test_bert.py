@@ -17,10 +17,10 @@ from mvjax.convert import files
 from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.core import errors
-from mvjax.data import fetch
+from mvjax.core import storage
 from mvjax.models import bert
 
-MINILM = fetch.default_cache(os.environ) / "minilm" / "model"
+MINILM = storage.default_cache(os.environ) / "minilm" / "model"
 RECORDING = pathlib.Path(__file__).with_name("minilm.npz")
 CONFIG = bert.Config(
     vocab_size=20,

@@ -123,6 +123,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
     np.testing.assert_array_equal(values(source), values(attach()))
 
 
+@pytest.mark.slow
 def test_seeds_share_what_is_frozen_alike_and_nothing_else():
     def make(*overrides):
         spec = f"{ROOT}/configs/rerd/rerd.py:dataset=sentences,debug"

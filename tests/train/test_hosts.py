@@ -136,6 +136,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path):
     assert len(stops) == 1
 
 
+@pytest.mark.slow
 def test_the_death_of_one_ends_the_other_and_both_resume(tmp_path):
     both = start(tmp_path, *LONG, processes=2, devices=1)
     wait_for_step(tmp_path, 50)

@@ -282,6 +282,7 @@ def test_the_bad_step_is_named(tmp_path):
         train(tmp_path, "method.break_at=7", "log_every_steps=6")
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_ends_the_run_in_one_line(tmp_path):
     code = (
         "import resource, signal, sys\n"

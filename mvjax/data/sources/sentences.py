@@ -24,6 +24,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import limits
+from mvjax.core import storage
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import derived_views
@@ -153,7 +154,7 @@ class Source(arrays.ArraySource):
             affect_length=affect_length,
             form_length=form_length,
         )
-        root = pathlib.Path(cache) if cache else fetch.default_cache({})
+        root = pathlib.Path(cache) if cache else storage.default_cache({})
         place = paths.find(folder) if folder else root / "sentences"
         archive = _find(place, _ARCHIVE, "sentences")
         rated = read(archive, part)

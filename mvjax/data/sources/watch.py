@@ -16,6 +16,7 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import limits
 from mvjax.core import npz_file
+from mvjax.core import storage
 from mvjax.data import array_pickle
 from mvjax.data import arrays
 from mvjax.data import batch
@@ -101,7 +102,7 @@ class Source(arrays.ArraySource):
             raise errors.UserError(
                 f"window and stride must be at least 1, got {window} and {stride}."
             )
-        root = pathlib.Path(cache) if cache else fetch.default_cache({})
+        root = pathlib.Path(cache) if cache else storage.default_cache({})
         place = paths.find(folder) if folder else root / "watch"
         found = read(place / _FILE, max_gib=max_gib)
         cuts, labels, subjects = [], [], []

@@ -12,15 +12,15 @@ from PIL import Image
 import pytest
 
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.data import batch
 from mvjax.data import edges
-from mvjax.data import fetch
 from mvjax.data import images
 from mvjax.data import mnist
 from mvjax.data.sources import edge_fashion_mnist
 from mvjax.data.sources import edge_mnist
 
-CACHE = fetch.default_cache(os.environ)
+CACHE = storage.default_cache(os.environ)
 
 
 def write_idx(path, array, *, zipped=False):

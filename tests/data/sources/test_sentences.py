@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.data import batch
-from mvjax.data import fetch
 from mvjax.data.sources import sentences
 
-CACHE = fetch.default_cache(os.environ)
+CACHE = storage.default_cache(os.environ)
 WORDS = ["good", "bad", "film", "the", "!"]
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
+from mvjax.core import storage
 from mvjax.data import batch
-from mvjax.data import fetch
 from mvjax.data.sources import watch
 
-CACHE = fetch.default_cache(os.environ)
+CACHE = storage.default_cache(os.environ)
 
 
 def write(tmp_path, *, steps=(130, 100, 90), **changes):
