@@ -39,12 +39,13 @@ CHECKS = {
 }
 
 
-# Others of their kinds stay in the quick suite.
+# Others of their kinds stay in the quick suite; stage 2 as `train_stage2`.
 LONG = (
     "consistency_rgb3",
     "encdec_attention",
     "encdec_groupnorm_avgpool",
     "encdec_rgb64",
+    "stage2_emnist",
     "stage2_rgb3",
     "viewspecific_noc",
     "resnet50_rgb",
