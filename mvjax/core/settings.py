@@ -184,12 +184,16 @@ def check(config: ml_collections.ConfigDict, folders: tuple[str, ...] = ()) -> N
             raise errors.UserError(
                 f"{inside} has the key {name!r}; keys are text without {_SEPARATORS}."
             )
+    strange = sorted(set(held) - set(known.fields)) if known.other is None else []
     for name, field in known.fields.items():
         if name not in held and field.default is dataclasses.MISSING:
+            # What is missing may be there, misspelt; but a name decides on all others.
+            if strange and name != "name":
+                raise errors.unknown(f"key of {inside}", strange[0], known.fields)
             raise errors.UserError(f"{inside} lacks {name!r}.")
     for name in sorted(held, key=lambda key: (key != "name", key)):
         where = f"{inside}.{name}"
-        if name not in known.fields and known.other is None:
+        if name in strange:
             raise errors.unknown(f"key of {inside}", name, known.fields)
         kind = known.fields[name].kind if name in known.fields else known.other
         value = held[name]

@@ -124,10 +124,15 @@ class Evaluator:
         """
         scores = features.get(self.split, self.output)
         truth = features.target(self.split, self.target)
-        if truth.shape != scores.shape or not np.isin(truth, (0, 1)).all():
+        where = f"Target {self.target!r} of split {self.split!r}"
+        if truth.shape != scores.shape:
             raise errors.UserError(
-                f"Target {self.target!r} of split {self.split!r} must hold 0 and 1 only, "
-                f"shape {scores.shape}; it has {truth.shape}."
+                f"{where} has shape {truth.shape}, {self.output!r} {scores.shape}."
+            )
+        if not np.isin(truth, (0, 1)).all():
+            wrong = truth[~np.isin(truth, (0, 1))][0]
+            raise errors.UserError(
+                f"{where} must hold 0 and 1 only; it holds {wrong:g}."
             )
         each = per_label(average_precision, scores, truth)
         result = {

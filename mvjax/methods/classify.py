@@ -42,6 +42,11 @@ def check_truth(spec: Any, target: str, classes: int, *, tags: bool = False) -> 
                 f"config.method.objective and .classes={classes} want "
                 f"{(classes,) if tags else 'one class'}."
             )
+        low, high = spec.targets[target].low, spec.targets[target].high
+        if tags and not 0 <= low <= high <= 1:
+            raise errors.UserError(
+                f"{where}={target}: tags are 0 or 1; the data hold {low:g} to {high:g}."
+            )
         return
     if tags or (target and target not in spec.factors):
         choices = spec.targets if tags else {*spec.targets, *spec.factors}

@@ -36,6 +36,12 @@ class Method(classify.Base):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
+        shape = spec.views[self.view].shape
+        maps = transfer.count_maps(self.tower, shape)
+        if self.levels > maps:
+            raise errors.UserError(
+                f"config.method.levels is {self.levels}; the backbone has {maps} maps."
+            )
         if self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
         size = tuple(spec.views[self.view].shape[:2])

@@ -117,6 +117,16 @@ def check_view(method: Any, spec: Any) -> None:
     method.backbone.check(shape[-1], shape[:2])
 
 
+def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
+    """How many maps the backbone makes of an image `[H, W, C]`."""
+    x = jnp.zeros((1, *shape))
+    found = jax.eval_shape(
+        lambda key: tower.features(tower.init(key, x), x, train=False)[0],
+        jax.random.key(0),
+    )
+    return len(found.maps)
+
+
 # The tables say nothing of channels, but in the shapes of the leaves.
 _CHANNELS = 3
 

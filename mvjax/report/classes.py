@@ -1,6 +1,6 @@
 """Pictures of scores by class: confusion matrices, bars, and maps of classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +79,7 @@ def bars(
 
 
 def maps(
-    images: Sequence[np.ndarray],
+    images: Mapping[str, np.ndarray],
     truth: np.ndarray,
     guess: np.ndarray,
     classes: int,
@@ -89,19 +89,19 @@ def maps(
     """A row for each image: its views, the true map, the guess.
 
     Args:
-      images: Views `[N, H, W, C]`; at most three are shown, each stretched to its values.
+      images: Views `[N, H, W, C]` by name; at most three are shown, each stretched to its values.
       truth: `[N, H, W]` classes.
       guess: `[N, h, w]` classes.
       classes: K.
       ignore: The value of truths that are not known, which stay white.
     """
-    views = list(images)[:_MOST_VIEWS]
+    views = dict(list(images.items())[:_MOST_VIEWS])
     columns, rows = len(views) + 2, len(truth)
     figure = plots.make_figure(rows * plots.WIDTH / columns / 1.4)
     panels = figure.subplots(rows, columns, squeeze=False)
     unknown = np.ma.masked_equal(truth, ignore)
     for i, line in enumerate(panels):
-        for panel, view in zip(line, views):
+        for panel, view in zip(line, views.values()):
             panel.imshow(_visible(view[i]), interpolation="nearest")
         for panel, found in zip(line[len(views) :], (unknown[i], guess[i])):
             panel.imshow(
@@ -113,10 +113,7 @@ def maps(
             )
         for panel in line:
             panel.set_axis_off()
-    heads = (
-        [f"view {i + 1}" for i in range(len(views))] if len(views) > 1 else ["image"]
-    )
-    for panel, title in zip(panels[0], [*heads[: len(views)], "truth", "guess"]):
+    for panel, title in zip(panels[0], [*views, "truth", "guess"]):
         panel.set_title(title, fontsize=8, color=plots.INK)
     return figure
 

@@ -275,6 +275,10 @@ def test_a_file_that_is_no_config_is_told_in_one_line(text, message, tmp_path):
         ("c.method.name = 3", "config.method.name is 3; it must be text"),
         ("c.method.name = ''", "Unknown methods ''"),
         ("c.method.widht = 3", "Unknown key of config.method 'widht'"),
+        (
+            "c.data.beside = dict(probe=dict(spilt='train'))",
+            "key of config.data.beside.probe 'spilt'. Did you mean 'split'",
+        ),
         ("c.data.batchsize = 3", "Did you mean 'batch_size'"),
         ("c.evals.knn = 'knn'", "config.evals.knn is 'knn'; it must hold settings"),
         ("c.evals.knn.name = 'common'", "Unknown evaluators"),

@@ -203,6 +203,10 @@ def test_classes_are_those_of_the_data():
         make(segment).check(SPEC)
     truth = batch_lib.TargetSpec((SIZE, SIZE), "uint8", 0, CLASSES - 1, ignore=255)
     make(segment).check(SPEC._replace(targets={"mask": truth}))
+    with pytest.raises(
+        errors.UserError, match="levels is 9; the backbone has [34] maps"
+    ):
+        make(segment, levels=9).check(SPEC._replace(targets={"mask": truth}))
     for other, message in (
         (truth._replace(high=5), "holds classes up to 5 .*classes is 3"),
         (truth._replace(ignore=254), "254 for unknown.*ignore 255"),
@@ -213,6 +217,11 @@ def test_classes_are_those_of_the_data():
     tags = batch_lib.TargetSpec((CLASSES,), "float32", 0, 1)
     labelled = SPEC._replace(targets={"tags": tags})
     make(objective="bce", target="tags").check(labelled)
+    threes = labelled.targets["tags"]._replace(high=3.0)
+    with pytest.raises(errors.UserError, match="tags are 0 or 1; the data hold"):
+        make(objective="bce", target="tags").check(
+            labelled._replace(targets={"tags": threes})
+        )
     with pytest.raises(errors.UserError, match="shape .3,. there.*want one class"):
         make(target="tags").check(labelled)
 

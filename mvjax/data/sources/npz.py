@@ -286,7 +286,8 @@ def _narrow(file: _File, name: str) -> None:
     if name.startswith("target/"):
         if array.ndim == 1 and array.dtype.kind != "f":
             file.problems.append(
-                f"array {name!r} must be [N] of floats, is {_say(array)}."
+                f"array {name!r} must be [N] of floats, or [N, ...] of any numbers for "
+                f"tags and masks, is {_say(array)}."
             )
             return
         if array.dtype == bool:

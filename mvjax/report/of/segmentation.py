@@ -25,7 +25,8 @@ def pictures(
     batch, outputs = next(features.batches(evaluator.split, evaluator.outputs))
     truth = batch["targets"][evaluator.target][:_SHOWN]
     guess = np.argmax(outputs[evaluator.output][:_SHOWN], axis=-1)
-    images = [view[:_SHOWN] for view in batch["views"].values() if view.ndim == 4]
+    views = batch["views"].items()
+    images = {name: view[:_SHOWN] for name, view in views if view.ndim == 4}
     caption = f"Images, truth and guess in the split {evaluator.split} ({label})"
     maps = classes.maps(images, truth, guess, len(counts), ignore=evaluator.ignore)
     return found | {caption: maps}
