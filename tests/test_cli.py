@@ -57,6 +57,7 @@ def chain(tmp_path_factory) -> pathlib.Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_chain_leaves_both_stages_and_a_page(chain):
     for stage in ("consistency", "disentangle"):
         results = json.loads((chain / stage / "evaluation.json").read_text())["results"]
@@ -71,6 +72,7 @@ def test_chain_leaves_both_stages_and_a_page(chain):
     assert list((chain / "report").glob("*.pdf"))
 
 
+@pytest.mark.slow
 def test_the_teacher_is_stage_one_to_the_bit(chain):
     one, two = (_variables(chain / name) for name in ("consistency", "disentangle"))
     for collection in ("params", "batch_stats"):
@@ -99,6 +101,7 @@ def test_evaluate_repeats_the_result(chain, capsys):
     assert "shared+private/*" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_embed_own_views_and_splits(chain, tmp_path):
     rng = np.random.default_rng(0)
     views = {
@@ -338,6 +341,7 @@ def test_missing_data_say_how_to_get_them(capsys, tmp_path, monkeypatch):
     assert "mvjax data fetch mnist" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

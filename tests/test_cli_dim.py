@@ -111,6 +111,7 @@ def read(workdir):
         return checkpoints.variables()[0]
 
 
+@pytest.mark.slow
 def test_a_run_on_coloured_digits_embeds_ready_views(tmp_path, capsys):
     workdir = tmp_path / "sdim"
     run("train", "--config=configs/dim/sdim.py:debug", f"--workdir={workdir}")

@@ -40,7 +40,7 @@ LONG = (
     "model_lav_e3_nomask",
     "model_lv",
     "model_lav",
-    "model_bert_l",
+    "model_bert_lav",
 )
 
 

@@ -1,6 +1,6 @@
 """Settings that hold settings: fields whose type is a frozen dataclass, or named code.
 
-sizes: rerd.Sizes = rerd.Sizes()      # config.method.sizes.nlevels
+sizes: Sizes = Sizes()                 # config.method.sizes.layers
 backbone: core_backbone.Backbone      # config.method.backbone.name, ....depth
 """
 

@@ -84,6 +84,7 @@ def run(workdir: pathlib.Path, *argv: str) -> int:
     return stop.value.code
 
 
+@pytest.mark.slow
 def test_a_search_ranks_goes_on_and_outlives_a_trial_that_breaks(tmp_path, capsys):
     draws = ("--draw=method.break_at=-1|1", "--draw=optim.lr=1e-3..1e-1:log")
     assert run(tmp_path, *draws, "--trials=3", "--config.epochs=1") == 0
