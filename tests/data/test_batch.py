@@ -198,6 +198,9 @@ def test_of_views_that_vary_rank_and_channels_are_checked():
         assert problem == f"has shape {shape}, expected 3 axes, the last of 3 channels"
     specs = {"train": batch.Spec({"a": view._replace(varies=False)}, 2)}
     specs["test"] = batch.Spec({"a": view}, 2)
+    number = batch.ViewSpec((), "float32", 0, 1)
+    none = {"train": batch.Spec({}, None), "test": batch.Spec({"n": number}, None)}
+    assert "is [] of float32 in the split 'test'" in batch.differences(none)[0]
     assert "is [*, *, 3] of uint8 in the split 'test'" in batch.differences(specs)[0]
 
 

@@ -191,3 +191,8 @@ def test_the_cache_follows_the_environment(tmp_path):
     found = storage.default_cache({"XDG_CACHE_HOME": str(tmp_path)})
     assert found == tmp_path / "mvjax"
     assert storage.default_cache({}).parts[-2:] == (".cache", "mvjax")
+
+
+def test_what_is_no_module_is_no_data_set_of_another_package():
+    with pytest.raises(errors.UserError, match=r"to fetch '\.\./mnist'.*minilm"):
+        fetch.find("../mnist")

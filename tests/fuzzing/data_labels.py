@@ -66,7 +66,6 @@ LABELS = {
         {"target/age": CLASSES},
         r"'target/age' must be \[N\] of floats",
     ),
-    "target-2-d": ({"target/age": CLASSES[:, None] / 2}, r"'target/age' must be"),
     "target-nan": (
         {"target/age": put(CLASSES / 2, 7, np.nan)},
         "'target/age' holds NaN at index 7",

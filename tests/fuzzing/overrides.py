@@ -113,6 +113,8 @@ def wrong_values(key: str, value: Any, turn: int) -> list[str]:
     if kind is str and field in FREE:
         return []
     values = [v for v in WRONG[kind] if not (v[:2] in ("-2", "-0") and is_signed(key))]
+    if value == "":  # Then nothing is a value of it.
+        values = [v for v in values if v]
     found = [values[turn % len(values)]]
     found += ["None"] if field in NOT_NONE else []
     found += ["0"] if field in NOT_ZERO and kind in (int, float) else []

@@ -38,7 +38,7 @@ CONFIGS = {
     "method-no-name": (config("method.name", ...), "config.method lacks 'name'"),
     "method-name-number": (config("method.name", 3), "config.method.name"),
     "method-name-list": (config("method.name", ["toy.method"]), "config.method.name"),
-    "method-name-empty": (config("method.name", ""), "methods ''.*Choices: edim"),
+    "method-name-empty": (config("method.name", ""), "methods ''.*Choices: classify"),
     "method-name-path": (config("method.name", "../toy"), "'../toy'"),
     "method-name-up": (config("method.name", "..toy"), "'..toy'"),
     "method-name-unknown": (config("method.name", "tyo"), "methods 'tyo'.*edim"),

@@ -59,10 +59,17 @@ def make(evals: Mapping[str, Any]) -> dict[str, Any]:
         made[label] = config_lib.build(
             module.Evaluator, f"config.evals.{label}", options
         )
-    return {
-        label: evaluator.bind(made) if hasattr(evaluator, "bind") else evaluator
-        for label, evaluator in made.items()
-    }
+    return {label: _bound(label, one, made) for label, one in made.items()}
+
+
+def _bound(label: str, evaluator: Any, made: Mapping[str, Any]) -> Any:
+    """An evaluator with the others that it names, if it can name some."""
+    if not hasattr(evaluator, "bind"):
+        return evaluator
+    try:
+        return evaluator.bind(made)
+    except errors.UserError as error:
+        raise errors.UserError(f"config.evals.{label}: {error}") from error
 
 
 def check(
