@@ -55,7 +55,7 @@ CASES = {
             ("mvjax.train.loop:train>os:replace", 2, 0.0),
             (test_kills.FINISH, 1, 0.0),
             (test_kills.FINISH + ">os:replace", 1, 0.0),
-            ("mvjax.report.text:evaluation", 1, 0.0),
+            ("mvjax.report.terminal:evaluation", 1, 0.0),
             ("threading:_shutdown", 1, 0.0),  # Python's end.
         ),
         ("evaluation.json",),
@@ -63,8 +63,8 @@ CASES = {
     "chain": Case(
         ("chain", f"one={TOY}", f"two={TOY}", f"--workdir={FOLDER}", "--no-progress"),
         (
-            ("mvjax.train.chain:write", 1, 0.0),
-            ("mvjax.report.text:evaluation", 1, 0.0),
+            ("mvjax.core.workdir:write_stages", 1, 0.0),
+            ("mvjax.report.terminal:evaluation", 1, 0.0),
             (test_kills.STAGE, 2, 0.0),
             (test_kills.STAGE, 2, 0.3),
             (test_kills.STAGE + ">mvjax.train.checkpoint:Checkpoints.save", 2, 0.0),
