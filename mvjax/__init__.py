@@ -117,6 +117,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       dist.py            several processes as one
       rng.py             named random streams
       text.py            aligned columns and sizes
+      precision.py       products that keep all digits of float32
       errors.py          the one exception for mistakes of use
 
 The path of a run, from the command to the formula:

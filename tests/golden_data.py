@@ -1,14 +1,16 @@
 """Reads golden recordings of the published code and compares arrays with them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import json
 import math
 import os
 import pathlib
+import types
 from typing import Any
 import zlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -74,6 +76,27 @@ def load(file: pathlib.Path) -> Case:
         folder, _, rest = name.partition("/")
         parts[folder][rest] = array
     return Case(meta, parts["in"], parts["out"], parts["grad"])
+
+
+def agree(
+    file: pathlib.Path,
+    checks: Mapping[str, Callable[[Case], None]],
+    planned: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
+    """Runs the check of a recording's kind, or skips what belongs to a later issue.
+
+    Args:
+      file: A recording.
+      checks: Checks by kind.
+      planned: What is missing, by kind.
+    """
+    case = load(file)
+    kind = case.meta["kind"]
+    if kind in planned:
+        pytest.skip(f"planned: {planned[kind]}")
+    assert kind in checks, f"{file.name}: no check for the kind {kind!r}"
+    with jax.default_matmul_precision("highest"):
+        checks[kind](case)
 
 
 def make_weight(key: str, shape: list[int], dtype: str, salt: int) -> np.ndarray:

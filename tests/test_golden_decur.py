@@ -2,7 +2,6 @@
 
 import pathlib
 
-import jax
 import pytest
 
 from tests import backbone_golden
@@ -46,13 +45,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("file", golden_data.cases("decur"))
 def test_recording_agrees(file: pathlib.Path):
-    case = golden_data.load(file)
-    kind = case.meta["kind"]
-    if kind in PLANNED:
-        pytest.skip(f"planned: {PLANNED[kind]}")
-    assert kind in CHECKS, f"{file.name}: no check for the kind {kind!r}"
-    with jax.default_matmul_precision("highest"):
-        CHECKS[kind](case)
+    golden_data.agree(file, CHECKS, PLANNED)
 
 
 def test_there_are_recordings():

@@ -2,7 +2,6 @@
 
 import pathlib
 
-import jax
 import pytest
 
 from tests import backbone_golden
@@ -55,13 +54,7 @@ LONG = (
 
 @pytest.mark.parametrize("file", golden_data.cases("mrdd", slow=LONG))
 def test_recording_agrees(file: pathlib.Path):
-    case = golden_data.load(file)
-    kind = case.meta["kind"]
-    if kind in PLANNED:
-        pytest.skip(f"planned: {PLANNED[kind]}")
-    assert kind in CHECKS, f"{file.name}: no check for the kind {kind!r}"
-    with jax.default_matmul_precision("highest"):
-        CHECKS[kind](case)
+    golden_data.agree(file, CHECKS, PLANNED)
 
 
 def test_there_are_recordings():

@@ -46,13 +46,9 @@ LONG = (
 
 @pytest.mark.parametrize("file", golden_data.cases("rerd", slow=LONG))
 def test_recording_agrees(file: pathlib.Path):
-    case = golden_data.load(file)
-    kind = case.meta["kind"]
-    if kind in SLOW:
+    if golden_data.load(file).meta["kind"] in SLOW:
         return
-    assert kind in CHECKS, f"{file.name}: no check for the kind {kind!r}"
-    with jax.default_matmul_precision("highest"):
-        CHECKS[kind](case)
+    golden_data.agree(file, CHECKS)
 
 
 @pytest.mark.slow

@@ -1,13 +1,8 @@
-"""Random streams: one root key, folded by step and by the name of the use."""
+"""Random streams: keys by the name of their use."""
 
 import zlib
 
 import jax
-
-
-def step_key(seed: int, step: jax.Array | int) -> jax.Array:
-    """Key of one training step, the same whether or not the run was resumed."""
-    return jax.random.fold_in(jax.random.key(seed), step)
 
 
 def named(key: jax.Array, name: str) -> jax.Array:

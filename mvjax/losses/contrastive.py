@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mvjax.core import precision
+
 _SMALLEST = 1e-12  # Length below which a vector is not divided by it.
 
 
@@ -33,7 +35,7 @@ def nt_xent(za: jax.Array, zb: jax.Array, *, temperature: float = 1.0) -> jax.Ar
     """
     count = za.shape[0]
     z = unit(jnp.concatenate([za, zb]))
-    logits = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    logits = precision.matmul(z, z.T) / temperature
     itself = jnp.eye(2 * count, dtype=bool)
     logits = jnp.where(itself, -jnp.inf, logits)
     partners = (jnp.arange(2 * count) + count) % (2 * count)
@@ -53,7 +55,7 @@ def info_nce(za: jax.Array, zb: jax.Array, *, temperature: float = 1.0) -> jax.A
       Mean over the B rows, `[]`, float32 or wider. CLIP itself takes the mean of both
       directions; DeCUR's baseline this one alone.
     """
-    logits = jnp.matmul(unit(za), unit(zb).T, precision=jax.lax.Precision.HIGHEST)
+    logits = precision.matmul(unit(za), unit(zb).T)
     losses = optax.softmax_cross_entropy_with_integer_labels(
         logits / temperature, jnp.arange(za.shape[0])
     )

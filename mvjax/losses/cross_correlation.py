@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-_HIGHEST = jax.lax.Precision.HIGHEST
+from mvjax.core import precision
 
 
 class Terms(NamedTuple):
@@ -48,12 +48,9 @@ def squares(za: jax.Array, zb: jax.Array, divisor: float) -> jax.Array:
     """
     za, zb = (z.astype(jnp.promote_types(z.dtype, jnp.float32)) for z in (za, zb))
     if za.shape[0] < za.shape[1]:  # sum (A^T B)^2 = <A A^T, B B^T>.
-        total = jnp.sum(
-            jnp.matmul(za, za.T, precision=_HIGHEST)
-            * jnp.matmul(zb, zb.T, precision=_HIGHEST)
-        )
+        total = jnp.sum(precision.matmul(za, za.T) * precision.matmul(zb, zb.T))
     else:
-        total = jnp.sum(jnp.square(jnp.matmul(za.T, zb, precision=_HIGHEST)))
+        total = jnp.sum(jnp.square(precision.matmul(za.T, zb)))
     return total / divisor**2
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-_HIGHEST = jax.lax.Precision.HIGHEST
+from mvjax.core import precision
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -41,7 +41,7 @@ def gram_squared_distances(x: jax.Array) -> jax.Array:
       `[B, B]`, float32 or wider; zeros on the diagonal.
     """
     x = _wide(x)
-    products = jnp.matmul(x, x.T, precision=_HIGHEST)
+    products = precision.matmul(x, x.T)
     # Squares summed in another order would leave something of the diagonal.
     square = jnp.diagonal(products)
     return square[:, None] - 2 * products + square[None]

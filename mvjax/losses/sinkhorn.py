@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.core import errors
+from mvjax.core import precision
 
 _OFFSET = 1e-8  # The released code adds it inside the logarithms of the weights.
 # Accelerators shorten products unless they are told not to.
-_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 class Transport(NamedTuple):
@@ -333,9 +333,9 @@ def _scale(cost: jax.Array, settings: _Settings) -> _Scaled:
     def step(state: tuple) -> tuple:
         i, _, highest, log_before, a_all, b_all = state
         b = b_all[i]
-        a = row_weight / _einsum("bij,bj->bi", kernel, b)
+        a = row_weight / precision.einsum("bij,bj->bi", kernel, b)
         highest = jnp.maximum(highest, _peak(a, b))
-        b = column_weight / _einsum("bij,bi->bj", kernel, a)
+        b = column_weight / precision.einsum("bij,bi->bj", kernel, a)
         highest = jnp.maximum(highest, _peak(a, b))
         log_a = jnp.log(a)  # u changes by epsilon times its changes.
         error = epsilon * jnp.mean(jnp.sum(jnp.abs(log_a - log_before), axis=1))
@@ -382,10 +382,10 @@ def _scale_backwards(
         a, b, b_before = scaled.a[i], scaled.b[i], scaled.b[i - 1]
         by_sum = -by_log_b * b / column_weight  # Gradient of K' a, [B, m].
         lefts, rights = lefts.at[0, i].set(a), rights.at[0, i].set(by_sum)
-        by_log_a += a * _einsum("bij,bj->bi", kernel, by_sum)
+        by_log_a += a * precision.einsum("bij,bj->bi", kernel, by_sum)
         by_sum = -by_log_a * a / row_weight  # Gradient of K b, [B, n].
         lefts, rights = lefts.at[1, i].set(by_sum), rights.at[1, i].set(b_before)
-        by_log_b = b_before * _einsum("bij,bi->bj", kernel, by_sum)
+        by_log_b = b_before * precision.einsum("bij,bi->bj", kernel, by_sum)
         # The step before reaches the plan through its b alone.
         return i - 1, jnp.zeros_like(by_log_a), by_log_b, lefts, rights
 
@@ -397,7 +397,7 @@ def _scale_backwards(
         jnp.zeros_like(kernel, shape=(2, *scaled.b.shape)),
     )
     *_, lefts, rights = jax.lax.while_loop(lambda state: state[0] > 0, step, start)
-    by_kernel = _einsum("stbi,stbj->bij", lefts, rights)
+    by_kernel = precision.einsum("stbi,stbj->bij", lefts, rights)
     return -(by_log_plan + kernel * by_kernel) / settings.epsilon
 
 

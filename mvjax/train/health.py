@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mvjax.core import precision
+
 PREFIX = "health/"
 # Rows that enter the rank. The dimensions need no limit: the smaller Gram matrix has at
 # most this side, and costs what a linear layer with so many inputs costs.
@@ -115,7 +117,7 @@ def effective_rank(h: jax.Array, valid: jax.Array) -> jax.Array:
     axes = ((0,), (0,)) if width <= rows else ((1,), (1,))
     # Accelerators would multiply in fewer digits than the floor relies on.
     gram = jax.lax.dot_general(
-        centred, centred, (axes, ((), ())), precision=jax.lax.Precision.HIGHEST
+        centred, centred, (axes, ((), ())), precision=precision.HIGHEST
     )
     squares = jnp.linalg.eigvalsh(gram)
     kept = squares > RELATIVE_FLOOR**2 * jnp.max(squares)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.core import precision
 from mvjax.evaluators.common import chunks as chunks_lib
 from mvjax.evaluators.common import screen
 
@@ -41,7 +42,7 @@ def _merge(
     Of rows that are equally near the first in the table comes first.
     """
     rows = _prepare(chunk.rows, mean, metric)
-    near = jnp.matmul(queries, rows.T, precision="highest")
+    near = precision.matmul(queries, rows.T)
     if metric == "euclidean":
         near = 2 * near - jnp.sum(rows * rows, axis=1)
     near = jnp.where(chunk.weight > 0, near, -jnp.inf)
