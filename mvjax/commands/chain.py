@@ -45,9 +45,8 @@ def _chain(args: argparse.Namespace) -> int:
 
     common.join(args)
     stages = chain.name_stages(args.configs)
-    common.overrides_for(
-        args.overrides, "config", *stages
-    )  # Refuse unknown prefixes at once.
+    # Unknown prefixes are refused before any config is read.
+    common.overrides_for(args.overrides, "config", *stages)
     configs = {}
     for stage, spec in stages.items():
         mine = [t for t in args.overrides if t.partition(".")[0] in ("config", stage)]

@@ -108,10 +108,8 @@ class Leaf(NamedTuple):
     path: str  # From the root of the variables: "params/encoder/conv_in/kernel".
     torch_names: tuple[str, ...]  # Several: tied weights, equal in every file.
     layout: Layout
-    piece: tuple[int, int] = (
-        0,
-        1,
-    )  # Which of how many equal parts of their first axis.
+    # Which of how many equal parts of the PyTorch array's first axis.
+    piece: tuple[int, int] = (0, 1)
 
 
 def _leaf(collection: str, flax: str, name: str, key: str, layout: Layout) -> Leaf:

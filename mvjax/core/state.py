@@ -9,11 +9,12 @@ import numpy as np
 
 @struct.dataclass
 class TrainState:
-    """One pytree; sharded over the mesh by `sharding.state_shardings`."""
+    """One pytree; sharded over the mesh by `sharding.state_shardings`.
 
-    step: (
-        jax.Array
-    )  # [] int32: steps done. All leaves: a leading axis of seeds, if any.
+    Where several seeds train at once, all leaves have a leading axis of seeds.
+    """
+
+    step: jax.Array  # [] int32: steps done.
     params: dict[str, Any]  # By component.
     model_state: dict[str, Any]  # Collections other than params, by component.
     opt_state: dict[str, Any]  # By the name of the update.

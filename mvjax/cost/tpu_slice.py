@@ -151,9 +151,8 @@ def main(arguments: Sequence[str]) -> None:
     # The step is traced for TPUs. Layers that have another form for CPUs ask for this.
     jax.default_backend = lambda: "tpu"
     target, file = parse(name), pathlib.Path(given)
-    own = settings.foreign_code(
-        workdir_lib.read_json(file)
-    )  # The caller has loaded it.
+    # The caller has loaded this config, and so decided what it may import.
+    own = settings.foreign_code(workdir_lib.read_json(file))
     try:
         run = run_lib.Run(
             config_lib.read(file, allow_code=own),

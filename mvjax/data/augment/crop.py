@@ -30,9 +30,8 @@ class Policy:
     flip_vertical: limits.Share = 0.0  # The same for top and bottom.
     # Above 1 each view has as many random crops, `[K, size, size, C]`.
     draws: limits.Count = 1
-    centre: limits.Part = (
-        0.875  # Side of evaluation's crop by the image's shorter side.
-    )
+    # Side of evaluation's crop by the image's shorter side.
+    centre: limits.Part = 0.875
     resampling: limits.one_of(*images.RESAMPLING) = "bilinear"
 
     def __post_init__(self):
