@@ -4,7 +4,8 @@
 
 Each runs in a process of its own, one after the other, on the same made-up features: a
 mixture of Gaussians that overlap, in fewer dimensions, seen through a random layer with
-ReLU, as pooled features of a network are. `memory` is what the call adds at its peak to
+ReLU, as pooled features of a network are. `sgd` is the linear probe with that solver,
+beside scikit-learn's L-BFGS. `memory` is what the call adds at its peak to
 the process that has loaded the features and both libraries.
 """
 
@@ -20,7 +21,7 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROBES = ("linear", "cosine", "euclidean")
+PROBES = ("linear", "sgd", "cosine", "euclidean")
 
 
 def make_features(
@@ -63,8 +64,9 @@ def run(folder: pathlib.Path, probe: str, where: str) -> dict[str, float]:
     jax.block_until_ready(jax.jit(lambda x: x + 1)(1))
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # Forgets the peak so far.
     before, start = memory("VmRSS"), time.perf_counter()
-    if probe == "linear":
-        guess = linear_probe.classify(*given, where=where)
+    if probe in ("linear", "sgd"):
+        solver = "sgd" if probe == "sgd" and where == "device" else "lbfgs"
+        guess = linear_probe.classify(*given, where=where, solver=solver)
     else:
         guess = knn.classify(*given, k=10, metric=probe, where=where)
     return {

@@ -1,7 +1,8 @@
 """Linear probe: logistic regression on standardised features.
 
 Few rows are given to scikit-learn; many are fitted on the device by the same solver with
-the same objective, see `common/logistic.py`.
+the same objective, see `common/logistic.py`. With `solver=sgd` a few passes over the rows
+minimise that objective, whatever their number.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from mvjax.evaluators.common import logistic
 from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import probe
 
+SOLVERS = ("lbfgs", "sgd")
+
 
 def classify(
     rows: np.ndarray,
@@ -26,6 +29,10 @@ def classify(
     strength: float = 1.0,
     steps: int = 300,
     where: str = "auto",
+    solver: str = "lbfgs",
+    epochs: int = 3,
+    rate: float = 0.1,
+    batch_size: int = 512,
 ) -> np.ndarray:
     """Fits multinomial logistic regression and labels the test rows.
 
@@ -35,11 +42,32 @@ def classify(
       test_rows: Samples to label, `[N, D]`.
       strength: Inverse weight of the L2 penalty (C of scikit-learn).
       steps: Most steps of L-BFGS. Stopping there is part of the protocol, no failure.
-      where: "host", "device", or "auto", see `chunks.on_device`.
+      where: "host", "device", or "auto", see `chunks.on_device`; of L-BFGS.
+      solver: "lbfgs", or "sgd", which always runs on the device.
+      epochs: Of SGD, as the next two.
+      rate: Learning rate of the first step.
+      batch_size: Rows of a step.
 
     Returns:
       Predicted labels, `[N]`.
+
+    Raises:
+      Insufficient: SGD diverged.
     """
+    if solver == "sgd":
+        model = logistic.fit_stochastic(
+            rows,
+            labels,
+            strength=strength,
+            epochs=epochs,
+            rate=rate,
+            batch_size=batch_size,
+        )
+        if not np.isfinite(model.weights).all():
+            raise features_lib.Insufficient(
+                f"The linear probe diverged; lower its rate, {rate}."
+            )
+        return model.predict(test_rows)
     if chunks.on_device(where, rows):
         model = logistic.fit(rows, labels, strength=strength, steps=steps)
         return model.predict(test_rows)
@@ -68,6 +96,10 @@ class Evaluator:
     share: limits.Part = 0.8  # Part of the training split that a run fits on.
     seed: limits.Natural = 0
     where: limits.one_of(*chunks.WHERE) = "auto"  # "auto": many rows on the device.
+    solver: limits.one_of(*SOLVERS) = "lbfgs"
+    epochs: limits.Count = 3  # Of SGD, as the next two.
+    rate: limits.Positive = 0.1
+    batch_size: limits.Count = 512
 
     def check(self, offer: offer_lib.Offer) -> list[str]:
         """Names of the scores.
@@ -79,5 +111,6 @@ class Evaluator:
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<expression>/accuracy` and `<expression>/accuracy_std`."""
-        settings = dict(strength=self.strength, steps=self.steps, where=self.where)
+        names = ("strength", "steps", "where", "solver", "epochs", "rate", "batch_size")
+        settings = {name: getattr(self, name) for name in names}
         return probe.score_each(self, features, functools.partial(classify, **settings))

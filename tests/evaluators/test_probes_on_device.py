@@ -9,6 +9,7 @@ from sklearn import neighbors
 from mvjax.evaluators import knn
 from mvjax.evaluators import linear_probe
 from mvjax.evaluators.common import chunks
+from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import logistic
 from mvjax.evaluators.common import nearest
 from mvjax.evaluators.common import screen
@@ -75,6 +76,55 @@ def test_the_scale_is_that_of_scikit_learn():
     np.testing.assert_allclose(scale.mean, scaler.mean_, rtol=1e-6)
     np.testing.assert_allclose(scale.deviation, scaler.scale_, rtol=1e-3)
     assert scale.deviation[2] == 1
+
+
+def objective(model, rows, labels, strength):
+    """Mean loss and penalty of a fitted classifier, by an obvious loop."""
+    rows = (rows - model.scale.mean) / model.scale.deviation
+    total = 0.0
+    for row, label in zip(rows.astype(np.float64), labels, strict=True):
+        logits = model.weights[:, :-1] @ row + model.weights[:, -1]
+        total += np.log(np.exp(logits - logits.max()).sum()) + logits.max()
+        total -= logits[list(model.classes).index(label)]
+    penalty = np.sum(model.weights[:, :-1].astype(np.float64) ** 2) / 2 / strength
+    return (total + penalty) / len(rows)
+
+
+@pytest.mark.parametrize(("devices", "strength"), [(1, 0.03), (4, 0.003)])
+def test_stochastic_descent_reaches_the_minimum(digits, strength, devices):
+    rows, labels, _, _ = digits
+    settings = dict(strength=strength, devices=jax.devices()[:devices])
+    best = logistic.fit(rows, labels, steps=2000, **settings)
+    found = logistic.fit_stochastic(
+        rows, labels, epochs=40, batch_size=100, rate=0.05, **settings
+    )
+    wanted = objective(best, rows, labels, strength)
+    # What is left of the rate's fall and of the stopping rule.
+    assert objective(found, rows, labels, strength) == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize("classes", [10, 2])
+def test_stochastic_descent_labels_digits(digits, classes):
+    rows, labels, test_rows, truth = digits
+    given = rows, labels % classes, test_rows
+    settings = dict(solver="sgd", epochs=20, batch_size=100, rate=0.05)
+    guess = linear_probe.classify(*given, strength=0.01, **settings)
+    other = linear_probe.classify(*given, strength=0.01)
+    assert np.mean(guess == other) >= 0.985  # Some lie on the border.
+    assert np.mean(guess == truth % classes) > 0.85
+
+
+def test_fewer_rows_than_devices_are_descended_on(digits):
+    rows, labels, _, _ = digits
+    few = jax.devices()[:4]
+    model = logistic.fit_stochastic(rows[:3], labels[:3], devices=few, epochs=50)
+    np.testing.assert_array_equal(model.predict(rows[:3]), labels[:3])
+
+
+def test_a_rate_that_is_too_high_is_told(digits):
+    rows, labels, test_rows, _ = digits
+    with pytest.raises(features_lib.Insufficient, match="lower its rate, 1e[+]38"):
+        linear_probe.classify(rows, labels, test_rows, solver="sgd", rate=1e38)
 
 
 @pytest.mark.parametrize("metric", knn.METRICS)

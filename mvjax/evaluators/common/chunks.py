@@ -22,6 +22,33 @@ def on_device(where: str, rows: np.ndarray) -> bool:
     return rows.size >= MANY if where == "auto" else where == "device"
 
 
+class Layout(NamedTuple):
+    """How rows lie on devices."""
+
+    size: int  # Of a chunk, a multiple of the devices.
+    split: jax.sharding.NamedSharding  # Of rows over the devices.
+    whole: jax.sharding.NamedSharding  # Of what each device holds.
+
+
+def lay_out(size: int, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """The layout of chunks of `size` rows, rounded up to a multiple of the devices.
+
+    Args:
+      size: Rows of a chunk.
+      devices: To split a chunk over; None: those of this process, or one CPU.
+    """
+    devices = list(devices or jax.local_devices())
+    if devices[0].platform == "cpu" and len(devices) == jax.local_device_count():
+        devices = devices[:1]
+    mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
+    spec = jax.sharding.PartitionSpec
+    return Layout(
+        -(-size // len(devices)) * len(devices),
+        jax.sharding.NamedSharding(mesh, spec("rows")),
+        jax.sharding.NamedSharding(mesh, spec()),
+    )
+
+
 class Chunk(NamedTuple):
     """Consecutive rows; those beyond the table are zeros."""
 
@@ -39,24 +66,17 @@ class Chunks:
     Args:
       rows: `[N, D]` float32.
       size: Rows of a chunk; rounded up to a multiple of the devices.
-      devices: To split a chunk over; None: those of this process, or one CPU.
+      devices: See `lay_out`.
     """
 
     def __init__(
         self, rows: np.ndarray, size: int, devices: Sequence[jax.Device] | None = None
     ):
-        devices = list(devices or jax.local_devices())
-        if devices[0].platform == "cpu" and len(devices) == jax.local_device_count():
-            devices = devices[:1]
-        mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
-        spec = jax.sharding.PartitionSpec
-        self.split = jax.sharding.NamedSharding(mesh, spec("rows"))
-        self.whole = jax.sharding.NamedSharding(mesh, spec())
+        layout = lay_out(min(size, len(rows)), devices)
+        self.size, self.split, self.whole = layout
         self._rows = rows
-        size = min(size, len(rows))
-        self.size = -(-size // len(devices)) * len(devices)
         self._kept = None
-        if devices[0].platform != "cpu":
+        if next(iter(layout.whole.device_set)).platform != "cpu":
             self._kept = list(self._make())
 
     def __iter__(self) -> Iterator[Chunk]:

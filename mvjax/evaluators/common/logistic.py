@@ -1,11 +1,14 @@
-"""Logistic regression on the device, the answer that scikit-learn gives on the host.
+"""Logistic regression on the device, with the objective of scikit-learn.
 
-The objective, the solver (L-BFGS-B of SciPy), its start and its stopping rule are those of
-`sklearn.linear_model.LogisticRegression`; only the objective is computed elsewhere: from
+`fit` gives the answer of `sklearn.linear_model.LogisticRegression`: its solver (L-BFGS-B
+of SciPy), its start and its stopping rule; only the objective is computed elsewhere, from
 chunks of rows that are standardised on the way, so that no second table is needed.
+`fit_stochastic` minimises the same objective by a few passes over shuffled rows, as
+linear probes of large data sets do.
 """
 
 from collections.abc import Sequence
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,6 +22,7 @@ _TOLERANCE = 1e-4  # Of the largest entry of the gradient.
 # Of the decrease of the objective, in units of float64: none.
 _DECREASE = 64 * np.finfo(np.float64).eps
 _MOST_LINE_STEPS = 50
+_MOMENTUM = 0.9
 
 
 class Scale(NamedTuple):
@@ -81,7 +85,7 @@ class Model(NamedTuple):
     scale: Scale
     weights: np.ndarray  # [K, D + 1] float32; [1, D + 1] for two classes.
     classes: np.ndarray  # [K], sorted.
-    steps: int  # Steps of the solver.
+    steps: int  # Steps of the solver, or of the gradient.
 
     def predict(
         self, rows: np.ndarray, devices: Sequence[jax.Device] | None = None
@@ -158,3 +162,71 @@ def fit(
     )
     weights = found.x.reshape(shape).astype(np.float32)
     return Model(scale, weights, classes, int(found.nit))
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _descend(
+    weights: jax.Array,
+    velocity: jax.Array,
+    rows: jax.Array,
+    scale: Scale,
+    classes: jax.Array,
+    rate: jax.Array,
+    penalty: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A step of gradient descent with momentum; weights, velocity and the batch's loss."""
+    everyone = jnp.ones(len(rows))
+    loss, slope = jax.value_and_grad(_loss)(weights, rows, scale, classes, everyone)
+    # The intercept is free.
+    slope = slope / len(rows) + penalty * weights.at[:, -1].set(0)
+    velocity = _MOMENTUM * velocity + slope
+    return weights - rate * velocity, velocity, loss
+
+
+def fit_stochastic(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    strength: float = 1.0,
+    epochs: int = 3,
+    rate: float = 0.1,
+    batch_size: int = 512,
+    seed: int = 0,
+    devices: Sequence[jax.Device] | None = None,
+) -> Model:
+    """Minimises the objective of `fit` by stochastic gradient descent.
+
+    Momentum is 0.9 and the rate falls to zero along half a cosine. Each epoch sees the
+    rows in another order, without those that are left over from whole batches.
+
+    Args:
+      rows: `[N, D]`.
+      labels: `[N]`, of at least two classes.
+      strength: Inverse weight of the L2 penalty, see `fit`.
+      epochs: Passes over the rows.
+      rate: Learning rate of the first step.
+      batch_size: Rows of a step, at most N; rounded up to a multiple of the devices.
+      seed: Of the orders.
+      devices: To split a batch over; None: those of this process.
+    """
+    classes, numbers = np.unique(labels, return_inverse=True)
+    outputs, count = len(classes) if len(classes) > 2 else 1, len(rows)
+    numbers, generator = numbers.astype(np.int32), np.random.default_rng(seed)
+    layout = chunks_lib.lay_out(min(batch_size, count), devices)
+    scale = measure_scale(rows)
+    start = np.zeros((2, outputs, rows.shape[1] + 1), np.float32)
+    weights, velocity, place = jax.device_put((*start, scale), layout.whole)
+    batches = max(count // layout.size, 1)
+    steps, penalty, loss = epochs * batches, 1 / (strength * count), None
+    for step in range(steps):
+        if step % batches == 0:
+            order = generator.permutation(max(count, layout.size)) % count
+        chosen = order[step % batches * layout.size :][: layout.size]
+        batch = np.asarray(rows[chosen], np.float32), numbers[chosen]
+        mine, truth = jax.device_put(batch, layout.split)
+        now = rate * (1 + np.cos(np.pi * step / steps)) / 2
+        jax.block_until_ready(loss)  # Else copies of all batches wait.
+        weights, velocity, loss = _descend(
+            weights, velocity, mine, place, truth, now, penalty
+        )
+    return Model(scale, np.asarray(weights), classes, steps)
