@@ -1,14 +1,18 @@
 """What frozen components make of each record, computed once before training.
 
-On one host it is also kept in the cache of mvjax, for later runs with the same frozen
-weights, records and computation; the files there may be deleted at any time.
+On one host it is kept in the cache of mvjax, for this run, which maps the files into its
+memory, and for later ones with the same frozen weights, records and computation; what
+lies there may be deleted at any time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import hashlib
 import pathlib
 from typing import Any
+import urllib.parse
 import warnings
+import zlib
 
 import jax
 import numpy as np
@@ -16,14 +20,15 @@ import numpy as np
 from mvjax.core import atomic
 from mvjax.core import dist
 from mvjax.core import errors
+from mvjax.core import json_value
 from mvjax.core import method as method_lib
-from mvjax.core import npz_file
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
 
 KEY = "constant"  # Of a batch.
 FOLDER = "constants"  # In the cache of mvjax.
+_BLOCK = 2**24  # Bytes.
 
 
 class Source:
@@ -41,13 +46,26 @@ class Source:
 
     def __getitem__(self, index: int) -> batch_lib.Record:
         """Returns record `index`."""
-        constant = {k: v[index] for k, v in self._arrays.items()}
+        constant = {k: np.asarray(v[index]) for k, v in self._arrays.items()}
         return {**self._source[index], KEY: constant}
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> batch_lib.Record:
         """Returns the batch of the records `indices`, `[B]`, in that order."""
         batch = pipeline.gather(self._source, np.asarray(indices))
-        return {**batch, KEY: {k: v[indices] for k, v in self._arrays.items()}}
+        constant = {k: np.asarray(v[indices]) for k, v in self._arrays.items()}
+        return {**batch, KEY: constant}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Helpers get the names of mapped files, not what is in them."""
+        arrays = {k: getattr(v, "filename", v) for k, v in self._arrays.items()}
+        return {"_source": self._source, "_arrays": arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._source = state["_source"]
+        self._arrays = {
+            k: _map(v) if isinstance(v, str | pathlib.Path) else v
+            for k, v in state["_arrays"].items()
+        }
 
 
 def attach(
@@ -77,14 +95,19 @@ def attach(
     shapes = jax.eval_shape(compute, variables, example)
     if not shapes:
         return source
+
+    def parts() -> Iterator[dict[str, np.ndarray]]:
+        return _compute(compute, variables, source, batch_size)
+
     if cache is None or dist.share()[1] > 1:
-        return Source(source, _compute(compute, variables, source, batch_size))
+        return Source(source, _collect(parts()))
     program = compute.lower(variables, example).as_text()
-    file = cache / FOLDER / f"{_digest(program, variables, source)}.npz"
-    arrays = _read(file, shapes, len(source))
+    stem = cache / FOLDER / _digest(program, variables, source)
+    arrays = _read(stem, shapes, len(source))
+    if arrays is None and _write(stem, parts(), len(source)):
+        arrays = _read(stem, shapes, len(source))
     if arrays is None:
-        arrays = _compute(compute, variables, source, batch_size)
-        _write(file, arrays)
+        arrays = _collect(parts())
     return Source(source, arrays)
 
 
@@ -100,9 +123,8 @@ def select(
 
 def _compute(
     compute: Any, variables: method_lib.Variables, source: Any, batch_size: int
-) -> dict[str, np.ndarray]:
-    """Constants of all records, `[N, ...]` in index order."""
-    parts = []
+) -> Iterator[dict[str, np.ndarray]]:
+    """Constants of all records, some at a time, in index order."""
     host, hosts = dist.share()
     for batch in pipeline.eval_batches(
         source, batch_size=batch_size, host=host, hosts=hosts
@@ -110,7 +132,12 @@ def _compute(
         mask = batch.pop("mask")
         found = jax.device_get(compute(variables, batch))
         found, mask = dist.gather_rows((found, mask))
-        parts.append({name: array[mask] for name, array in found.items()})
+        yield {name: array[mask] for name, array in found.items()}
+
+
+def _collect(computed: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The same in memory, `[N, ...]`."""
+    parts = list(computed)
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
@@ -125,32 +152,78 @@ def _digest(program: str, variables: method_lib.Variables, source: Any) -> str:
     return digest.hexdigest()
 
 
+def _file(stem: pathlib.Path, name: str) -> pathlib.Path:
+    """The file of one array."""
+    return stem.with_name(f"{stem.name}.{urllib.parse.quote(name, safe='')}.npy")
+
+
+def _map(file: str | pathlib.Path) -> np.ndarray:
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
 def _read(
-    file: pathlib.Path, shapes: dict[str, Any], records: int
+    stem: pathlib.Path, shapes: dict[str, Any], records: int
 ) -> dict[str, np.ndarray] | None:
     """Constants that were kept; None where there are none, or none that can be used."""
-    if not file.is_file():
-        return None
-    arrays, problems = npz_file.read(file, only=shapes)
-    fits = set(arrays) == set(shapes) and all(
-        array.shape == (records, *shapes[name].shape[1:])
-        and array.dtype == shapes[name].dtype
-        for name, array in arrays.items()
-    )
-    return arrays if fits and not problems else None
-
-
-def _write(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Keeps constants where it can; training goes on without."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replace(file) as stream:
-            np.savez(stream, **arrays)
+        sums = json_value.parse(stem.with_suffix(".json").read_bytes())
+        if json_value.find_fault(sums, {str: int}) or set(sums) != set(shapes):
+            return None
+        arrays = {name: _map(_file(stem, name)) for name in shapes}
+    except (OSError, ValueError):
+        return None
+    for name, array in arrays.items():
+        wanted = (records, *shapes[name].shape[1:])
+        if array.shape != wanted or array.dtype != shapes[name].dtype:
+            return None
+        if _sum(_file(stem, name)) != sums[name]:
+            return None
+    return arrays
+
+
+def _sum(file: pathlib.Path) -> int:
+    """CRC-32 of a file."""
+    total = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            total = zlib.crc32(block, total)
+    return total
+
+
+def _write(
+    stem: pathlib.Path, computed: Iterator[dict[str, np.ndarray]], records: int
+) -> bool:
+    """Keeps constants as they come; says whether it could, for training goes on without.
+
+    Each array is a file `.npy`; their sums, written last, tell that they are whole.
+    """
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as opened:
+            streams: dict[str, Any] = {}
+            for part in computed:
+                for name, array in part.items():
+                    if name not in streams:
+                        file = _file(stem, name)
+                        streams[name] = opened.enter_context(atomic.replace(file))
+                        _begin(streams[name], array, records)
+                    streams[name].write(np.ascontiguousarray(array).data)
+        sums = {name: _sum(_file(stem, name)) for name in streams}
+        atomic.write_json(stem.with_suffix(".json"), sums)
     except (OSError, errors.UserError) as error:
         warnings.warn(
             f"What frozen components make of the records is not kept: {error}",
             stacklevel=2,
         )
+        return False
+    return True
+
+
+def _begin(stream: Any, array: np.ndarray, records: int) -> None:
+    """Writes the head of a file `.npy` of arrays like this one, `[records, ...]`."""
+    head = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
+    head["shape"] = (records, *array.shape[1:])
+    np.lib.format.write_array_header_2_0(stream, head)
 
 
 def detach(batch: dict[str, Any]) -> dict[str, Any]:

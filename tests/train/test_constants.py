@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def values(source):
 
 
 def files(cache):
-    return sorted((cache / constants.FOLDER).glob("*"))
+    return sorted((cache / constants.FOLDER).glob("*.npy"))
 
 
 def test_every_record_gets_its_own_constants_in_any_order():
@@ -111,9 +112,28 @@ def test_a_file_that_cannot_be_used_is_made_again(tmp_path, damage):
         at = whole.index(expected.tobytes())
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     else:
-        np.savez(file, a=expected[:-1])
+        np.save(file, expected[:-1])
     np.testing.assert_array_equal(values(attach(cache=tmp_path)), expected)
     assert files(tmp_path) == [file] and file.read_bytes() == whole
+
+
+def test_a_list_that_is_missing_or_of_others_is_made_again(tmp_path):
+    expected = values(attach(cache=tmp_path))
+    (listed,) = (tmp_path / constants.FOLDER).glob("*.json")
+    for content in (None, b"", b"[]", b'{"b": 1}', b'{"a": "x"}'):
+        listed.unlink() if content is None else listed.write_bytes(content)
+        np.testing.assert_array_equal(values(attach(cache=tmp_path)), expected)
+        assert b'"a"' in listed.read_bytes()
+
+
+def test_helpers_map_the_file_themselves(tmp_path):
+    source = attach(cache=tmp_path)
+    sent = pickle.dumps(source)
+    content = np.asarray(source.gather(np.arange(10))["constant"]["a"])
+    assert content.tobytes() not in sent
+    np.testing.assert_array_equal(values(pickle.loads(sent)), content)
+    kept = attach()  # In memory.
+    np.testing.assert_array_equal(values(pickle.loads(pickle.dumps(kept))), content)
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):

@@ -51,7 +51,9 @@ def make(rows: np.ndarray, metric: str) -> Table:
     if metric == "euclidean":
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     step = max(len(rows) // _SAMPLE, 1)
-    sample, _ = _prepare(rows[::step], mean, metric)
+    sample = rows[::step] - mean
+    if metric == "cosine":
+        sample *= _inverse_lengths(sample)[:, None]
     width = max(rows.shape[1] // _SPARE, 1)
     basis = np.random.default_rng(0).normal(size=(rows.shape[1], width))
     for _ in range(2):  # Powers of the second moment turn any start to the wide ones.
@@ -59,26 +61,23 @@ def make(rows: np.ndarray, metric: str) -> Table:
         basis, _ = np.linalg.qr(found)
     basis = basis.astype(np.float32)
     low = np.empty((len(rows), width), np.float32)
-    inverse, squares = np.ones((2, len(rows)), np.float32)
+    inverse, squares = np.ones(len(rows), np.float32), np.zeros(len(rows), np.float32)
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
-        prepared, inverse[part] = _prepare(rows[part], mean, metric)
-        low[part] = prepared @ basis
-        squares[part] = np.einsum("nd,nd->n", prepared, prepared)
-    if metric == "cosine":
-        squares[:] = 0
+        if metric == "cosine":
+            inverse[part] = _inverse_lengths(rows[part])
+            low[part] = (rows[part] @ basis) * inverse[part, None]
+        else:
+            away = rows[part] - mean
+            low[part] = away @ basis
+            squares[part] = np.einsum("nd,nd->n", away, away)
     return Table(basis, low, inverse, squares, mean)
 
 
-def _prepare(
-    rows: np.ndarray, mean: np.ndarray, metric: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose products rank neighbours, and the factors that gave them length one."""
-    if metric == "euclidean":
-        return rows - mean, np.ones(len(rows), np.float32)
+def _inverse_lengths(rows: np.ndarray) -> np.ndarray:
+    """Factors `[N]` that give rows `[N, D]` length one; 1 for a row of zeros."""
     length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    inverse = (1 / np.where(length > 0, length, 1)).astype(np.float32)
-    return rows * inverse[:, None], inverse
+    return (1 / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="count")
