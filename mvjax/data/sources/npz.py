@@ -18,8 +18,9 @@ beside them:
 * `length/<view>`: integers `[N]`, how many frames of a sequence `[T, D]` are not padding;
 * `info/<name>`: strings `[N]` that stay beside the records, such as an identity;
 * `split`: strings `[N]`, each "train", "valid" or "test", or another usual name of one,
-  see `data/splits.py`. Without it the samples are split at random (seed 0) by the option
-  `train_fraction`, with none for "valid".
+  see `data/splits.py`, or a split's own name in small letters, such as "unlabelled".
+  Without it the samples are split at random (seed 0) by the option `train_fraction`, with
+  none for "valid".
 
 Floats of all kinds and booleans become float32, int64 int32; what does not fit is named.
 """
@@ -90,11 +91,16 @@ def spec(
 def find_splits(
     *, file: str | None = None, max_gib: float | None = None, **unused: Any
 ) -> tuple[str, ...]:
-    """Returns the splits of the file: "valid" only where it has such samples."""
+    """Returns the splits of the file, "train" and "test" and those that have samples."""
     del unused
-    named = _load(file, (_SPLIT,), max_gib=max_gib).arrays.get(_SPLIT)
-    has_valid = named is not None and bool(np.isin("valid", named))
-    return splits.NAMES if has_valid else ("train", "test")
+    return _splits(_load(file, (_SPLIT,), max_gib=max_gib))
+
+
+def _splits(file: _File) -> tuple[str, ...]:
+    """Usual ones first, others by name."""
+    named = set(file.arrays.get(_SPLIT, np.array([], str)).tolist())
+    usual = [name for name in splits.NAMES if name != "valid" or name in named]
+    return (*usual, *sorted(named - set(usual)))
 
 
 def find_problems(
@@ -133,7 +139,7 @@ class Source(arrays.ArraySource):
         """Reads and checks the file.
 
         Args:
-          split: "train", "valid", "test" or "all".
+          split: "train", "valid", "test", another one of the file, or "all".
           file: The `.npz` file.
           train_fraction: Part of the samples for training, where the file holds no
             `split`.
@@ -272,7 +278,7 @@ def _name_splits(file: _File) -> None:
         return
     distinct, places = np.unique(array, return_inverse=True)
     try:
-        known = splits.find(map(str, distinct), "array 'split'")
+        known = splits.find(map(str, distinct), "array 'split'", more=True)
     except errors.UserError as error:
         file.problems.append(str(error))
         return
@@ -344,7 +350,7 @@ def _refuse(problems: list[str]) -> None:
 
 def _choose(file: _File, *, split: str, train_fraction: float) -> np.ndarray:
     """Returns the positions of a split's samples, ascending."""
-    arrays.check_split(split, (*splits.NAMES, "all"))
+    arrays.check_split(split, dict.fromkeys((*splits.NAMES, *_splits(file), "all")))
     total = len(next(iter(file.views.values())))
     if _SPLIT in file.arrays and split != "all":
         return np.flatnonzero(file.arrays[_SPLIT] == split)

@@ -161,6 +161,9 @@ def with_value(value, *, index=6):
         ({"sound": np.zeros((20, 0))}, ["'sound'", "no values"]),
         ({"split": np.array(["train"] * 3 + ["rest"] * 17)}, ["'rest' is unknown"]),
         ({"split": np.array(["dev", "val"] * 10)}, ["'dev' and 'val' both stand"]),
+        ({"split": np.array(["train", "tset"] * 10)}, ["'tset' is unknown"]),
+        ({"split": np.array(["train", "all"] * 10)}, ["'all' is unknown"]),
+        ({"split": np.array(["train", "../x"] * 10)}, ["'../x' is unknown"]),
         ({"present/smell": np.ones(20, bool)}, ["present/smell", "no view"]),
         ({"present/sound": np.ones(20)}, ["present/sound", "booleans"]),
         ({"photo": None, "sound": None}, ["no views"]),
@@ -233,6 +236,20 @@ def test_names_in_the_file_keep_classes_without_a_sample(tmp_path):
     source = npz.Source(split="all", file=file)
     assert source.spec.classes == 3 and source.spec.names() == tuple(names)
     assert source.labels[:2].tolist() == [0, 2]
+
+
+def test_splits_may_have_names_of_their_own(tmp_path):
+    split = np.array(["train"] * 10 + ["unlabelled"] * 6 + ["test"] * 3 + ["probe"])
+    file = write(tmp_path, split=split)
+    assert npz.find_splits(file=file) == ("train", "test", "probe", "unlabelled")
+    source = npz.Source(split="unlabelled", file=file)
+    assert len(source) == 6
+    whole = npz.Source(split="all", file=file)
+    np.testing.assert_array_equal(
+        source[0]["views"]["sound"], whole[10]["views"]["sound"]
+    )
+    with pytest.raises(errors.UserError, match="unlabelled"):
+        npz.Source(split="gallery", file=file)
 
 
 def test_splits_of_other_names_are_read_and_told(tmp_path, capsys):
