@@ -137,6 +137,9 @@ def make_step(
             # Of each update: a later one's metrics take the place of equal names.
             for value in new_metrics.values():
                 good &= jnp.all(jnp.isfinite(value))
+            if i:  # "loss" is that of the first.
+                for name in ("loss", "grad_norm"):
+                    new_metrics[f"{update.name}/{name}"] = new_metrics.pop(name)
             metrics |= new_metrics
         ema = state.ema
         if ema_decay:
