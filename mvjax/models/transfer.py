@@ -64,7 +64,13 @@ class Tower:
         return initializers.torch_default(key, shapes, self.backbone.initial(channels))
 
     def features(
-        self, variables: Variables, x: jax.Array, *, train: bool, rng: Any = None
+        self,
+        variables: Variables,
+        x: jax.Array,
+        *,
+        train: bool,
+        rng: Any = None,
+        groups: int = 1,
     ) -> tuple[backbone.Features, Variables]:
         """Features of images, and the statistics of batch norms that have moved.
 
@@ -73,8 +79,10 @@ class Tower:
           x: `[B, H, W, C]`, as stored.
           train: Whether batch norms normalise by the batch and paths are dropped.
           rng: Key of what is dropped; training needs it.
+          groups: Rows `b * groups + g` are group g of the batch norms.
         """
-        net = self.backbone.net(x.shape[-1], dtype=jnp.dtype(self.dtype))
+        dtype = jnp.dtype(self.dtype)
+        net = self.backbone.net(x.shape[-1], dtype=dtype, groups=groups)
         if not train:
             return net.apply(variables, self.read(x), train=False), {}
         return net.apply(

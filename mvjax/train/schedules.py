@@ -43,10 +43,14 @@ def warmup_cosine(
     /,
     *,
     warmup: limits.Weight = 10.0,
+    start: limits.Weight = 0.0,
     end: limits.Weight = 0.0,
 ) -> jax.Array:
-    """A linear rise over `warmup` units, then half a cosine to `end` times the base."""
-    rise = base * t / max(warmup, 1e-8)
+    """A linear rise from `start` times the base over `warmup` units, then half a cosine.
+
+    That ends at `end` times the base.
+    """
+    rise = base * (start + (1 - start) * t / max(warmup, 1e-8))
     fall = cosine(t - warmup, total - warmup, base, end=end)
     return jnp.where(t < warmup, rise, fall)
 
@@ -141,6 +145,95 @@ def cosine_restarts(
     return base * 0.5 * (1 + jnp.cos(jnp.pi * jnp.mod(t, period) / period))
 
 
+def _half_wave(t: jax.Array, half: float) -> jax.Array:
+    """`(1 + cos(pi t / half)) / 2`, with all digits also where it is small."""
+    return jnp.square(jnp.sin(jnp.pi / 2 * ((half - t) / half)))
+
+
+def cosine_cycles(
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    period: limits.Positive = 1000.0,
+    warmup: limits.Weight = 0.0,
+    growth: limits.Positive = 1.0,
+    decay: limits.Positive = 1.0,
+    end: limits.Weight = 0.0,
+) -> jax.Array:
+    """Cycles of a linear rise from `end` times the base and half a cosine back to it.
+
+    The released MV-MR's `CosineAnnealingWarmupRestarts`: a cycle is `growth` times as long
+    as the one before, apart from the `warmup` units of the rise, and rises to `decay` times
+    its height; without a rise the very first step is at the low end all the same.
+    """
+    low, length, begin, height = base * end, float(period), 0.0, base
+    rate = jnp.full_like(t, low)
+    while begin <= total:
+        s = t - begin
+        rise = low + (height - low) * s / max(warmup, 1e-8)
+        wave = _half_wave(s - warmup, length - warmup)
+        now = jnp.where(s < warmup, rise, low + (height - low) * wave)
+        rate = jnp.where(t >= begin, now, rate)
+        begin, height = begin + length, height * decay
+        length = float(int((length - warmup) * growth) + warmup)
+    return rate if warmup else jnp.where(t == 0, low, rate)
+
+
+def cosine_wave(
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    half: limits.Positive = 1000.0,
+    end: limits.Weight = 0.0,
+) -> jax.Array:
+    """A cosine that falls to `end` times the base in `half` units, rises as long, and on.
+
+    PyTorch's `CosineAnnealingLR` beyond its end.
+    """
+    del total
+    return base * (end + (1 - end) * _half_wave(jnp.mod(t, 2 * half), half))
+
+
+def cosine_after(
+    t: jax.Array, total: float, base: float, /, *, hold: limits.Weight = 10.0
+) -> jax.Array:
+    """The base rate for `hold` units, then half a cosine to zero."""
+    return cosine(jnp.maximum(t - hold, 0.0), max(total - hold, 1e-8), base)
+
+
+def sawtooth(
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    epoch: limits.Count = 1,
+    validation: limits.Natural = 0,
+    hold: limits.Natural = 10,
+) -> jax.Array:
+    """What the released distillation of MV-MR makes of a cosine over one epoch.
+
+    Its scheduler is moved at the end of each epoch and, from the epoch `hold` on, also at
+    every batch of training and validation, in steps of a wave whose half is one epoch.
+
+    Args:
+      t: Step.
+      total: Unused.
+      base: Base rate.
+      epoch: Batches of an epoch of training.
+      validation: Batches of a validation.
+      hold: Epochs of nearly constant rate.
+    """
+    number, i = jnp.floor(t / epoch), jnp.mod(t, epoch)
+    moved = hold + (number - hold) * (1 + epoch + validation) + i + 1
+    calls = jnp.where(number < hold, number, moved)
+    return cosine_wave(calls, total, base, half=float(epoch))
+
+
 SCHEDULES = {
     f.__name__: f
     for f in (
@@ -154,6 +247,10 @@ SCHEDULES = {
         warmup_step,
         warmup_exponential,
         cosine_restarts,
+        cosine_cycles,
+        cosine_wave,
+        cosine_after,
+        sawtooth,
     )
 }
 
