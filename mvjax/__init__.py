@@ -59,11 +59,13 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       serve.py           the server of the curves
     report/            pages and pictures             <- core data evaluators tracking train
       run_page.py        gathers what the page of a run shows
-      run_neighbours.py  nearest samples for the page
       page.py            the HTML file
+      of/                what an evaluator shows, one a file
+      samples.py         samples of the split that is shown
       plots.py           pictures of a run
       retrieval.py       pictures of codes
       sentiment.py       pictures of predictions
+      workings.py        pictures of attention and transport
       tables.py          tables of scores
       terminal.py        the same for the terminal
 
