@@ -31,13 +31,8 @@ class Samples:
         return self.seen(jax.tree.map(lambda *leaves: np.stack(leaves), *records))
 
     def seen(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Views `[B, ...]` by name of a batch as evaluation reads it.
-
-        A method that makes its views from the data's offers a function `inputs`.
-        """
-        batch = self.transformed(batch)
-        make = getattr(self._run.method, "inputs", None)
-        views = make(batch) if make else batch["views"]
+        """Views `[B, ...]` by name of a batch as evaluation reads it."""
+        views = self.transformed(batch)["views"]
         return {name: np.asarray(values) for name, values in views.items()}
 
     def transformed(self, batch: dict[str, Any]) -> dict[str, Any]:

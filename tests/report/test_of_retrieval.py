@@ -41,7 +41,7 @@ class Source:
         }
 
 
-def make_run(evaluator, source, **method):
+def make_run(evaluator, source, transform=None):
     """What is drawn of, without the label: evaluator, scores, features, samples."""
 
     def predict(batch):
@@ -51,8 +51,7 @@ def make_run(evaluator, source, **method):
     sources = {"test": source, "train": source}
     run = types.SimpleNamespace(
         source=sources.__getitem__,
-        method=types.SimpleNamespace(**method),
-        inputs=types.SimpleNamespace(transform=None),
+        inputs=types.SimpleNamespace(transform=transform),
     )
     features = features_lib.Features(predict, sources, batch_size=7)
     scores = evaluator.run(features)
@@ -157,12 +156,13 @@ def test_pairs_show_a_view_each(drawn):
         np.testing.assert_array_equal(near[i] - 100, expected[: len(near[i])])
 
 
-def test_views_that_the_method_makes_are_shown(drawn):
-    def inputs(batch):
-        return {"own": batch["views"]["a"] + np.uint8(7)}
+def test_views_are_shown_as_they_leave_the_transform_of_the_device(drawn):
+    def transform(batch, key):
+        assert key is None
+        return batch | {"views": {"own": batch["views"]["a"] + np.uint8(7)}}
 
     evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
-    draw(*make_run(evaluator, Source(), inputs=inputs))
+    draw(*make_run(evaluator, Source(), transform))
     ((asked, near, agrees, _),) = drawn.values()
     shape = Source().shape
     np.testing.assert_array_equal(shape[near - 7] == shape[asked - 7, None], agrees)
