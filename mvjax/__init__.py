@@ -59,15 +59,17 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       serve.py           the server of the curves
     report/            pages and pictures             <- core data evaluators tracking train
       run_page.py        gathers what the page of a run shows
-      run_neighbours.py  nearest samples for the page
       page.py            the HTML file
+      of/                what an evaluator shows, one a file
+      samples.py         samples of the split that is shown
       plots.py           pictures of a run
       retrieval.py       pictures of codes
       sentiment.py       pictures of predictions
+      workings.py        pictures of attention and transport
       tables.py          tables of scores
       terminal.py        the same for the terminal
 
-    methods/           one trained objective a file   <- core losses ops convert models transforms
+    methods/           one trained objective a file   <- core losses ops convert models
       mrdd_consistency.py  MRDD, stage 1
       mrdd_disentangle.py  MRDD, stage 2
       sdim.py              SDIM
@@ -109,6 +111,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       method.py          the contract of a method: init, loss, predict
       config.py          config files, overrides, config.json
       schema.py          the settings that every config has
+      older.py           configs of older versions
       limits.py          what a setting may be
       lookup.py          finds code by the name in a config
       workdir.py         what the folder of a run holds

@@ -64,9 +64,8 @@ def _check_decur(case: golden_data.Case, name: str, config: dict[str, Any]) -> N
             value, parts = loss(a, b)
             return value, (parts, state)
 
-        (value, (parts, stats)), grads = jax.value_and_grad(
-            whole, argnums=(0, 1), has_aux=True
-        )(z1, z2)
+        both = jax.jit(jax.value_and_grad(whole, argnums=(0, 1), has_aux=True))
+        (value, (parts, stats)), grads = both(z1, z2)
         where = f"{name}/{kind}"
         _assert_close(case, value, case.outputs[f"{where}/loss"], where)
         _assert_close(case, parts, case.outputs[f"{where}/parts"], f"{where}/parts")
@@ -114,9 +113,8 @@ def check_baselines(case: golden_data.Case) -> None:
     losses |= {n: _vicreg(config[n]) for n in names if n.startswith("vicreg")}
     assert names <= set(losses), f"no check for {names - set(losses)}"
     for name in sorted(names):
-        value, grads = jax.value_and_grad(losses[name], argnums=(0, 1))(
-            case.inputs["z1"], case.inputs["z2"]
-        )
+        both = jax.jit(jax.value_and_grad(losses[name], argnums=(0, 1)))
+        value, grads = both(case.inputs["z1"], case.inputs["z2"])
         _assert_close(case, value, case.outputs[f"{name}/loss"], name)
         for z, gradient in zip(("z1", "z2"), grads):
             _assert_close(case, gradient, case.grads[f"{name}/{z}"], f"{name}/{z}")

@@ -57,11 +57,11 @@ def check_term(case: golden_data.Case, term: str) -> list[str]:
     inputs = [case.inputs[name] for name in names]
     keys = [f"{term}/{name}" for name in names]
     argnums = tuple(i for i, key in enumerate(keys) if key in case.grads)
-    value = function(*inputs)
+    value = jax.jit(function)(*inputs)
     assert value.shape == () and value.dtype == jnp.float32
     _assert_close(value, case.outputs[term], term)
     if argnums:
-        gradients = jax.grad(function, argnums)(*inputs)
+        gradients = jax.jit(jax.grad(function, argnums))(*inputs)
         for i, gradient in zip(argnums, gradients, strict=True):
             _assert_close(gradient, case.grads[keys[i]], keys[i])
     return [keys[i] for i in argnums]

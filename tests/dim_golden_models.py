@@ -100,7 +100,8 @@ def _critic(case: golden_data.Case, *, local: bool) -> None:
         return jnp.mean(jnp.square(joint)), joint
 
     maps = golden_data.nhwc(case.inputs["feature"])
-    grads, joint = jax.grad(scalar, (0, 1), has_aux=True)(maps, case.inputs["vector"])
+    run = jax.jit(jax.grad(scalar, (0, 1), has_aux=True))
+    grads, joint = run(maps, case.inputs["vector"])
     name = "local_statistics" if local else "global_statistics"
     shape = case.outputs[name].shape  # [B, 1, 4, 4] or [B, 1].
     found = {name: joint.reshape(shape), "scalar": jnp.mean(jnp.square(joint))}
@@ -134,10 +135,12 @@ def check_discriminator(case: golden_data.Case) -> None:
         return jnp.mean(jnp.square(module.apply(variables, x)))
 
     codes = case.inputs["codes"]
-    found = {"logit": module.apply(variables, codes), "scalar": scalar(codes)}
+    apply = jax.jit(module.apply)
+    found = {"logit": apply(variables, codes), "scalar": jax.jit(scalar)(codes)}
     for key, expected in case.outputs.items():
         assert_near(found[key], expected, 1e-4, 1e-6, key)
-    assert_gradient(jax.grad(scalar)(codes), case.grads["codes"], "codes")
+    gradient = jax.jit(jax.grad(scalar))(codes)
+    assert_gradient(gradient, case.grads["codes"], "codes")
 
 
 def check_classifier(case: golden_data.Case) -> None:
@@ -155,9 +158,8 @@ def check_classifier(case: golden_data.Case) -> None:
         return classification.double_softmax(logits, target), (logits, state)
 
     codes = case.inputs["codes"]
-    (value, (logits, state)), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-        variables["params"], codes
-    )
+    run = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+    (value, (logits, state)), grads = run(variables["params"], codes)
     found = {"logits": logits, "loss": value}
     found["accuracy"] = classification.accuracy(logits, target)
     found |= to_torch(leaves, "batch_stats", state["batch_stats"])

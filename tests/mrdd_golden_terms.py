@@ -40,12 +40,12 @@ def check_loss_terms(case: golden_data.Case) -> None:
         "reparameterised_sum": lambda x: jnp.sum(terms["reparameterised"](x)),
         "gumbel_code_dot_w": lambda x: jnp.vdot(x["w_code"], terms["gumbel_code"](x)),
     }
-    outputs = {name: term(case.inputs) for name, term in terms.items()}
+    outputs = {name: jax.jit(term)(case.inputs) for name, term in terms.items()}
     grads = {}
     for key in case.grads:
         term, _, name = key.partition("/")
         if term not in grads:
-            grads[term] = jax.grad(scalars[term])(case.inputs)
+            grads[term] = jax.jit(jax.grad(scalars[term]))(case.inputs)
         grads[key] = grads[term][name]
     golden_data.assert_recorded(outputs, case.outputs, case.rtol_of_max)
     golden_data.assert_recorded(grads, case.grads, case.rtol_of_max, name="d ")

@@ -19,7 +19,7 @@ ALLOWED = {
     "convert": {"core"},
     "data": {"core"},
     "models": {"core", "ops", "convert"},
-    "methods": {"core", "losses", "ops", "convert", "models", "transforms"},
+    "methods": {"core", "losses", "ops", "convert", "models"},
     "evaluators": {"core", "losses", "data"},
     "report": {"core", "data", "evaluators", "tracking", "train"},
     "tracking": {"core"},

@@ -63,9 +63,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         views=views,
         image_shapes=(shape,) * len(views),
         encoders=("conv",) * len(views),
-        colours="mnist" if coloured else "none",
-        redraw=True,
-        color_seed=0,
         filters=8 if arg.debug else 64,
         shared_dim=64,
         critic_hidden=32 if arg.debug else 512,
@@ -94,6 +91,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         synthetic=arg.debug,
         workers=0,
     )
+    if coloured:  # Both views are made of a digit, with new colours in each epoch.
+        c.data.device_policy = dict(name="colouring", views=views, redraw=True, seed=0)
     if arg.debug:
         c.data.limit = 32
 

@@ -26,6 +26,7 @@ from mvjax.core import file_kind
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import nested
+from mvjax.core import older
 from mvjax.core import schema
 from mvjax.core import settings
 from mvjax.core import workdir as workdir_lib
@@ -210,6 +211,7 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         with part.ignore_type():  # `check` tells of wrong types.
             for name, entry in given:
                 part[name] = _tuples(entry)
+    older.renew(full)
     return full.lock()
 
 

@@ -96,6 +96,13 @@ def _name(value: Any) -> str:
     return NAMES[None] if value is None else repr(value)
 
 
+def held(value: Any, path: str) -> Any:
+    """What nested dicts hold under `key.key`; None where there is nothing, or `{}`."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if value == {} else value
+
+
 def find_difference(old: Any, new: Any, where: str) -> str:
     """The first place where two values differ and both values there; "" if nowhere.
 

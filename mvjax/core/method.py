@@ -67,6 +67,17 @@ class Method:
         """
         return self.frozen_norm != "eval" or not tree.matches(component, self.frozen)
 
+    @classmethod
+    def renew(cls, method: Any, data: Any) -> None:
+        """Says in place, as this version does, what older versions said otherwise.
+
+        Config files and workdirs of older versions are read so.
+
+        Args:
+          method: The part `method` of a config, a mapping of unchecked values.
+          data: Its part `data`.
+        """
+
     def init(self, rng: jax.Array, batch: Batch) -> Variables:
         """Returns fresh variables for the views of `batch`."""
         raise NotImplementedError

@@ -41,11 +41,12 @@ def correlation(x: jax.Array, y: jax.Array) -> jax.Array:
         jnp.mean(left * right) for left, right in ((a, b), (a, a), (b, b))
     )
     sound = (covariance > 0) & (variance_a > noise_a) & (variance_b > noise_b)
-    variances = variance_a * variance_b
     # The guards stand before the roots, whose gradients at 0 are infinite.
-    covariance = jnp.where(sound, covariance, 1)
-    variances = jnp.where(sound, variances, 1)
-    return jnp.where(sound, jnp.sqrt(covariance) / variances**0.25, 0)
+    covariance, variance_a, variance_b = (
+        jnp.where(sound, x, 1) for x in (covariance, variance_a, variance_b)
+    )
+    deviations = jnp.sqrt(variance_a) * jnp.sqrt(variance_b)
+    return jnp.where(sound, jnp.sqrt(covariance / deviations), 0)
 
 
 def _centred(x: jax.Array) -> tuple[jax.Array, jax.Array]:

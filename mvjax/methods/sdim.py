@@ -30,9 +30,7 @@ from mvjax.methods.checks import dim as dim_checks
 from mvjax.models import dim
 from mvjax.models.layers import initializers
 from mvjax.ops import images as image_ops
-from mvjax.transforms import colouring
 
-COLOURS = ("none", "mnist")
 BOUNDS = ("jsd", "dv", "nwj", "infonce", "smile")
 CLASSIFIER_LOSSES = ("softmax", "double_softmax")
 Arrays = dict[str, jax.Array]
@@ -68,20 +66,12 @@ def as_tables(
 
 @dataclasses.dataclass(frozen=True)
 class Base(method.Method):
-    """What both stages share: views, encoders, critics, diagnostic classifiers.
-
-    With `colours="mnist"` the method itself makes the views from the data's view `digit`
-    (and `partner`), as `config.data.device_policy.name=colouring` does for every method;
-    workdirs of older versions have it so.
-    """
+    """What both stages share: encoders, critics, diagnostic classifiers."""
 
     views: limits.Names = ("x", "y")
     image_shapes: limits.some(limits.some(limits.Size)) = ((28, 28, 3), (28, 28, 3))
     # Each view has a key of `dim.ENCODERS`.
     encoders: limits.some(limits.one_of(*dim.ENCODERS)) = ("conv", "conv")
-    colours: limits.one_of(*COLOURS) = "mnist"
-    redraw: bool = True  # Each epoch of training has new colours.
-    color_seed: limits.Natural = 0
     filters: limits.Size = 64
     shared_dim: limits.Size = 64
     critic_hidden: limits.Size = 512
@@ -96,6 +86,10 @@ class Base(method.Method):
     probe_norm_logits: bool = False
     freeze_dead_biases: bool = True  # A batch norm behind these cancels them.
     dtype: limits.Dtype = "float32"
+
+    @classmethod
+    def renew(cls, method: Any, data: Any) -> None:
+        dim_checks.renew(method, data)
 
     def parts(self) -> dict[str, nn.Module]:
         """The network of each component."""
@@ -132,23 +126,16 @@ class Base(method.Method):
         dim_checks.check(self, spec)
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return self.views  # A user's own digits come without colours.
+        return self.views
 
     def inputs(self, batch: method.Batch) -> Arrays:
-        """Views as float arrays in [0, 1], coloured where the config says so."""
-        views = self._coloured(batch)["views"]
+        """Views as float arrays in [0, 1]."""
+        views = batch["views"]
         return {name: image_ops.to_float(views[name]) for name in self.views}
 
     def factors(self, batch: method.Batch) -> Arrays:
-        """Classes `[B]` by factor, and of `label`, with the colours that are shown."""
-        return {**self._coloured(batch).get("factors", {}), "label": batch["label"]}
-
-    def _coloured(self, batch: method.Batch) -> method.Batch:
-        """The batch with its views, which the method may still have to make."""
-        if self.colours == "none":
-            return batch
-        transform = colouring.Transform(self.views, self.redraw, self.color_seed)
-        return transform.paint(batch, training="epoch" in batch)
+        """Classes `[B]` by factor, and of `label`."""
+        return {**batch.get("factors", {}), "label": batch["label"]}
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         # The modules run on placeholders to find shapes; the numbers come from NumPy.

@@ -215,6 +215,21 @@ def make_figure(height: float, *, layout: str | None = "constrained") -> "Figure
     return figure
 
 
+def label_panel(
+    panel: "Axes", title: str, x: str, y: str, *, grid: bool = True
+) -> None:
+    """Gives a panel the common look and its texts: title and names of the axes."""
+    if grid:
+        panel.grid(color=GRID, linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[:].set_color(MUTED)
+    panel.tick_params(labelsize=7, colors=MUTED, length=2)
+    panel.set_title(lettering.plain(title), fontsize=8.5, color=INK, loc="left")
+    panel.set_xlabel(lettering.plain(x), fontsize=7.5, color=MUTED)
+    panel.set_ylabel(lettering.plain(y), fontsize=7.5, color=MUTED)
+
+
 def _panel(
     figure: "Figure", left: float, top: float, width: float, height: float
 ) -> "Axes":

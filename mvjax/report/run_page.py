@@ -1,6 +1,7 @@
 """Gathers what the page of a run shows and has it written."""
 
 from collections.abc import Sequence
+import contextlib
 import json
 import pathlib
 from typing import Any
@@ -17,10 +18,10 @@ from mvjax.report import lettering
 from mvjax.report import of
 from mvjax.report import page
 from mvjax.report import plots
-from mvjax.report import run_neighbours
-from mvjax.report import sentiment
+from mvjax.report import samples as samples_lib
 from mvjax.report import splits
 from mvjax.report import terminal
+from mvjax.report import workings
 from mvjax.tracking import artifacts
 from mvjax.tracking import writers
 from mvjax.train import program as program_lib
@@ -28,9 +29,7 @@ from mvjax.train import run as run_lib
 from mvjax.train import scoring as scoring_lib
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
-SHOWN_IMAGES = 16
 SHOWN_MAPS = 1  # Samples whose attention and transport are drawn.
-SCORE = "score"  # What `predict` calls a prediction on a scale.
 SIGNS = ("negative", "zero", "positive")
 
 
@@ -91,9 +90,7 @@ def _stage(
     }
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     results, features = evaluation["results"], scoring.features(variables)
-    pictures = _by_evaluator(scoring, results, features)
-    pictures |= _pictures(scoring, variables, features)
-    pictures |= run_neighbours.figures(scoring, results, features)
+    pictures = _pictures(scoring, variables, features, results)
     return page.Stage(
         name=name,
         summary=facts,
@@ -119,123 +116,61 @@ def _history(workdir: pathlib.Path) -> dict[str, tuple[list, list]]:
     return {k: v for k, v in history.items() if len(v[0]) > 1}
 
 
-def _by_evaluator(
-    scoring: scoring_lib.Scoring,
-    results: dict[str, dict],
-    features: features_lib.Features,
-) -> dict[str, Any]:
-    """Pictures that belong to the evaluators, by caption, see `report.of`."""
-    figures, made = {}, scoring.evaluators()
-    for label, scores in results.items():
-        if label not in made or not scores:  # It was when the run was evaluated.
-            continue
-        draw = of.find(scoring.run.config.evals[label].name)
-        if draw is not None:
-            figures |= draw(label, made[label], scores, features)
-    return figures
-
-
 def _pictures(
     scoring: scoring_lib.Scoring,
     variables: dict[str, Any],
     features: features_lib.Features,
+    results: dict[str, dict],
 ) -> dict[str, Any]:
-    """Reconstructions, predictions, inner workings and scatters of some samples."""
-    split = splits.shown(features)
+    """What the evaluators show, the inner workings of the method, scatters of codes."""
     run = scoring.run
-    batch, outputs = next(features.batches(split))
-    pictures = {}
-    images = {
-        view: (x[:SHOWN_IMAGES], outputs[f"recon/{view}"][:SHOWN_IMAGES])
-        for view, x in batch["views"].items()
-        if f"recon/{view}" in outputs and x.ndim == 4
-    }
-    if images:
-        pictures[f"Reconstructions of {split} samples"] = plots.reconstructions(
-            {view: pair[0] for view, pair in images.items()},
-            {view: pair[1] for view, pair in images.items()},
-        )
-    predictions = _predictions(scoring, features)
-    pictures |= predictions
+    names = {label: fields.name for label, fields in run.config.evals.items()}
+    drawn = of.Drawn(names, scoring.evaluators(), results)
+    samples = samples_lib.Samples(run, splits.shown(features))
+    pictures = drawn.pictures(features, samples)
+    batch, _ = next(features.batches(samples.split, ()))
     few = {k: jax.tree.map(lambda x: x[:SHOWN_MAPS], v) for k, v in batch.items()}
-    if run.inputs.transform:
-        few = run.inputs.transform(few, None)
-    inner = jax.jit(run.method.explain)(variables, few)
-    pictures |= sentiment.maps(jax.device_get(inner))
-    codes = {k: v for k, v in features.table(split).items() if v.ndim == 2}
-    if predictions:  # Which show the score; its spread over draws is no code either.
-        codes = {k: v for k, v in codes.items() if not k.startswith(SCORE)}
-    return pictures | _scatters(run, features, codes)
+    inner = jax.jit(run.method.explain)(variables, samples.transformed(few))
+    pictures |= workings.figures(jax.device_get(inner), samples.split)
+    table = features.table(samples.split).items()
+    codes = {k: v for k, v in table if v.ndim == 2}
+    factors = drawn.factors(codes)
+    codes = {name: codes[name] for name in factors}
+    return pictures | _scatters(features, samples.split, codes, factors)
 
 
 def _scatters(
-    run: run_lib.Run, features: features_lib.Features, codes: dict[str, np.ndarray]
+    features: features_lib.Features,
+    split: str,
+    codes: dict[str, np.ndarray],
+    factors: dict[str, str],
 ) -> dict[str, Any]:
     """Each code in the plane, its classes those of the factor that it should hold.
 
-    Codes of which no leakage matrix wants a factor show the labels.
+    Codes without a factor that all samples have show the labels.
     """
-    split = splits.shown(features)
-    wanted: dict[str, str] = {}
-    for fields in run.config.evals.values():
-        for pair in fields.get("wanted", ()):
-            code, _, factor = pair.partition(":")
-            wanted.setdefault(code, factor)
-    labels, label_names = _labels(features)
+    labels, label_names = _labels(features, split)
     pictures = {}
     for name, rows in codes.items():
         shown, names = labels, label_names
-        caption, title, factor = f"{name} of {split} samples", name, wanted.get(name)
+        caption, title, factor = f"{name} of {split} samples", name, factors[name]
         if factor in features.factor_names(split):
-            shown = features.factor(split, factor)
-            names = features.class_names(split, factor)
-            caption, title = f"{caption} by {factor}", f"{name} by {factor}"
+            # Some samples may lack the class.
+            with contextlib.suppress(features_lib.Insufficient):
+                shown = features.factor(split, factor)
+                names = features.class_names(split, factor)
+                caption, title = f"{caption} by {factor}", f"{name} by {factor}"
         pictures[caption] = plots.scatter(
             rows[:SHOWN_CODES], shown[:SHOWN_CODES], title, names=names
         )
     return pictures
 
 
-def _predictions(
-    scoring: scoring_lib.Scoring, features: features_lib.Features
-) -> dict[str, Any]:
-    """Predictions on a scale against the truth of a split, by caption."""
-    split = splits.shown(features)
-    targets, score = (
-        features.score_names(split),
-        features.table(split).get(SCORE),
-    )
-    if not targets or score is None or score[0].size != 1:
-        return {}
-    asked = [getattr(made, "target", "") for made in scoring.evaluators().values()]
-    target = next((name for name in asked if name in targets), targets[0])
-    truth = plots.drawable(features.target(split, target))
-    score = plots.drawable(score.reshape(-1))
-    known = np.isfinite(truth) & np.isfinite(score)
-    if not known.any():
-        return {}
-    truth, score = truth[known], score[known]
-    pictures = {
-        f"Predictions of {split} samples against {target}": sentiment.predictions(
-            score, truth, title=target
-        )
-    }
-    views = features.views(split)
-    lengths = {view: features.lengths(split, view) for view in views}
-    lengths = {k: v[known] for k, v in lengths.items() if v is not None}
-    if lengths:
-        pictures[f"Error of {split} samples by length"] = sentiment.error_by_length(
-            lengths, np.abs(score - truth)
-        )
-    return pictures
-
-
-def _labels(features: features_lib.Features) -> tuple[np.ndarray, Any]:
-    """Labels of the split that is shown and names of the classes, if they have any.
+def _labels(features: features_lib.Features, split: str) -> tuple[np.ndarray, Any]:
+    """Labels of a split and names of the classes, if they have any.
 
     Without labels the signs of the first target take their place, and without that 0.
     """
-    split = splits.shown(features)
     try:
         labels = features.labels(split)
         return labels, features.class_names(split, features_lib.LABEL)

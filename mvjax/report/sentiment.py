@@ -1,4 +1,4 @@
-"""Pictures of predictions on a scale, of missing views, attention and transport plans.
+"""Pictures of predictions on a scale and of missing views.
 
 All are matplotlib `Figure`s; no state of pyplot is touched.
 """
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 MOST_DOTS = 3000
 _GROUPS = 8  # Of samples of similar length.
 _COLUMNS = 4  # Metrics beside each other in the picture of subsets.
-_MAP_COLUMNS = 3
 # What a column of the picture of subsets shows, the first that there are.
 _SHOWN = ("mae", "corr", "has0_acc2", "acc7", "acc2", "acc5", "accuracy", "f1")
 _ROW = 0.26  # Inches.
-_FAINTEST = float(np.finfo(np.float32).tiny)  # Value of a map that is not white.
 
 
 class Subsets(NamedTuple):
@@ -66,12 +64,12 @@ def predictions(
     panel.set_xlim(ends)
     panel.set_ylim(ends)
     panel.set_aspect("equal")
-    _label(panel, title, "truth", "prediction")
+    plots.label_panel(panel, title, "truth", "prediction")
     error = prediction - truth
     right.hist(error, bins=31, range=_ends(error), color=plots.PALE)
     right.axvline(0, color=plots.MUTED, linewidth=1, linestyle="--")
     score = f"MAE {np.abs(error).mean():.3f}, r {_correlation(prediction, truth):.3f}"
-    _label(right, score, "prediction - truth", "samples")
+    plots.label_panel(right, score, "prediction - truth", "samples")
     return figure
 
 
@@ -111,7 +109,7 @@ def error_by_length(
         )
         top = max(top, *(m + s for m, s in zip(means, spread, strict=True)))
         heading = title if not i else ""
-        _label(panels[i], heading, f"length of {view}", "absolute error")
+        plots.label_panel(panels[i], heading, f"length of {view}", "absolute error")
     for panel in panels[: len(lengths)]:
         panel.set_ylim(0, 1.06 * top or 1)
     return figure
@@ -173,92 +171,6 @@ def subsets(table: Subsets) -> "Figure":
     return figure
 
 
-def heat_maps(
-    maps: Mapping[str, np.ndarray],
-    *,
-    title: str = "",
-    rows: str = "query",
-    columns: str = "key",
-) -> "Figure":
-    """Matrices as pictures, white at 0 and dark at the largest value of each.
-
-    Args:
-      maps: `[T, S]` by name.
-      title: Stands above the picture.
-      rows: What the rows are.
-      columns: What the columns are.
-    """
-    wide = min(_MAP_COLUMNS, max(1, len(maps)))
-    high = max(1, -(-len(maps) // wide))
-    figure = plots.make_figure((3.4 if wide < 3 else 2.5) * high + 0.3 * bool(title))
-    panels = figure.subplots(high, wide, squeeze=False).ravel()
-    for panel in panels[len(maps) :]:
-        panel.set_axis_off()
-    for panel, (name, values) in zip(panels, maps.items(), strict=False):
-        values = plots.drawable(values)
-        top = float(np.max(values, initial=_FAINTEST, where=np.isfinite(values)))
-        image = panel.imshow(
-            values, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="none"
-        )
-        panel.grid(visible=False)
-        bar = figure.colorbar(image, ax=panel, shrink=0.8)
-        bar.ax.tick_params(labelsize=6, colors=plots.MUTED, length=2)
-        bar.ax.yaxis.get_offset_text().set(fontsize=6, color=plots.MUTED)
-        bar.outline.set_visible(False)
-        _label(panel, name, columns, rows, grid=False)
-    if title:
-        figure.suptitle(lettering.plain(title, 90), fontsize=9, color=plots.INK)
-    return figure
-
-
-def sort_plan(plan: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A transport plan `[n, m]` with rows and columns in the order of their points.
-
-    Between points on a line the best plan, sorted, keeps to the diagonal.
-
-    Args:
-      plan: Mass from each x to each y.
-      x: `[n]` scalars.
-      y: `[m]` scalars.
-    """
-    return plan[np.argsort(x, kind="stable")][:, np.argsort(y, kind="stable")]
-
-
-def maps(outputs: Mapping[str, np.ndarray], row: int = 0) -> dict[str, "Figure"]:
-    """Pictures of what `predict` returns of attention and transport, by caption.
-
-    Args:
-      outputs: `attention/<name>` `[B, T, S]`, or `[B, H, T, S]`, whose heads are
-        averaged; `plan/<a>-<b>` `[B, n, m]`, sorted by the points `features/<a>`
-        `[B, n]` and `features/<b>` `[B, m]` where those are given. Others are passed
-        over.
-      row: Which sample is shown.
-    """
-    figures, attention, plans = {}, {}, {}
-    for key, values in outputs.items():
-        family, _, name = key.partition("/")
-        if family == "attention" and values.ndim in (3, 4):
-            sample = np.asarray(values[row], np.float32)
-            attention[name] = sample.mean(axis=0) if sample.ndim == 3 else sample
-        elif family == "plan" and values.ndim == 3:
-            sample = np.asarray(values[row], np.float32)
-            a, _, b = name.partition("-")
-            points = [outputs.get(f"features/{view}") for view in (a, b)]
-            if all(
-                p is not None and p[row].size == s
-                for p, s in zip(points, sample.shape, strict=True)
-            ):
-                sample = sort_plan(sample, *(p[row].ravel() for p in points))
-            plans[name] = sample
-    if attention:
-        figures["Attention of a test sample"] = heat_maps(attention)
-    if plans:
-        figures["Transport plans of a test sample"] = heat_maps(
-            plans, rows="from", columns="to"
-        )
-    return figures
-
-
 def _groups(values: np.ndarray) -> list[np.ndarray]:
     """Positions of samples in groups of similar values and about equal size, by value.
 
@@ -306,16 +218,3 @@ def _score_bars(panel: "Axes", scores: np.ndarray, full: np.ndarray) -> None:
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
     panel.set_ylim(len(scores) - 0.4, -0.6)
-
-
-def _label(panel: "Axes", title: str, x: str, y: str, *, grid: bool = True) -> None:
-    """Common look of a panel, with its texts."""
-    if grid:
-        panel.grid(color=plots.GRID, linewidth=0.6)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[:].set_color(plots.MUTED)
-    panel.tick_params(labelsize=7, colors=plots.MUTED, length=2)
-    panel.set_title(lettering.plain(title), fontsize=8.5, color=plots.INK, loc="left")
-    panel.set_xlabel(lettering.plain(x), fontsize=7.5, color=plots.MUTED)
-    panel.set_ylabel(lettering.plain(y), fontsize=7.5, color=plots.MUTED)

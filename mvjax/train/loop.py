@@ -12,6 +12,7 @@ from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import interrupt
 from mvjax.core import json_value
+from mvjax.core import older
 from mvjax.core import state as state_lib
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
@@ -29,7 +30,7 @@ from mvjax.train import seeds
 from mvjax.train import torch_weights
 
 # What a resumed run must share with its checkpoints, beside the shapes.
-FIXED = ("seed", "seeds", "method", "accumulate")
+FIXED = ("seed", "seeds", "method", "accumulate", "data.device_policy")
 
 
 class Interrupted(Exception):
@@ -224,8 +225,12 @@ def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
     if not (file.exists() and checkpoint_lib.find_steps(workdir)):
         return
     old, new = workdir_lib.read_json(file), config.to_dict()
+    held = json_value.held
+    if held(old, "method.name") == config.method.name:  # Code that may be imported.
+        older.renew(old)
     for key in FIXED:
-        found = json_value.find_difference(old.get(key), new[key], f"config.{key}")
+        parts = held(old, key), held(new, key)
+        found = json_value.find_difference(*parts, f"config.{key}")
         if found:
             raise errors.UserError(
                 f"{workdir} holds a run with another config: {found}. Choose another "

@@ -60,11 +60,10 @@ class Transform:
         return spec._replace(views={name: made for name in self.views})
 
     def __call__(self, batch: method.Batch, key: jax.Array | None) -> method.Batch:
-        """A batch with the two views `[B, H, W, 3]` in [0, 1] and the colours they show."""
-        return self.paint(batch, training=key is not None)
+        """A batch with the two views `[B, H, W, 3]` in [0, 1] and the colours they show.
 
-    def paint(self, batch: method.Batch, *, training: bool) -> method.Batch:
-        """The same without a key: colours follow from epoch and index, not from a key."""
+        Those of training follow from epoch and index, not from the key.
+        """
         held = batch["views"]
         if all(name in held for name in self.views):
             return batch
@@ -74,7 +73,7 @@ class Transform:
                 "Coloured digits need the factors color_bg and color_fg; the data have "
                 f"{tuple(factors)}. Give the views {self.views} instead."
             )
-        if training and self.redraw:
+        if key is not None and self.redraw:
             drawn = colouring.draw(self.seed, batch["epoch"], batch["index"])
             factors |= dict(zip(_FACTORS, drawn, strict=True))
         partner = held.get("partner", held["digit"])

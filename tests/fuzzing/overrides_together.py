@@ -112,7 +112,17 @@ TOGETHER = {
     "wanted-no-colon": (SDIM, "evals.leakage.wanted=shared/x", "leakage.*shared/x"),
     "cross-no-arrow": (SDIM, "evals.retrieval.cross=shared/x", "retrieval.*shared/x"),
     "factor-unknown": (SDIM, "evals.retrieval.factors=hue", "retrieval.*hue.*digit"),
-    "colours-other": (EDIM, "method.colours=none", "colour|shape|view"),
+    "colours-other": (EDIM, "data.device_policy.name=None", "digit.*=colouring"),
+    "colours-former": (
+        EDIM,
+        "method.color_seed=1",
+        "key of config.method 'color_seed'",
+    ),
+    "colours-transform": (
+        EDIM,
+        "data.device_policy.name=photometry",
+        "view.*photometry",
+    ),
     "independence-unknown": (EDIM, "method.independence=wgan", "wgan.*gan"),
     "heads": (RERD, "method.num_heads=7", "num_heads"),
     "informer-heads": (RERD, "method.dis_n_heads=3", "dis_n_heads"),

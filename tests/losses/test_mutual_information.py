@@ -15,6 +15,11 @@ B, K, P = 5, 3, 2
 EACH = pytest.mark.parametrize("name", NAMES)
 
 
+# Many small operations take their time to compile one by one.
+bound_of = jax.jit(mutual_information.estimate, static_argnums=0)
+loss_of = jax.jit(mutual_information.loss, static_argnums=0)
+
+
 def draw(*positions):
     generator = np.random.default_rng(0)
     joint = 1 + generator.normal(size=(B, *positions))
@@ -63,9 +68,9 @@ def test_bound_matches_plain_loops(name, positions):
         bound_of_one_position(name, flat[0][:, p], flat[1][..., p], 0.5)
         for p in range(flat[0].shape[1])
     ]
-    found = mutual_information.estimate(name, joint, marginal, tau=0.5)
+    found = bound_of(name, joint, marginal, tau=0.5)
     np.testing.assert_allclose(found, np.mean(rows), rtol=1e-5, atol=1e-6)
-    loss = mutual_information.loss(name, joint, marginal, tau=0.5)
+    loss = loss_of(name, joint, marginal, tau=0.5)
     offset = np.log(4) if name == "jsd" else 0
     np.testing.assert_allclose(loss, offset - found, rtol=1e-6, atol=1e-6)
     assert loss.shape == () and loss.dtype == jnp.float32
@@ -89,7 +94,7 @@ def test_optimal_critic_reaches_the_mutual_information(name, correlation):
     negatives = np.stack([np.roll(y, -k - 1) for k in range(64)], axis=1)
     # The best critic of the NWJ bound is one more; the others take any constant.
     shift = 1 if name == "nwj" else 0
-    found = mutual_information.estimate(
+    found = bound_of(
         name, ratio(x, y) + shift, ratio(x[:, None], negatives) + shift, tau=20.0
     )
     # The scores deviate by 0.8 or less: 0.013 over 4000. InfoNCE lacks another 0.01.
@@ -108,9 +113,7 @@ def test_jsd_estimate_of_the_optimal_critic_is_twice_the_divergence(correlation)
     truth = np.log(4) - np.sum(
         weights * (np.logaddexp(0, -joint) + np.logaddexp(0, ratio(u, v)))
     )
-    found = mutual_information.estimate(
-        "jsd", ratio(x, y), ratio(x[:, None], negatives)
-    )
+    found = bound_of("jsd", ratio(x, y), ratio(x[:, None], negatives))
     np.testing.assert_allclose(found, truth, atol=0.02)
     assert truth <= -0.5 * np.log(1 - correlation**2) + 1e-6
 
@@ -119,18 +122,18 @@ def test_jsd_estimate_of_the_optimal_critic_is_twice_the_divergence(correlation)
 def test_blind_critic_finds_no_information(name):
     constant = 1.0 if name == "nwj" else 0.0
     joint, marginal = np.full((B, P), constant), np.full((B, K, P), constant)
-    estimate = mutual_information.estimate(name, joint, marginal)
+    estimate = bound_of(name, joint, marginal)
     np.testing.assert_allclose(estimate, 0, atol=1e-6)
 
 
 def test_jsd_at_zero_scores_is_two_ln_two():
-    found = mutual_information.loss("jsd", np.zeros((B, 1)), np.zeros((B, 1, 1)))
+    found = loss_of("jsd", np.zeros((B, 1)), np.zeros((B, 1, 1)))
     np.testing.assert_allclose(found, 2 * np.log(2), rtol=1e-6)
 
 
 def test_infonce_never_exceeds_the_logarithm_of_its_choices():
     joint, marginal = np.full(B, 50.0), np.full((B, K), -50.0)
-    found = mutual_information.estimate("infonce", joint, marginal)
+    found = bound_of("infonce", joint, marginal)
     np.testing.assert_allclose(found, np.log(K + 1), rtol=1e-6)
 
 
@@ -141,9 +144,11 @@ def test_gradients_match_finite_differences(name):
     def differentiated(joint, marginal):
         # SMILE descends the JSD loss instead of its own clipped value.
         shown = "jsd" if name == "smile" else name
-        return mutual_information.loss(shown, joint, marginal)
+        return loss_of(shown, joint, marginal)
 
-    gradients = jax.grad(mutual_information.loss, argnums=(1, 2))(name, *scores)
+    gradients = jax.jit(
+        jax.grad(mutual_information.loss, argnums=(1, 2)), static_argnums=0
+    )(name, *scores)
     step = 1e-2  # Truncation 1e-5, rounding 1e-7 / step.
     for which, gradient in enumerate(gradients):
         for index in np.ndindex(gradient.shape):
@@ -158,11 +163,9 @@ def test_gradients_match_finite_differences(name):
 
 def test_smile_tends_to_donsker_varadhan_and_clips_its_negatives_only():
     joint, marginal = draw()
-    wide = mutual_information.loss("smile", joint, marginal, tau=100.0)
-    np.testing.assert_allclose(
-        wide, mutual_information.loss("dv", joint, marginal), rtol=1e-6
-    )
-    found = mutual_information.estimate("smile", 10 + joint, 100 + marginal)
+    wide = loss_of("smile", joint, marginal, tau=100.0)
+    np.testing.assert_allclose(wide, loss_of("dv", joint, marginal), rtol=1e-6)
+    found = bound_of("smile", 10 + joint, 100 + marginal)
     np.testing.assert_allclose(found, np.mean(10 + joint) - 5, rtol=1e-5)
 
 
@@ -176,9 +179,9 @@ def test_large_scores_stay_finite(name, size, signs):
     if name == "dv":
         average = mutual_information.update_average(np.zeros(()), scores[1])
         assert 0 < average < np.inf
-    value, gradients = jax.value_and_grad(mutual_information.loss, argnums=(1, 2))(
-        name, *scores, average=average
-    )
+    value, gradients = jax.jit(
+        jax.value_and_grad(mutual_information.loss, argnums=(1, 2)), static_argnums=0
+    )(name, *scores, average=average)
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in gradients)
 
@@ -186,7 +189,9 @@ def test_large_scores_stay_finite(name, size, signs):
 @pytest.mark.parametrize("average", [0.7, np.array([0.7, 2.0], np.float32)])
 def test_mine_gradient_divides_by_the_moving_average(average):
     joint, marginal = draw(P)
-    function = jax.value_and_grad(mutual_information.loss, argnums=(1, 2))
+    function = jax.jit(
+        jax.value_and_grad(mutual_information.loss, argnums=(1, 2)), static_argnums=0
+    )
     value, (by_joint, by_marginal) = function("dv", joint, marginal, average=average)
     np.testing.assert_array_equal(value, function("dv", joint, marginal)[0])
     np.testing.assert_allclose(by_joint, np.full_like(joint, -1 / joint.size))
@@ -198,7 +203,7 @@ def test_mine_gradient_divides_by_the_moving_average(average):
 def test_mine_gradient_with_the_mean_of_the_batch_is_the_plain_one():
     joint, marginal = draw(P)
     mean = np.mean(np.exp(marginal), axis=(0, 1))
-    function = jax.grad(mutual_information.loss, argnums=2)
+    function = jax.jit(jax.grad(mutual_information.loss, argnums=2), static_argnums=0)
     np.testing.assert_allclose(
         function("dv", joint, marginal, average=mean),
         function("dv", joint, marginal),
@@ -224,7 +229,7 @@ def test_no_gradient_flows_through_the_moving_average():
 
     def loss(marginal):
         average = mutual_information.update_average(0.7, marginal, decay=0.5)
-        return mutual_information.loss("dv", joint, marginal, average=average)
+        return loss_of("dv", joint, marginal, average=average)
 
     average = 0.5 * 0.7 + 0.5 * np.mean(np.exp(marginal))
     expected = np.exp(marginal) / (B * K) / average
@@ -249,7 +254,7 @@ def test_all_pairs_match_an_explicit_double_loop(name):
     joint = np.array([scores[i, i] for i in range(B)])
     expected = bound_of_one_position(name, joint, np.array(others), 5.0)
     marginal = mutual_information.off_diagonal(scores)
-    found = mutual_information.estimate(name, jnp.diagonal(scores), marginal)
+    found = bound_of(name, jnp.diagonal(scores), marginal)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -259,8 +264,8 @@ def test_order_of_samples_and_of_negatives_does_not_matter(name):
     generator = np.random.default_rng(4)
     rows, columns = generator.permutation(B), generator.permutation(K)
     np.testing.assert_allclose(
-        mutual_information.loss(name, joint[rows], marginal[rows][:, columns]),
-        mutual_information.loss(name, joint, marginal),
+        loss_of(name, joint[rows], marginal[rows][:, columns]),
+        loss_of(name, joint, marginal),
         rtol=1e-5,
         atol=1e-6,
     )
@@ -276,14 +281,14 @@ def test_half_precision_scores_are_summed_in_single(name):
 def test_mistakes_are_named():
     joint, marginal = draw()
     with pytest.raises(errors.UserError, match="'nwjj'.*'nwj'.*dv, infonce, jsd, nwj"):
-        mutual_information.loss("nwjj", joint, marginal)
+        loss_of("nwjj", joint, marginal)
     with pytest.raises(errors.UserError, match="infonce"):
-        mutual_information.estimate("nce", joint, marginal)
+        bound_of("nce", joint, marginal)
     with pytest.raises(errors.UserError, match="not 'jsd'"):
-        mutual_information.loss("jsd", joint, marginal, average=1.0)
+        loss_of("jsd", joint, marginal, average=1.0)
     for wrong in (joint, marginal[:-1], marginal[:, :0], marginal[..., None]):
         with pytest.raises(errors.UserError, match=r"\[B, K, ...\] do not fit"):
-            mutual_information.loss("jsd", joint, wrong)
+            loss_of("jsd", joint, wrong)
     with pytest.raises(errors.UserError, match="moving average of shape"):
         mutual_information.update_average(np.zeros(P + 1), draw(P)[1])
     with pytest.raises(errors.UserError, match="no square"):

@@ -16,10 +16,10 @@ from mvjax.methods import edim
 from mvjax.methods import sdim
 from mvjax.models import dim
 from mvjax.ops import colouring
+from mvjax.transforms import colouring as colouring_lib
 
 SMALL = dict(
     image_shapes=((18, 18, 3), (18, 18, 3)),
-    colours="none",
     filters=2,
     shared_dim=3,
     critic_hidden=8,
@@ -175,7 +175,6 @@ def test_three_views_of_different_shapes_and_encoders():
         views=("a", "b", "c"),
         image_shapes=tuple(shapes.values()),
         encoders=("conv", "conv", "mlp"),
-        colours="none",
         filters=2,
         shared_dim=3,
         critic_hidden=8,
@@ -255,47 +254,12 @@ def test_colours_are_new_in_each_epoch_and_the_same_in_any_batch():
     assert set(np.unique(a)) == set(range(12))
 
 
-def test_training_redraws_what_evaluation_keeps():
-    rng = np.random.default_rng(0)
-    size = 8
-    batch = {
-        "views": {"digit": rng.integers(0, 256, (size, 28, 28, 1), np.uint8)},
-        "label": np.zeros(size, np.int32),
-        "index": np.arange(size, dtype=np.int32),
-        "factors": {
-            "digit": np.zeros(size, np.int32),
-            "color_bg": np.full(size, 4, np.int32),
-            "color_fg": np.full(size, 7, np.int32),
-        },
-    }
-    method = sdim.Method()
-    fixed = method.inputs(batch)
-    np.testing.assert_array_equal(
-        fixed["x"],
-        colouring.colour_background(
-            batch["views"]["digit"], batch["factors"]["color_bg"]
-        ),
-    )
-    training = batch | {"epoch": jnp.int32(2)}
-    drawn = method.inputs(training)
-    assert np.any(drawn["x"] != fixed["x"])
-    # The classifiers' targets are the colours that are shown.
-    np.testing.assert_array_equal(
-        drawn["y"],
-        colouring.colour_foreground(
-            batch["views"]["digit"], method.factors(training)["color_fg"]
-        ),
-    )
-    kept = dataclasses.replace(method, redraw=False).inputs(training)
-    np.testing.assert_array_equal(kept["x"], fixed["x"])
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         (dict(bound="jds"), "jsd"),
         (dict(negatives="none"), "all_pairs"),
-        (dict(colours="mnist", views=("a", "b")), "digit"),
+        (dict(views=("a", "b")), "views 'a'.*x, y"),
         (dict(encoders=("conv",)), "one entry"),
         (dict(encoders=("conv", "vgg")), "mlp"),
         (dict(image_shapes=((18, 18, 3), (17, 17, 3))), "'y' has shape"),
@@ -325,26 +289,43 @@ def test_views_that_are_no_images_are_refused(view, message):
         sdim.Method(**SMALL).check(spec)
 
 
-def test_digits_to_be_coloured_are_bytes_and_ready_views_will_do_too():
+def test_digits_that_nobody_colours_are_refused_with_the_setting_that_does():
     grey = batch_lib.ViewSpec((18, 18, 1), "uint8", 0, 255)
-    method = sdim.Method(**(SMALL | {"colours": "mnist"}))
     factors = {"color_bg": 12, "color_fg": 12}
-    method.check(batch_lib.Spec({"digit": grey}, 10, factors))
-    ready = batch_lib.ViewSpec((18, 18, 3), "float32", 0, 1)
-    method.check(batch_lib.Spec({"x": ready, "y": ready}, 3))
-    for view, words in (
-        (grey._replace(dtype="float32", high=1.0), "images are uint8"),
-        (grey._replace(shape=(1, 18, 18)), "channels first"),
-        (grey._replace(shape=(20, 20, 1)), "image_shapes has"),
-    ):
-        with pytest.raises(errors.UserError, match=words):
-            method.check(batch_lib.Spec({"digit": view}, 10, factors))
-    bare = {
-        "views": {"digit": np.zeros((2, 18, 18, 1), np.uint8)},
-        "label": np.zeros(2),
-    }
-    with pytest.raises(errors.UserError, match="need the factors color_bg"):
-        method.inputs(bare)
+    spec = batch_lib.Spec({"digit": grey}, 10, factors)
+    method = sdim.Method(**SMALL)
+    with pytest.raises(errors.UserError, match="device_policy.name=colouring"):
+        method.check(spec)
+    method.check(colouring_lib.Transform().spec(spec))
+    larger = batch_lib.Spec({"digit": grey._replace(shape=(20, 20, 1))}, 10, factors)
+    with pytest.raises(errors.UserError, match="image_shapes"):
+        method.check(colouring_lib.Transform().spec(larger))
+
+
+def renewed(method, **data):
+    sdim.Method.renew(method, data)
+    return method, data
+
+
+def test_settings_of_older_versions_become_those_of_the_transform():
+    former = dict(
+        colours="mnist", redraw=False, color_seed=7, views=("a", "b"), bound="dv"
+    )
+    policy = dict(name="colouring", views=("a", "b"), redraw=False, seed=7)
+    kept = dict(views=("a", "b"), bound="dv")
+    assert renewed(dict(former)) == (kept, dict(device_policy=policy))
+    assert renewed(former | {"colours": "none"}) == (kept, {})
+    usual = dict(name="colouring", views=("x", "y"), redraw=True, seed=0)
+    assert renewed({"colours": "mnist"}, limit=3) == (
+        {},
+        dict(limit=3, device_policy=usual),
+    )
+    other = dict(name="photometry")
+    assert (
+        renewed({"colours": "mnist"}, device_policy=other)[1]["device_policy"] == other
+    )
+    for method in ({"colours": "mnits"}, {"redraw": True}, {}):  # Not of that kind.
+        assert renewed(dict(method)) == (method, {})
 
 
 def test_an_image_too_small_for_the_encoder_is_refused():

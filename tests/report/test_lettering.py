@@ -11,6 +11,7 @@ from mvjax.report import lettering
 from mvjax.report import plots
 from mvjax.report import retrieval
 from mvjax.report import sentiment
+from mvjax.report import workings
 
 RNG = np.random.default_rng(0)
 NAMES = (
@@ -59,7 +60,7 @@ def pictures():
             grids[:, 0], grids, agrees, title=NAMES[-1], names=NAMES
         ),
         "subsets": lambda: sentiment.subsets(sentiment.read_subsets(scores)),
-        "maps": lambda: sentiment.heat_maps({n: np.eye(2) for n in NAMES}, title=first),
+        "maps": lambda: workings.heat_maps({n: np.eye(2) for n in NAMES}, title=first),
         "predictions": lambda: sentiment.predictions(
             RNG.normal(size=9), RNG.normal(size=9), title=first
         ),
@@ -163,7 +164,7 @@ def test_scores_images_and_errors_of_any_values_are_drawn_without_a_warning():
             plots.reconstructions({"v": images}, {"v": images[::-1]}),
             retrieval.neighbours(images, images[:, None], np.ones((5, 1), bool)),
             sentiment.subsets(sentiment.read_subsets(subsets)),
-            sentiment.heat_maps({"m": images[0, :, :, 0], "n": images[3, :, :, 0]}),
+            workings.heat_maps({"m": images[0, :, :, 0], "n": images[3, :, :, 0]}),
             sentiment.predictions(np.full(30, 1e17), RNG.normal(size=30)),
         ):
             figure.canvas.draw()

@@ -8,7 +8,9 @@ import pytest
 
 from mvjax.core import method as method_lib
 from mvjax.data import batch as batch_lib
+from mvjax.evaluators import leakage
 from mvjax.evaluators import missing_views
+from mvjax.evaluators import reconstruction
 from mvjax.evaluators import sentiment
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import run_page
@@ -59,7 +61,7 @@ def make_scoring(evaluators, **options):
         label: {"name": type(made).__module__.rpartition(".")[2]}
         for label, made in evaluators.items()
     }
-    config = ml_collections.ConfigDict({"evals": names | {"other": {"name": "knn"}}})
+    config = ml_collections.ConfigDict({"evals": names})
     return types.SimpleNamespace(
         features=lambda variables: features,
         evaluators=lambda: evaluators,
@@ -71,11 +73,18 @@ def make_scoring(evaluators, **options):
     )
 
 
+def pictures_of(scoring, **results):
+    """What the page shows; evaluators found something unless it is said what."""
+    features = scoring.features(None)
+    results = {label: {"a": 1.0} for label in scoring.evaluators()} | results
+    return run_page._pictures(scoring, {}, features, results)
+
+
 def test_predictions_and_lengths_are_shown_against_the_target_that_is_scored():
     scoring = make_scoring(
         {"scores": sentiment.Evaluator(target="score")}, lengths=True
     )
-    pictures = run_page._pictures(scoring, {}, scoring.features(None))
+    pictures = pictures_of(scoring)
     assert list(pictures) == [
         "Predictions of test samples against score",
         "Error of test samples by length",
@@ -88,17 +97,29 @@ def test_predictions_and_lengths_are_shown_against_the_target_that_is_scored():
     assert [panel.get_xlabel() for panel in panels] == ["length of text"]
 
 
-def test_without_an_evaluator_the_first_target_is_shown():
-    scoring = make_scoring({}, lengths=False)
-    pictures = run_page._pictures(scoring, {}, scoring.features(None))
-    assert list(pictures)[0] == "Predictions of test samples against arousal"
-    assert len(pictures) == 2
+def test_predictions_of_two_evaluators_are_shown_once_and_those_of_none_not():
+    evaluators = {
+        "scores": sentiment.Evaluator(target="arousal"),
+        "more": sentiment.Evaluator(target="arousal"),
+        "other": sentiment.Evaluator(target="score"),
+    }
+    scoring = make_scoring(evaluators, lengths=False)
+    assert list(pictures_of(scoring)) == [
+        "Predictions of test samples against arousal",
+        "Predictions of test samples against score",
+        "shared of test samples",
+    ]
+    scoring = make_scoring({"scores": evaluators["scores"]}, lengths=False)
+    assert list(pictures_of(scoring, scores={})) == [
+        "score of test samples",
+        "shared of test samples",
+    ]
 
 
 @pytest.mark.parametrize("labelled", [False, True])
 def test_signs_of_the_target_stand_in_for_labels(labelled):
     scoring = make_scoring({}, lengths=False, labelled=labelled)
-    labels, names = run_page._labels(scoring.features(None))
+    labels, names = run_page._labels(scoring.features(None), "test")
     truth = scoring.features(None).target("test", "arousal")
     expected = np.arange(SIZE) % 2 if labelled else (1 + np.sign(truth)).astype(int)
     np.testing.assert_array_equal(labels, expected)
@@ -107,14 +128,15 @@ def test_signs_of_the_target_stand_in_for_labels(labelled):
 
 def test_data_without_targets_show_the_score_as_any_code():
     scoring = make_scoring({}, lengths=False, targets=())
-    pictures = run_page._pictures(scoring, {}, scoring.features(None))
+    pictures = pictures_of(scoring)
     assert list(pictures) == ["score of test samples", "shared of test samples"]
 
 
 def test_codes_show_the_factor_that_they_should_hold():
-    scoring = make_scoring({}, lengths=False, targets=(), labelled=True)
-    scoring.run.config.evals.other.wanted = ("shared:label", "private/text:nothing")
-    pictures = run_page._pictures(scoring, {}, scoring.features(None))
+    wanted = ("shared:label", "shared:nothing", "private/text:nothing")
+    evaluators = {"leaks": leakage.Evaluator(("shared",), wanted=wanted)}
+    scoring = make_scoring(evaluators, lengths=False, targets=(), labelled=True)
+    pictures = pictures_of(scoring)
     assert list(pictures) == [
         "score of test samples",
         "shared of test samples by label",
@@ -125,14 +147,54 @@ def test_codes_show_the_factor_that_they_should_hold():
     assert sizes == [SIZE // 2, SIZE // 2]
 
 
+def test_a_factor_that_some_samples_lack_is_not_shown():
+    evaluators = {"leaks": leakage.Evaluator(("shared",), wanted=("shared:label",))}
+    scoring = make_scoring(evaluators, lengths=False, targets=())
+    assert "shared of test samples" in pictures_of(scoring)
+
+
+def test_images_stand_above_their_reconstructions(monkeypatch):
+    class Images(Source):
+        def __getitem__(self, i):
+            views = {"image": np.full((4, 4, 1), 10 * i, np.uint8)}
+            return super().__getitem__(i) | {"views": views}
+
+    def rebuild(batch):
+        view = batch["views"]["image"] / np.float32(255)
+        return {"recon/image": view / 2, "recon_private/image": view * 0}
+
+    features = ("recon/*", "recon_private/*", "untrained:recon/image")
+    evaluators = {"images": reconstruction.Evaluator(features)}
+    scoring = make_scoring(evaluators, lengths=False)
+    source = Images(lengths=False)
+    made = features_lib.Features(
+        rebuild, {"test": source}, batch_size=7, baseline=rebuild
+    )
+    monkeypatch.setattr(scoring, "features", lambda variables: made)
+    pictures = pictures_of(scoring)
+    assert list(pictures) == [
+        "Reconstructions of test samples",
+        "Reconstructions of test samples (recon_private)",
+    ]
+    for figure, share in zip(pictures.values(), (0.5, 0.0), strict=True):
+        (panel,) = figure.axes
+        pixels = panel.images[0].get_array()[..., 0]
+        # A row of inputs and one of outputs, each of seven images of 4 x 4 on a ground.
+        assert pixels.shape == (2 * 5 + 1, 7 * 5 + 1)
+        shown = np.arange(7) * 10 / 255
+        np.testing.assert_allclose(pixels[2, 2::5], shown, atol=1e-6)
+        np.testing.assert_allclose(pixels[7, 2::5], share * shown, atol=1e-6)
+
+
 def test_classes_have_the_names_that_the_data_set_gives(monkeypatch):
     scoring = make_scoring({}, lengths=False, targets=(), labelled=True)
     spec = batch_lib.Spec({}, 2, class_names=("cat", "dog"))
     monkeypatch.setattr(Source, "spec", spec, raising=False)
-    labels, names = run_page._labels(scoring.features(None))
+    labels, names = run_page._labels(scoring.features(None), "test")
     assert names == ("cat", "dog") and set(labels) == {0, 1}
-    scoring.run.config.evals.other.wanted = ("shared:label",)
-    pictures = run_page._pictures(scoring, {}, scoring.features(None))
+    evaluators = {"leaks": leakage.Evaluator(("shared",), wanted=("shared:label",))}
+    scoring = make_scoring(evaluators, lengths=False, targets=(), labelled=True)
+    pictures = pictures_of(scoring)
     figure = pictures["shared of test samples by label"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog"]
 
@@ -140,10 +202,7 @@ def test_classes_have_the_names_that_the_data_set_gives(monkeypatch):
 def test_scores_without_some_views_are_shown():
     evaluator = missing_views.Evaluator(target="score")
     scoring = make_scoring({"subsets": evaluator}, lengths=False)
-    results = {
-        "subsets": evaluator.run(scoring.features(None)),
-        "other": {"test/mae": 1.0},
-    }
-    features = scoring.features(None)
-    figures = run_page._by_evaluator(scoring, results, features)
-    assert list(figures) == ["Scores without some views (subsets)"]
+    scores = evaluator.run(scoring.features(None))
+    figures = pictures_of(scoring, subsets=scores, gone={"test/mae": 1.0})
+    assert list(figures)[0] == "Scores without some views (subsets)"
+    assert len(figures) == 3  # With both codes.

@@ -1,4 +1,4 @@
-"""`get_config` of the scenes: draws, a transform, tags, masks, a stream beside."""
+"""`get_config` of the scenes: draws, a transform, a backbone, a stream beside."""
 
 import ml_collections
 
@@ -9,7 +9,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = config_lib.parse(arg, epochs=1, beside=False)
     c = ml_collections.ConfigDict()
     c.epochs = arg.epochs
-    c.method = dict(name="toy.scenery", width=8, beside=arg.beside)
+    backbone = dict(name="toy.glances", width=8)
+    c.method = dict(name="toy.scenery", backbone=backbone, beside=arg.beside)
     c.data = dict(
         name="toy.scenes",
         batch_size=8,

@@ -1,4 +1,7 @@
-"""A tenant from outside brings random views, tags, masks, a transform and a stream."""
+"""A tenant from outside brings all that it needs and touches no file of the house.
+
+Random views, tags, masks, a transform, a stream beside, a backbone and a file of two parts.
+"""
 
 import pathlib
 
@@ -7,12 +10,17 @@ import numpy as np
 import pytest
 
 from mvjax import cli
+from mvjax.convert import files
+from mvjax.convert import torch_file
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import tree
+from mvjax.train import checkpoint
 from mvjax.train import feed as feed_lib
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import scoring as scoring_lib
+from toy import glances
 
 CONFIG = str(pathlib.Path(__file__).with_name("scenic.py"))
 
@@ -38,6 +46,7 @@ def test_it_trains_resumes_and_evaluates_from_the_command_line(tmp_path, capsys)
             config,
             f"--workdir={workdir}",
             f"--config.epochs={epochs}",
+            "--config.method.backbone.width=16",
             "--no-progress",
         )
     codes = []
@@ -46,7 +55,7 @@ def test_it_trains_resumes_and_evaluates_from_the_command_line(tmp_path, capsys)
         line = ["embed", f"--workdir={workdir}", f"--output={output}"]
         command(*line, "--dataset=labelled", "--allow-code=toy")
         codes.append(np.load(output))
-    assert codes[0]["shared"].shape == (16, 8)
+    assert codes[0]["shared"].shape == (16, 16)
     for name in codes[0].files:
         np.testing.assert_allclose(codes[0][name], codes[1][name], atol=1e-6)
     command("evaluate", f"--workdir={whole}", "--allow-code=toy")
@@ -92,6 +101,87 @@ def test_one_device_or_eight_and_any_step_give_the_same():
         jax.tree.map(np.testing.assert_array_equal, feed.read(), later)
 
 
+def test_its_backbone_is_found_by_name_and_set_from_the_command_line():
+    run = make("method.backbone.width=5").run
+    assert run.method.backbone == glances.Backbone(width=5)
+    near, far = (run.shapes["params"]["tower"][name] for name in ("near", "far"))
+    assert near["kernel"].shape == (3, 3, 3, 5) and far["kernel"].shape == (3, 3, 5, 5)
+    assert run.shapes["params"]["tags"]["kernel"].shape == (5, 3)
+    tower = run.fresh_variables()["params"]["tower"]
+    assert not tower["far"]["bias"].any() and tower["near"]["bias"].all()
+    image = np.random.default_rng(0).integers(0, 256, (2, 9, 6, 3), np.uint8)
+    features, _ = run.method.look({"params": run.fresh_variables()["params"]}, image)
+    assert [m.shape for m in features.maps] == [(2, 9, 6, 5), (2, 5, 3, 5)]
+    coarse = np.asarray(features.maps[1])
+    np.testing.assert_array_equal(features.tokens, coarse.reshape(2, 15, 5))
+    np.testing.assert_array_equal(features.pooled, coarse.max(axis=(1, 2)))
+
+
+def test_a_workdir_names_code_of_a_backbone_that_has_to_be_trusted(tmp_path):
+    config_lib.save(config_lib.load(CONFIG), tmp_path / "config.json")
+    allowed = ["toy.scenery", "toy.scenes", "toy.dimming"]
+    with pytest.raises(errors.UserError, match="backbone.*--allow-code=toy.glances"):
+        config_lib.read(tmp_path / "config.json", allow_code=allowed)
+    trusted = config_lib.read(tmp_path / "config.json", allow_code=["toy"])
+    assert trusted.method.backbone.width == 8
+
+
+def test_a_file_of_two_parts_comes_in_and_goes_out_again(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    shapes = {
+        "encoder:near.weight": (6, 3, 3, 3),
+        "encoder:near.bias": (6,),
+        "encoder:far.conv.weight": (6, 6, 3, 3),
+        "encoder:far.conv.bias": (6,),
+        "encoder:fc.weight": (9, 6),  # A classifier that nobody here has.
+        "probe:tags.weight": (3, 6),
+        "probe:tags.bias": (3,),
+        "probe:mask.weight": (4, 6, 1, 1),
+        "probe:mask.bias": (4,),
+    }
+    given = {key: rng.normal(size=s).astype(np.float32) for key, s in shapes.items()}
+    published, written, tower = (tmp_path / f"{n}.pth" for n in ("a", "b", "c"))
+    files.write(published, given)
+    config = [f"--config={CONFIG}", "--config.method.backbone.width=6"]
+    there, back = tmp_path / "there", tmp_path / "back"
+    for file, workdir in ((published, there), (written, back)):
+        command(
+            "convert",
+            "--from=torch",
+            *config,
+            f"--input={file}",
+            f"--workdir={workdir}",
+        )
+        if workdir == there:
+            out = ["convert", "--to=torch", f"--workdir={there}", "--allow-code=toy"]
+            command(*out, f"--output={written}")
+            command(*out, f"--output={tower}", "--table=glances")
+    nested = torch_file.read(written)
+    assert {key: list(part) for key, part in nested.items()} == {
+        "encoder": ["near.weight", "near.bias", "far.conv.weight", "far.conv.bias"],
+        "probe": ["tags.weight", "tags.bias", "mask.weight", "mask.bias"],
+    }
+    del given["encoder:fc.weight"]
+    found = files.load(written, parted=True).tensors
+    assert set(found) == set(given)
+    for key, array in given.items():
+        np.testing.assert_array_equal(found[key], array)
+    alone = torch_file.read(tower)["weights"]
+    assert alone.keys() == nested["encoder"].keys()
+    np.testing.assert_array_equal(alone["near.weight"], given["encoder:near.weight"])
+    first, second = (tree.flatten(read(workdir)) for workdir in (there, back))
+    assert first.keys() == second.keys()
+    for path, leaf in first.items():
+        np.testing.assert_array_equal(leaf, second[path])
+    kernel = given["probe:tags.weight"].T
+    np.testing.assert_array_equal(first["params/tags/kernel"], kernel)
+
+
+def read(workdir):
+    with checkpoint.Checkpoints(workdir, read_only=True) as checkpoints:
+        return checkpoints.variables()[0]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -102,6 +192,9 @@ def test_one_device_or_eight_and_any_step_give_the_same():
         ("data.subset.share=1.2", "config.data.subset.share is 1.2"),
         ("data.beside.probe.split=labeled", "beside.probe.split.*labelled"),
         ("data.beside.probe.batch_size=12", "beside.probe.batch_size 12 does not"),
+        ("method.backbone.width=0", "config.method.backbone.width is 0"),
+        ("method.backbone.depth=2", "config.method.backbone 'depth'.*width"),
+        ("method.backbone.name=toy.glance", "toy.glance'.*resnet"),
         ("data.device_resident=True", "train_policy is the host's work"),
     ],
 )

@@ -1,11 +1,41 @@
-"""Whether the fields of SDIM and EDIM fit each other and the views of a data set."""
+"""Whether the fields of SDIM and EDIM fit each other and the views of a data set.
+
+Configs of older versions are brought up to date first, see `renew`.
+"""
 
 from typing import Any
 
 from mvjax.core import errors
 from mvjax.core import method
 from mvjax.models import dim
-from mvjax.transforms import colouring
+
+_COLOURING = "colouring"  # The transform that makes two views of a digit.
+# Fields that the methods had when they coloured the digits themselves.
+_FORMER = ("colours", "redraw", "color_seed")
+
+
+def renew(fields: Any, data: Any) -> None:
+    """Turns the fields that once coloured digits into settings of a device policy.
+
+    Args:
+      fields: The part `method` of a config, see `core.method.Method.renew`.
+      data: Its part `data`.
+    """
+    colours = fields.get("colours")
+    policy = data.get("device_policy")
+    busy = hasattr(policy, "get") and policy.get("name")
+    if colours not in ("none", "mnist"):
+        return
+    if colours == "mnist" and not busy:  # Views that were there were left alone.
+        data["device_policy"] = {
+            "name": _COLOURING,
+            "views": fields.get("views", ("x", "y")),
+            "redraw": fields.get("redraw", True),
+            "seed": fields.get("color_seed", 0),
+        }
+    for name in _FORMER:
+        if name in fields:
+            del fields[name]
 
 
 def check(fields: Any, spec: Any) -> None:
@@ -39,10 +69,13 @@ def _check_views(fields: Any, spec: Any) -> None:
             f"{len(fields.image_shapes)} and {len(fields.encoders)}."
         )
     wanted = dict(zip(fields.views, map(tuple, fields.image_shapes), strict=True))
-    if fields.colours == "mnist" and not set(fields.views) <= set(spec.views):
-        _check_digits(fields, spec, wanted)
-    else:
-        method.check_views(spec, wanted, fields="config.method.image_shapes")
+    if "digit" in spec.views and not set(fields.views) <= set(spec.views):
+        raise errors.UserError(
+            f"config.method.views are {fields.views}; the data set has "
+            f"{tuple(spec.views)}. config.data.device_policy.name={_COLOURING} makes "
+            "two views, config.data.device_policy.views, from 'digit'."
+        )
+    method.check_views(spec, wanted, fields="config.method.image_shapes")
     for kind, (name, shape) in zip(fields.encoders, wanted.items(), strict=True):
         if kind == "conv" and (
             len(shape) != 3 or min(dim.conv_map_shape(shape)[:2]) < 1
@@ -51,21 +84,4 @@ def _check_views(fields: Any, spec: Any) -> None:
                 f"View {name!r} of shape {shape} is too small for the encoder "
                 "'conv', which needs images of 18 pixels or more a side; choose "
                 f"{sorted(set(dim.ENCODERS) - {'conv'})} in config.method.encoders."
-            )
-
-
-def _check_digits(fields: Any, spec: Any, wanted: dict[str, tuple[int, ...]]) -> None:
-    """Refuses a data set whose views cannot be made, or are made in other shapes."""
-    if "digit" not in spec.views or len(wanted) != 2:
-        raise errors.UserError(
-            "config.method.colours=mnist makes two views from the data's view "
-            f"'digit'; the data set has {tuple(spec.views)}. For ready views set "
-            "config.method.colours=none."
-        )
-    made = colouring.Transform(fields.views).spec(spec).views
-    for name, shape in wanted.items():
-        if made[name].shape != shape:
-            raise errors.UserError(
-                f"View {name!r} of shape {made[name].shape} is made from the data; "
-                f"config.method.image_shapes has {shape}."
             )

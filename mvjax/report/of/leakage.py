@@ -6,11 +6,17 @@ from typing import Any
 from mvjax.report import retrieval
 
 
+def codes(evaluator: Any) -> dict[str, str]:
+    """The factor that each code should hold, the first of several."""
+    pairs = [pair.partition(":")[::2] for pair in evaluator.wanted]
+    return dict(reversed(pairs))
+
+
 def pictures(
-    label: str, evaluator: Any, scores: Mapping[str, float], features: Any
+    label: str, evaluator: Any, scores: Mapping[str, float], features: Any, samples: Any
 ) -> dict[str, Any]:
     """Heat maps by caption, see `report.of`."""
-    del features  # The scores say it all.
+    del features, samples  # The scores say it all.
     probes = [probe for probe in evaluator.probes if probe != "knn"]
     figures = {}
     for probe in probes:

@@ -7,10 +7,10 @@ from mvjax.report import sentiment
 
 
 def pictures(
-    label: str, evaluator: Any, scores: Mapping[str, float], features: Any
+    label: str, evaluator: Any, scores: Mapping[str, float], features: Any, samples: Any
 ) -> dict[str, Any]:
     """Bars by caption, see `report.of`."""
-    del evaluator, features  # The scores say it all.
+    del evaluator, features, samples  # The scores say it all.
     table = sentiment.read_subsets(scores)
     if table is None:
         return {}

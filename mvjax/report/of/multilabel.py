@@ -8,9 +8,10 @@ from mvjax.report import classes
 
 
 def pictures(
-    label: str, evaluator: Any, scores: Mapping[str, float], features: Any
+    label: str, evaluator: Any, scores: Mapping[str, float], features: Any, samples: Any
 ) -> dict[str, Any]:
     """Bars by caption, see `report.of`."""
+    del samples  # The evaluator's split is shown.
     rows = features.get(evaluator.split, evaluator.output)
     truth = features.target(evaluator.split, evaluator.target)
     each = multilabel.per_label(multilabel.average_precision, rows, truth)

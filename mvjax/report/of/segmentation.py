@@ -12,9 +12,10 @@ _SHOWN = 6  # Images.
 
 
 def pictures(
-    label: str, evaluator: Any, scores: Mapping[str, float], features: Any
+    label: str, evaluator: Any, scores: Mapping[str, float], features: Any, samples: Any
 ) -> dict[str, Any]:
     """Maps and bars by caption, see `report.of`."""
+    del samples  # The evaluator's split is shown.
     counts = features.sums(evaluator)["confusion"]
     each = np.where(
         np.arange(len(counts)) == evaluator.ignore, np.nan, confusion.iou(counts)

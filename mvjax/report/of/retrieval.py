@@ -1,69 +1,53 @@
-"""Test samples and their nearest ones by a code, or by two, for the page of a run.
+"""Samples and their nearest ones by a code, or by two.
 
-Neighbours are those of the split that the page shows, so no other codes have to be computed; the scores
-of an evaluator may be of another gallery.
+Neighbours are those of the split that the page shows, so no other codes have to be
+computed; the scores of the evaluator may be of another gallery.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from mvjax.evaluators import retrieval
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import retrieval as report
-from mvjax.report import splits
-from mvjax.train import run as run_lib
-from mvjax.train import scoring as scoring_lib
+from mvjax.report import samples as samples_lib
 
 SHOWN_QUERIES, SHOWN_NEIGHBOURS, SHOWN_SWAPS = 6, 8, 6
 
 
-def figures(
-    scoring: scoring_lib.Scoring,
-    results: dict[str, dict],
-    features: features_lib.Features,
+def pictures(
+    label: str,
+    evaluator: retrieval.Evaluator,
+    scores: Mapping[str, float],
+    features: Any,
+    samples: samples_lib.Samples,
 ) -> dict[str, Any]:
-    """Grids for each code of the retrieval evaluators, by caption.
+    """Grids by caption for each code, see `report.of`.
 
     Frames tell whether the factor agrees that the code ranks best.
-
-    Args:
-      scoring: Of the run.
-      results: Its evaluation, scores by label of the evaluator.
-      features: Of its splits.
     """
-    split = splits.shown(features)
-    run = scoring.run
-    evaluators = {
-        label: evaluator
-        for label, evaluator in scoring.evaluators().items()
-        if isinstance(evaluator, retrieval.Evaluator) and label in results
-    }
-    if not evaluators:
+    split = samples.split
+    images = [n for n, x in samples.views(np.arange(1)).items() if x.ndim == 4]
+    if not images:
         return {}
-    images = [
-        name for name, x in _views(run, split, np.arange(1)).items() if x.ndim == 4
-    ]
     made = {}
-    for label, evaluator in evaluators.items():
-        for name in (*evaluator.features, *evaluator.cross):
-            factor = _best_factor(results[label], name)
-            if images and factor:
-                caption = (
-                    f"Nearest {split} samples by {name} ({label}), framed by {factor}"
-                )
-                made[caption] = _grid(
-                    run, features, name, factor, images, evaluator.metric
-                )
-        for name in evaluator.features if images else ():
-            shared = _partner(name, evaluator.features)
-            factors = [_best_factor(results[label], code) for code in (shared, name)]
-            if shared and all(factors):
-                caption = f"Swaps: nearest to {shared} of a row, {name} of a column"
-                made[f"{caption} ({label})"] = _swaps(
-                    run, features, (shared, name), tuple(factors), images
-                )
+    for name in (*evaluator.features, *evaluator.cross):
+        factor = _best_factor(scores, name)
+        if factor:
+            caption = f"Nearest {split} samples by {name} ({label}), framed by {factor}"
+            made[caption] = _grid(
+                samples, features, name, factor, images, evaluator.metric
+            )
+    for name in evaluator.features:
+        shared = _partner(name, evaluator.features)
+        factors = [_best_factor(scores, code) for code in (shared, name)]
+        if shared and all(factors):
+            caption = f"Swaps: nearest to {shared} of a row, {name} of a column"
+            made[f"{caption} ({label})"] = _swaps(
+                samples, features, (shared, name), tuple(factors), images
+            )
     return made
 
 
@@ -75,18 +59,18 @@ def _partner(private: str, codes: tuple[str, ...]) -> str:
 
 
 def _swaps(
-    run: run_lib.Run,
+    samples: samples_lib.Samples,
     features: features_lib.Features,
     codes: tuple[str, str],
     factors: tuple[str, str],
     images: list[str],
 ) -> Any:
-    """For pairs of test samples the one that is like the first and the second at once.
+    """For pairs of samples the one that is like the first and the second at once.
 
     Like the first by a shared code and like the second by a private one: the sum of
     squared distances, each code scaled to a mean variance of 1, decides.
     """
-    split = splits.shown(features)
+    split = samples.split
     scaled = []
     for code in codes:
         values = np.asarray(features.get(split, code), np.float64)
@@ -106,10 +90,10 @@ def _swaps(
     agrees = truth[0][found] == truth[0][rows, None]
     agrees &= truth[1][found] == truth[1][None, columns]
     view = _shown_view(codes[1], images)
-    near = _views(run, split, found.ravel())[view]
+    near = samples.views(found.ravel())[view]
     return report.swaps(
-        _views(run, split, rows)[view],
-        _views(run, split, columns)[view],
+        samples.views(rows)[view],
+        samples.views(columns)[view],
         near.reshape(*found.shape, *near.shape[1:]),
         agrees,
         title=f"{factors[0]} by {codes[0]} of the row, {factors[1]} by {codes[1]} "
@@ -118,15 +102,15 @@ def _swaps(
 
 
 def _grid(
-    run: run_lib.Run,
+    samples: samples_lib.Samples,
     features: features_lib.Features,
     name: str,
     factor: str,
     images: list[str],
     metric: str,
 ) -> Any:
-    """A few test samples and their nearest ones by a code, or by a pair `code>code`."""
-    split = splits.shown(features)
+    """A few samples and their nearest ones by a code, or by a pair `code>code`."""
+    split = samples.split
     codes = [part.strip() for part in name.split(">")]
     first, second = (features.get(split, code) for code in (codes[0], codes[-1]))
     size = len(second)
@@ -138,8 +122,8 @@ def _grid(
         metric=metric,
         own=asked,
     )
-    queries = _views(run, split, asked)[_shown_view(codes[0], images)]
-    near = _views(run, split, found.ravel())[_shown_view(codes[-1], images)]
+    queries = samples.views(asked)[_shown_view(codes[0], images)]
+    near = samples.views(found.ravel())[_shown_view(codes[-1], images)]
     classes = features.factor(split, factor)
     known = features.class_names(split, factor) or range(classes.max() + 1)
     return report.neighbours(
@@ -167,18 +151,3 @@ def _shown_view(code: str, images: list[str]) -> str:
     code = code.removeprefix(features_lib.UNTRAINED).partition("+")[0]
     named = code.strip().partition("/")[2]
     return named if named in images else images[0]
-
-
-def _views(run: run_lib.Run, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Views `[N, ...]` of samples of a split, as the method sees them.
-
-    A method that makes its views from the data's offers a function `inputs`.
-    """
-    source = run.source(split)
-    records = [source[int(row)] for row in rows]
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *records)
-    if run.inputs.transform:
-        batch = run.inputs.transform(batch, None)
-    make = getattr(run.method, "inputs", None)
-    views = make(batch) if make else batch["views"]
-    return {name: np.asarray(images) for name, images in views.items()}

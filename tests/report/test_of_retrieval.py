@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mvjax.data import batch as batch_lib
-from mvjax.evaluators import knn
 from mvjax.evaluators import retrieval
 from mvjax.evaluators.common import features as features_lib
 from mvjax.report import retrieval as report
-from mvjax.report import run_neighbours
+from mvjax.report import samples as samples_lib
+from mvjax.report.of import retrieval as of_retrieval
 
 SIZE = 20
 
@@ -41,7 +41,9 @@ class Source:
         }
 
 
-def make_run(evaluators, source, **method):
+def make_run(evaluator, source, transform=None):
+    """What is drawn of, without the label: evaluator, scores, features, samples."""
+
     def predict(batch):
         codes = source.codes[batch["index"]]
         return {"shared": codes, "private/a": codes[:, :2], "private/b": codes[:, 1:]}
@@ -49,13 +51,15 @@ def make_run(evaluators, source, **method):
     sources = {"test": source, "train": source}
     run = types.SimpleNamespace(
         source=sources.__getitem__,
-        method=types.SimpleNamespace(**method),
-        inputs=types.SimpleNamespace(transform=None),
+        inputs=types.SimpleNamespace(transform=transform),
     )
-    scoring = types.SimpleNamespace(evaluators=lambda: evaluators, run=run)
     features = features_lib.Features(predict, sources, batch_size=7)
-    results = {label: made.run(features) for label, made in evaluators.items()}
-    return scoring, results, features
+    scores = evaluator.run(features)
+    return evaluator, scores, features, samples_lib.Samples(run, "test")
+
+
+def draw(*made):
+    return of_retrieval.pictures("search", *made)
 
 
 @pytest.fixture
@@ -63,11 +67,11 @@ def drawn(monkeypatch):
     """What was drawn: arguments by title."""
     kept = {}
 
-    def draw(queries, found, agrees, *, title, names):
+    def keep(queries, found, agrees, *, title, names):
         kept[title] = (queries[:, 0, 0, 0], found[:, :, 0, 0, 0], agrees, names)
         return title
 
-    monkeypatch.setattr(report, "neighbours", draw)
+    monkeypatch.setattr(report, "neighbours", keep)
     return kept
 
 
@@ -79,7 +83,7 @@ def nearest(queries, gallery, row):
 def test_rows_are_a_query_and_its_nearest_samples(drawn):
     source = Source()
     evaluator = retrieval.Evaluator(("private/a", "private/b"), ks=(1, 2), k=2)
-    found = run_neighbours.figures(*make_run({"search": evaluator}, source))
+    found = draw(*make_run(evaluator, source))
     assert len(found) == len(drawn) == 2
     assert all("(search), framed by" in caption for caption in found)
     for (title, (asked, near, agrees, names)), code, first in zip(
@@ -88,9 +92,9 @@ def test_rows_are_a_query_and_its_nearest_samples(drawn):
         factor = title.rpartition(" ")[2]
         classes = getattr(source, factor)
         rows = asked - first  # Images of `private/b` are those of view b.
-        assert len(set(rows)) == run_neighbours.SHOWN_QUERIES
+        assert len(set(rows)) == of_retrieval.SHOWN_QUERIES
         for i, row in enumerate(rows):
-            expected = nearest(code, code, row)[: run_neighbours.SHOWN_NEIGHBOURS]
+            expected = nearest(code, code, row)[: of_retrieval.SHOWN_NEIGHBOURS]
             np.testing.assert_array_equal(near[i] - first, expected)
             np.testing.assert_array_equal(agrees[i], classes[expected] == classes[row])
             assert names[i] == f"{factor} {classes[row]}"
@@ -102,8 +106,8 @@ def test_swaps_are_like_the_row_by_the_shared_and_like_the_column_by_the_own_cod
     source, kept = Source(), []
     monkeypatch.setattr(report, "swaps", lambda *args, title: kept.append(args))
     evaluator = retrieval.Evaluator(("shared", "private/b"), ks=(1, 2), k=2)
-    scoring, results, features = make_run({"search": evaluator}, source)
-    found = run_neighbours.figures(scoring, results, features)
+    evaluator, scores, features, samples = make_run(evaluator, source)
+    found = draw(evaluator, scores, features, samples)
     assert "Swaps: nearest to shared of a row, private/b of a column (search)" in found
     ((rows, columns, cells, agrees),) = kept
     rows, columns, cells = (x[..., 0, 0, 0] - 100 for x in (rows, columns, cells))
@@ -111,11 +115,11 @@ def test_swaps_are_like_the_row_by_the_shared_and_like_the_column_by_the_own_cod
     shared = shared / np.sqrt(shared.var(axis=0).mean())
     private = private / np.sqrt(private.var(axis=0).mean())
     by_shared, by_private = (
-        getattr(source, run_neighbours._best_factor(results["search"], code))
+        getattr(source, of_retrieval._best_factor(scores, code))
         for code in ("shared", "private/b")
     )
     asked = {*rows, *columns}
-    assert len(asked) == 2 * run_neighbours.SHOWN_SWAPS
+    assert len(asked) == 2 * of_retrieval.SHOWN_SWAPS
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             cost = {
@@ -134,9 +138,9 @@ def test_the_factor_is_the_one_that_the_code_ranks_best():
     scores = {"s/x/shape/map": 0.5, "s/x/shape/chance": 0.45, "s/x/top1": 0.9}
     scores |= {"s/x/tint/map": 0.4, "s/x/tint/chance": 0.1, "s/x/chance": 0.0}
     scores |= {"s/y/shape/map": 0.9, "s/y/shape/chance": 0.1}
-    assert run_neighbours._best_factor(scores, "s/x") == "tint"
-    assert run_neighbours._best_factor(scores, "s/y") == "shape"
-    assert run_neighbours._best_factor(scores, "s") is None
+    assert of_retrieval._best_factor(scores, "s/x") == "tint"
+    assert of_retrieval._best_factor(scores, "s/y") == "shape"
+    assert of_retrieval._best_factor(scores, "s") is None
 
 
 def test_pairs_show_a_view_each(drawn):
@@ -145,20 +149,20 @@ def test_pairs_show_a_view_each(drawn):
     evaluator = retrieval.Evaluator(
         (), ("shape",), ks=(1,), k=1, cross=("private/a>private/b",)
     )
-    run_neighbours.figures(*make_run({"search": evaluator}, source))
+    draw(*make_run(evaluator, source))
     ((asked, near, _, _),) = drawn.values()
     for i, row in enumerate(asked):
         expected = nearest(source.codes[:, :2], source.codes[:, 1:], row)
         np.testing.assert_array_equal(near[i] - 100, expected[: len(near[i])])
 
 
-def test_views_that_the_method_makes_are_shown(drawn):
-    def inputs(batch):
-        return {"own": batch["views"]["a"] + np.uint8(7)}
+def test_views_are_shown_as_they_leave_the_transform_of_the_device(drawn):
+    def transform(batch, key):
+        assert key is None
+        return batch | {"views": {"own": batch["views"]["a"] + np.uint8(7)}}
 
     evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
-    run = make_run({"search": evaluator}, Source(), inputs=inputs)
-    run_neighbours.figures(*run)
+    draw(*make_run(evaluator, Source(), transform))
     ((asked, near, agrees, _),) = drawn.values()
     shape = Source().shape
     np.testing.assert_array_equal(shape[near - 7] == shape[asked - 7, None], agrees)
@@ -166,15 +170,10 @@ def test_views_that_the_method_makes_are_shown(drawn):
 
 def test_nothing_is_drawn_without_images_or_rankings(drawn):
     evaluator = retrieval.Evaluator(("shared",), ("shape",), ks=(1,), k=1)
-    scoring, results, features = make_run({"search": evaluator}, Source(images=False))
-    assert run_neighbours.figures(scoring, results, features) == {}
-    scoring, results, features = make_run({"search": evaluator}, Source())
-    assert run_neighbours.figures(scoring, {}, features) == {}
-    assert (
-        run_neighbours.figures(scoring, {"search": {"shared/acc": 1.0}}, features) == {}
-    )
-    scoring.evaluators = lambda: {"knn": knn.Evaluator()}
-    assert run_neighbours.figures(scoring, results, features) == {}
+    assert draw(*make_run(evaluator, Source(images=False))) == {}
+    evaluator, _, *others = make_run(evaluator, Source())
+    assert draw(evaluator, {}, *others) == {}
+    assert draw(evaluator, {"shared/acc": 1.0}, *others) == {}
     assert not drawn
 
 
@@ -183,7 +182,7 @@ def test_rows_have_the_names_of_classes(drawn, monkeypatch):
     spec = batch_lib.Spec({}, None, {"shape": 2, "tint": 4}, factor_names=names)
     monkeypatch.setattr(Source, "spec", spec, raising=False)
     evaluator = retrieval.Evaluator(("shared",), factors=("shape",), ks=(1, 2), k=2)
-    run_neighbours.figures(*make_run({"search": evaluator}, Source()))
+    draw(*make_run(evaluator, Source()))
     [(asked, _, _, names)] = drawn.values()
     source = Source()
     wanted = [("shape round", "shape square")[source.shape[row]] for row in asked]
