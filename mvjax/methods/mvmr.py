@@ -312,13 +312,9 @@ class Method(Base):
     rep_objective: limits.one_of("maximize", "official") = "maximize"
     # Names of `ops/representations.py`.
     representations: tuple[limits.one_of(*representations_lib.NAMES), ...] = (
-        "full_img",
-        "full_img_scatnet",
-        "full_img_augment",
-        "full_img_hog",
-        "full_img_std",
+        representations_lib.RELEASED
     )
-    options: representations_lib.Options = representations_lib.Options()
+    settings: representations_lib.Settings = representations_lib.Settings()
     # Whether those that are the same in each epoch are computed once and kept.
     keep_representations: bool = False
 
@@ -327,34 +323,30 @@ class Method(Base):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        representations_lib.check(
-            self.representations, self.options, tuple(spec.views[self.view].shape)
-        )
+        shape = tuple(spec.views[self.view].shape)
+        representations_lib.widths(self.representations, shape, self.settings)
 
     def truths(self, variables, batch, rng):
+        del variables
         held = batch.get("constant", {})
         x = self.tower.read(batch["views"][self.view])
         return {
             name: held[name]
             if name in held
-            else self._represent(name, x, rng_lib.named(rng, name))
+            else self._represent(name)(x, rng_lib.named(rng, name))
             for name in self.representations
         }
 
-    def _represent(self, name: str, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        statistics = self.mean or (0.0,), self.std or (1.0,)
-        return representations_lib.compute(name, x, key, self.options, statistics)
+    def _represent(self, name: str) -> representations_lib.Representation:
+        return representations_lib.Representation(name, self.settings)
 
     def constants(self, variables, batch, *, frozen):
+        del variables, frozen
         if not self.keep_representations or self.view not in batch["views"]:
             return {}
         x = self.tower.read(batch["views"][self.view])
-        steady = representations_lib.DETERMINISTIC
-        return {
-            name: self._represent(name, x, None)
-            for name in self.representations
-            if name in steady
-        }
+        each = {name: self._represent(name) for name in self.representations}
+        return {name: made(x) for name, made in each.items() if made.deterministic}
 
     def published_settings(self) -> dict[str, str]:
         return {
