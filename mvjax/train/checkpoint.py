@@ -1,6 +1,7 @@
 """Checkpoints: orbax, asynchronous, the latest ones and the best one."""
 
 from collections.abc import Sequence
+from concurrent import futures
 import math
 import pathlib
 from typing import Any
@@ -52,7 +53,8 @@ class Checkpoints:
         if not read_only:
             self._tidy(workdir)
         self._opened: ocp.CheckpointManager | None = None
-        self._unsigned: int | None = None  # Step that this process has saved last.
+        self._signer = futures.ThreadPoolExecutor(1, "sign")
+        self._signing: futures.Future | None = None  # Of what was saved last.
 
     def _tidy(self, workdir: pathlib.Path) -> None:
         if dist.is_main():
@@ -63,8 +65,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        if self._opened:
-            self._opened.close()
+        try:
+            self.wait()
+        finally:
+            self._signer.shutdown()
+            if self._opened:
+                self._opened.close()
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -98,6 +104,9 @@ class Checkpoints:
     ) -> None:
         """Starts to write a checkpoint; the state may be donated right afterwards.
 
+        It waits for the one before, if that is not on disk and signed yet, and raises
+        what went wrong with it.
+
         Args:
           state: State to write; its step names the checkpoint.
           meta: Plain values written beside it.
@@ -117,16 +126,28 @@ class Checkpoints:
         )
         if not saved:
             raise RuntimeError(f"orbax did not save step {step}")
-        self._unsigned = step
+        if dist.is_main():
+            self._signing = self._signer.submit(self._sign, step)
+
+    def _sign(self, step: int) -> None:
+        """Signs a checkpoint once all of it is on disk; in a thread of its own.
+
+        Orbax's own hook comes too early: files are still changed after it.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception:  # Whoever waits on the main thread gets it as well.
+            return
+        integrity.sign(self.folder / str(step))
+        integrity.empty_deleted(self.folder)
 
     def wait(self) -> None:
-        """Waits until everything is on disk, and signs what this process has saved."""
+        """Waits until everything is on disk and signed; raises what went wrong."""
         if self._opened:
             self._opened.wait_until_finished()
-        if self._unsigned is not None and dist.is_main():
-            integrity.sign(self.folder / str(self._unsigned))
-            integrity.empty_deleted(self.folder)
-        self._unsigned = None
+        signing, self._signing = self._signing, None
+        if signing:
+            signing.result()
 
     def restore(self, target: Any, step: int) -> tuple[state_lib.TrainState, dict]:
         """Restores a whole state.
