@@ -26,8 +26,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       scoring.py         predictions, features and evaluators of a run
       feed.py            how steps get their batches
       optim.py           optimisers and their groups
-      schedules.py       learning-rate schedules
-      plateau.py         lowers the learning rate, or ends the run
+      schedules.py       learning rates over a run, and what a plateau does to them
       health.py          tells when codes collapse
       sharding.py        meshes, and where arrays lie on them
       replicated.py      the per-device form of the step
