@@ -33,6 +33,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       seeds.py           several seeds at once
       checkpoint.py      saves and restores
       integrity.py       digests of checkpoints
+      frozen.py          what no step changes, saved once
       warm_start.py      variables from another run or a published file
       torch_weights.py   whole runs to and from PyTorch
       constants.py       what frozen components give, computed once
