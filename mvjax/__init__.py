@@ -26,14 +26,14 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       scoring.py         predictions, features and evaluators of a run
       feed.py            how steps get their batches
       optim.py           optimisers and their groups
-      schedules.py       learning-rate schedules
-      plateau.py         lowers the learning rate, or ends the run
+      schedules.py       learning rates over a run, and what a plateau does to them
       health.py          tells when codes collapse
       sharding.py        meshes, and where arrays lie on them
       replicated.py      the per-device form of the step
       seeds.py           several seeds at once
       checkpoint.py      saves and restores
       integrity.py       digests of checkpoints
+      frozen.py          what no step changes, saved once
       warm_start.py      variables from another run or a published file
       torch_weights.py   whole runs to and from PyTorch
       constants.py       what frozen components give, computed once
