@@ -34,24 +34,43 @@ class Family(NamedTuple):
     folder: str  # Below the user's folder, or that itself.
     files: dict[str, tuple[str, ...]]  # By split.
     labels: str  # Their key.
-    names: tuple[str, str]  # The file with the classes' names, and their key.
+    names: tuple[str, ...]  # Of the classes.
 
 
 _TENS = tuple(f"data_batch_{i}" for i in range(1, 6))
 _HUNDREDS = {"train": ("train",), "test": ("test",)}
+_NAMES_10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+_NAMES_20 = tuple(
+    """
+    aquatic_mammals fish flowers food_containers fruit_and_vegetables
+    household_electrical_devices household_furniture insects large_carnivores
+    large_man-made_outdoor_things large_natural_outdoor_scenes
+    large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles
+    small_mammals trees vehicles_1 vehicles_2
+    """.split()
+)
+_NAMES_100 = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+    butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach
+    couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster
+    house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road
+    rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel
+    streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
+    trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()
+)
 FAMILIES: dict[int, Family] = {
     10: Family(
         "cifar-10-batches-py",
         {"train": _TENS, "test": ("test_batch",)},
         "labels",
-        ("batches.meta", "label_names"),
+        _NAMES_10,
     ),
-    100: Family(
-        "cifar-100-python", _HUNDREDS, "fine_labels", ("meta", "fine_label_names")
-    ),
-    20: Family(
-        "cifar-100-python", _HUNDREDS, "coarse_labels", ("meta", "coarse_label_names")
-    ),
+    100: Family("cifar-100-python", _HUNDREDS, "fine_labels", _NAMES_100),
+    20: Family("cifar-100-python", _HUNDREDS, "coarse_labels", _NAMES_20),
 }
 MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -60,10 +79,8 @@ MD5 = {
     "data_batch_4": "634d18415352ddfa80567beed471001a",
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
-    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
     "train": "16019d7e3df5f24257cddd939b257f8d",
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    "meta": "7973b15100ade9c7d40fb424638fde48",
 }
 
 
@@ -84,13 +101,11 @@ def find_folder(classes: int, folder: str | None) -> pathlib.Path:
         raise errors.UserError(f"No folder given. {advice}.")
     root = paths.find(folder)
     for place in (root, root / family.folder):
-        if any(paths.is_file(place / name) for name in _all_files(family)):
+        if any(
+            paths.is_file(place / x) for part in family.files.values() for x in part
+        ):
             return place
     raise errors.UserError(f"{root} holds none of its files. {advice}.")
-
-
-def _all_files(family: Family) -> tuple[str, ...]:
-    return (*family.files["train"], *family.files["test"], family.names[0])
 
 
 def read(
@@ -106,7 +121,7 @@ def read(
     Args:
       classes: One of `FAMILIES`.
       folder: See `find_folder`.
-      split: "train" or "test".
+      split: "train", "test" or "all": one after the other.
       checksums: Whether the files must be the published ones.
       max_gib: What a file's objects may take in memory; None: half of what is free.
 
@@ -118,8 +133,8 @@ def read(
     """
     place, family = find_folder(classes, folder), FAMILIES[classes]
     parts = []
-    for name in family.files[split]:
-        path = place / name
+    splits = ("train", "test") if split == "all" else (split,)
+    for path in (place / name for part in splits for name in family.files[part]):
         content = _load(path, checksums=checksums, max_gib=max_gib)
         pixels = _pixels(content.get("data"), path)
         labels = _labels(content.get(family.labels), len(pixels), classes, path)
@@ -128,18 +143,6 @@ def read(
         parts.append((pixels, labels))
     pixels, labels = (np.concatenate(part) for part in zip(*parts))
     return pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), labels
-
-
-def read_names(classes: int, folder: str | None, *, checksums: bool) -> tuple[str, ...]:
-    """Names of the classes; () where the file with them is missing."""
-    family = FAMILIES[classes]
-    path, key = find_folder(classes, folder) / family.names[0], family.names[1]
-    if not paths.is_file(path):
-        return ()
-    names = _load(path, checksums=checksums, max_gib=None).get(key)
-    if not isinstance(names, list) or len(names) != classes:
-        raise errors.UserError(f"{path} holds no {classes} names under {key!r}.")
-    return tuple(str(_text(name)) for name in names)
 
 
 def _text(value: Any) -> Any:
@@ -163,8 +166,11 @@ def _load(
 
 def check_md5(path: pathlib.Path) -> None:
     """Raises `UserError` where a file is not the published one of its name."""
-    with open(path, "rb") as stream:
-        found = hashlib.file_digest(stream, "md5").hexdigest()
+    try:
+        with open(path, "rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest()
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
     if found != MD5[path.name]:
         raise errors.UserError(
             f"{path} has the MD5 sum {found}, the published one {MD5[path.name]}: it is "
