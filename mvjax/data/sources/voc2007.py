@@ -4,7 +4,8 @@
     FOLDER/VOCdevkit/VOC2007/Annotations/000005.xml
     FOLDER/VOCdevkit/VOC2007/ImageSets/Main/{train,val,trainval,test}.txt
 
-2,501 records in `train`, 2,510 in `val`, 4,952 in `test`. View `image`, `[H, W, 3]` uint8 of
+2,501 records in `train`, 2,510 in `val`, 4,952 in `test`; with `trainval=True` the split
+`train` holds the first two, and `val` is none. View `image`, `[H, W, 3]` uint8 of
 any size; the truth `tags`, `[20]` uint8, is 1 where an object of the class is in the image.
 An object that is marked as difficult does not count, so a class of which there are only
 such ones is a 0, as in the released code; `difficult=ignore` makes it 255, unknown, as the
@@ -36,31 +37,41 @@ CLASS_NAMES = tuple(
     """.split()
 )
 DIFFICULT = ("negative", "ignore", "positive")
-_SPLITS = ("train", "val", "test", "trainval")
+_SPLITS = ("train", "val", "test")
 _UNKNOWN = 255
 
 
-def find_splits(*, folder: str | None = None, **unused: Any) -> tuple[str, ...]:
-    """Returns the splits whose lists are there; without a folder the usual three."""
+def find_splits(
+    *, folder: str | None = None, trainval: bool = False, **unused: Any
+) -> tuple[str, ...]:
+    """Returns the splits whose lists are there; without a folder the usual ones."""
     del unused
+    wanted = tuple(x for x in _SPLITS if not (trainval and x == "val"))
     if not folder:
-        return _SPLITS[:3]
+        return wanted
     lists = _root(folder) / "ImageSets/Main"
-    found = tuple(x for x in _SPLITS if paths.is_file(lists / f"{x}.txt"))
+    files = {x: f"{_file(x, trainval=trainval)}.txt" for x in wanted}
+    found = tuple(x for x in wanted if paths.is_file(lists / files[x]))
     if "train" not in found:
-        raise errors.UserError(f"{lists} holds no train.txt.")
+        raise errors.UserError(f"{lists} holds no {files['train']}.")
     return found
+
+
+def _file(split: str, *, trainval: bool) -> str:
+    """The list of a split."""
+    return "trainval" if trainval and split == "train" else split
 
 
 def spec(
     *,
     split: str = "train",
     folder: str | None = None,
+    trainval: bool = False,
     difficult: limits.one_of(*DIFFICULT) = "negative",
     class_order: limits.AnyNames = (),
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder
+    del split, folder, trainval
     _find_order(class_order)
     ignore = _UNKNOWN if difficult == "ignore" else None
     tags = batch.TargetSpec((len(CLASS_NAMES),), "uint8", 0, 1, ignore=ignore)
@@ -72,14 +83,14 @@ def find_problems(
     *,
     split: str = "train",
     folder: str | None = None,
+    trainval: bool = False,
     difficult: str = "negative",
     class_order: tuple[str, ...] = (),
 ) -> list[str]:
     """Lists images and annotations that are missing or damaged."""
     try:
         root = _root(folder)
-        splits = find_splits(folder=folder) if split == "all" else (split,)
-        names = [name for x in splits for name in _read_list(root, x)]
+        names = _names(folder, split, trainval=trainval)
         order = _find_order(class_order)
     except errors.UserError as error:
         return [str(error)]
@@ -101,14 +112,18 @@ def find_problems(
 def describe(
     *,
     folder: str | None = None,
+    trainval: bool = False,
     difficult: str = "negative",
     class_order: tuple[str, ...] = (),
 ) -> list[str]:
     """How many images of each split have an object of each class."""
     lines, order = [], _find_order(class_order)
-    for split in find_splits(folder=folder):
-        options = dict(folder=folder, difficult=difficult, class_order=class_order)
-        tags = Source(split=split, **options).targets[TAGS]
+    options = dict(folder=folder, trainval=trainval)
+    for split in find_splits(**options):
+        source = Source(
+            split=split, difficult=difficult, class_order=class_order, **options
+        )
+        tags = source.targets[TAGS]
         counts = zip(order, (tags == 1).sum(axis=0))
         told = ", ".join(f"{name} {count}" for name, count in counts)
         unknown = int((tags == _UNKNOWN).sum())
@@ -124,6 +139,7 @@ class Source(file_source.FileSource):
         *,
         split: str = "train",
         folder: str | None = None,
+        trainval: bool = False,
         difficult: str = "negative",
         class_order: tuple[str, ...] = (),
         limit: int | None = None,
@@ -133,6 +149,7 @@ class Source(file_source.FileSource):
         Args:
           split: One of `find_splits`, or "all".
           folder: See the top of this file.
+          trainval: Whether `train` also holds the images of `val`.
           difficult: What a class is of which there are only difficult objects.
           class_order: All 20 names; (): alphabetical.
           limit: Number of records to keep; None: all.
@@ -142,10 +159,7 @@ class Source(file_source.FileSource):
         """
         arrays.check_limit(limit)
         root, order = _root(folder), _find_order(class_order)
-        splits = find_splits(folder=folder)
-        arrays.check_split(split, (*splits, "all"))
-        wanted = [x for x in splits if x != "trainval"] if split == "all" else [split]
-        names = [name for x in wanted for name in _read_list(root, x)][:limit]
+        names = _names(folder, split, trainval=trainval)[:limit]
         tags = [_read_tags(root, name, order, difficult) for name in names]
         super().__init__(
             root / "JPEGImages",
@@ -184,6 +198,15 @@ def _find_order(class_order: tuple[str, ...]) -> tuple[str, ...]:
             f"ones; it lacks {errors.listed(missing) or 'none'}."
         )
     return tuple(class_order)
+
+
+def _names(folder: str | None, split: str, *, trainval: bool) -> list[str]:
+    """The names of a split's images, or of all."""
+    root, splits = _root(folder), find_splits(folder=folder, trainval=trainval)
+    arrays.check_split(split, (*splits, "all"))
+    wanted = splits if split == "all" else (split,)
+    files = [_file(x, trainval=trainval) for x in wanted]
+    return [name for file in files for name in _read_list(root, file)]
 
 
 def _read_list(root: pathlib.Path, split: str) -> list[str]:

@@ -164,7 +164,9 @@ def test_voc_gives_tags(tmp_path):
         options = dict(folder=str(folder))
         source = voc2007.Source(**options)
         assert len(source) == 3 and source.spec == voc2007.spec(**options)
-    assert voc2007.find_splits(**options) == ("train", "val", "trainval")
+    assert voc2007.find_splits(**options) == ("train", "val")
+    assert voc2007.find_splits(trainval=True, **options) == ("train",)
+    assert len(voc2007.Source(trainval=True, **options)) == 4
     assert len(voc2007.Source(split="all", **options)) == 4
     names = np.array(voc2007.CLASS_NAMES)
     assert len(names) == 20 and sorted(names) == names.tolist()

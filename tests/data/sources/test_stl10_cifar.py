@@ -11,7 +11,9 @@ from mvjax.core import errors
 from mvjax.data import batch
 from mvjax.data import check
 from mvjax.data import cifar
+from mvjax.data import inputs
 from mvjax.data import pipeline
+from mvjax.data import policies
 from mvjax.data.sources import cifar as cifar_source
 from mvjax.data.sources import stl10
 
@@ -78,6 +80,28 @@ def test_stl10_joins_the_unlabelled_for_training(tmp_path):
     assert "7 records without a label" in " ".join(stl10.describe(**options))
     assert source.fingerprint() == copy.fingerprint()
     assert source.fingerprint() != stl10.Source(folder=str(tmp_path)).fingerprint()
+
+
+def test_pairs_and_labels_beside_them_reach_a_batch(tmp_path):
+    written = write_stl10(tmp_path, dict(train=12, test=5, unlabeled=7))
+    config = dict(
+        name="stl10",
+        options=dict(folder=str(tmp_path), unlabelled=True),
+        train_policy=dict(name="pair", size=96, plain="native"),
+        beside=dict(probe=dict(split="labelled", batch_size=4)),
+    )
+    data = inputs.Inputs(config)
+    spec = data.train_spec
+    assert spec.views["augmented"] == spec.views["image"]
+    assert spec.beside["probe"].views == data.spec.views
+    options = dict(seed=0, batch_size=5, step=0, augment=data.train_policy)
+    with pipeline.train_batches(data.records("train"), **options) as batches:
+        found = next(batches)
+    whole = np.concatenate([written["train"][0], written["unlabeled"][0]])
+    np.testing.assert_array_equal(found["views"]["image"], whole[found["index"]])
+    assert found["views"]["augmented"].shape == (5, 96, 96, 3)
+    assert policies.steady(data.train_policy, data.stored_spec) == ("image",)
+    assert len(data.records(data.beside["probe"].split)) == 12
 
 
 def test_faults_of_stl10_are_named(tmp_path):
