@@ -108,13 +108,14 @@ def _plain(case: golden_data.Case) -> dict[str, np.ndarray]:
         if not kind:
             continue
         record = {"views": {"image": case.inputs["val_img"]}}
-        policy = voc.Policy() if kind[1] == "voc_val" else resize_crop.Policy()
+        is_voc = kind[1] == "voc_val"
+        policy = voc.Policy() if is_voc else resize_crop.Policy()
         image = policy(record, None)["views"]["image"]
         assert kind[2] in (None, str(len(image)))
         step = int(kind[4] or 1)
         if "final" in name:
-            image = _normalised(image, channel_statistics.find("imagenet"))
-            found[name] = image[:, ::step, ::step]
+            statistics = channel_statistics.find("voc" if is_voc else "imagenet")
+            found[name] = _normalised(image, statistics)[:, ::step, ::step]
         else:
             found[name] = image[::step, ::step]
     return found
