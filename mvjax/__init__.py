@@ -26,14 +26,14 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       scoring.py         predictions, features and evaluators of a run
       feed.py            how steps get their batches
       optim.py           optimisers and their groups
-      schedules.py       learning-rate schedules
-      plateau.py         lowers the learning rate, or ends the run
+      schedules.py       learning rates over a run, and what a plateau does to them
       health.py          tells when codes collapse
       sharding.py        meshes, and where arrays lie on them
       replicated.py      the per-device form of the step
       seeds.py           several seeds at once
       checkpoint.py      saves and restores
       integrity.py       digests of checkpoints
+      frozen.py          what no step changes, saved once
       warm_start.py      variables from another run or a published file
       torch_weights.py   whole runs to and from PyTorch
       constants.py       what frozen components give, computed once
@@ -93,7 +93,9 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       batch.py           what a data set promises, and what a batch holds
       inputs.py          policies and specs of a config, from stored to seen
       policies.py        what the host does to each record
-      augment/           one policy a file
+      augment/           one policy a file: random views on the host
+      pictures.py        changes of Pillow images with given parameters
+      styles.py          published augmentations: what is drawn, and what is done
       subset.py          a part of the training split
       pipeline.py        from a config to batches, the same on any number of hosts
       read_ahead.py      threads and processes that read before it is asked
@@ -101,9 +103,10 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       synthetic.py       made-up records of the same shapes
       check.py           validates a data set
       fetch.py           downloads
-      augment/           one policy a file: random views on the host
       build.py           data sets made ready for reading
       sources/           one data set a file
+      file_source.py     records that are image files
+      channel_statistics.py  means and deviations of the channels, by data set
     evaluators/        one protocol a file            <- core losses data
       common/            features by name, metrics, probes, the suite of a config
 

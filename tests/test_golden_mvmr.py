@@ -8,6 +8,7 @@ from tests import backbone_golden
 from tests import golden_data
 from tests import golden_scores
 from tests import manifest_golden
+from tests import mvmr_golden_data
 from tests import mvmr_golden_losses
 from tests import mvmr_golden_schedules
 from tests import mvmr_golden_train
@@ -15,11 +16,9 @@ from tests import mvmr_golden_train
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
     "batch_augment": "the hand-crafted representations",
-    "dataset_tables": "the data sets",
     "features_hog": "the hand-crafted representations",
     "features_misc": "the hand-crafted representations",
     "features_scattering": "the hand-crafted representations",
-    "pil_transforms": "the published augmentations",
     "semi_supervised_traj": "the semi-supervised stage",
     "voc_linear_traj": "VOC07",
 }
@@ -28,6 +27,7 @@ CHECKS = {
     "checkpoint_layouts": manifest_golden.check_mvmr,
     "backbone": backbone_golden.check_mvmr,
     "clip_teacher": backbone_golden.check_clip_teacher,
+    "dataset_tables": mvmr_golden_data.check_dataset_tables,
     "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
     "loss_embedding_terms": mvmr_golden_losses.check_embedding_terms,
     "metrics": golden_scores.check_mvmr,
@@ -36,6 +36,7 @@ CHECKS = {
     "schedules": mvmr_golden_schedules.check,
     "ssl_step": mvmr_golden_train.check_step,
     "traj_ssl": mvmr_golden_train.check_trajectory,
+    "pil_transforms": mvmr_golden_data.check_pil_transforms,
 }
 
 

@@ -74,3 +74,20 @@ def merge(old: dict, new: dict, *, skip: tuple[str, ...] = ()) -> dict:
         kept = {n: v for n, v in components.items() if not matches(n, skip)}
         merged[collection] = {**old.get(collection, {}), **kept}
     return merged
+
+
+def find_misfit(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first leaf that is not as the config has it, parameters first; "" if none.
+
+    Args:
+      stored: Shapes by path, of a checkpoint.
+      wanted: Those that the config makes.
+    """
+    for path in sorted({*stored, *wanted}, key=lambda p: (p[:7] != "params/", p)):
+        if path not in stored:
+            return f"it lacks {path}"
+        if path not in wanted:
+            return f"it has {path}, which this config does not make"
+        if stored[path] != wanted[path]:
+            return f"{path} has shape {stored[path]} there, {wanted[path]} here"
+    return ""

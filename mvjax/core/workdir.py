@@ -20,6 +20,7 @@ EVALUATION_FILE = "evaluation.json"  # The final scores.
 METRICS_FILE = "metrics.jsonl"  # One line for each step that was logged.
 EVENTS_FOLDER = "tensorboard"
 CHECKPOINTS = "checkpoints"
+FROZEN = "frozen"  # What no step changes, once for all checkpoints.
 MLFLOW_FILE = "mlflow.json"  # Which run of the MLflow store it is.
 WANDB_FILE = "wandb.json"  # Which run of Weights & Biases it is, and how far it got.
 # A folder of several runs.
@@ -109,7 +110,7 @@ def check(workdir: pathlib.Path) -> None:
       UserError: Something else lies in the place of a file or folder of a run, or its
         evaluation, which decides whether there is to be another, is damaged.
     """
-    for folder in (".", CHECKPOINTS, EVENTS_FOLDER):
+    for folder in (".", CHECKPOINTS, FROZEN, EVENTS_FOLDER):
         storage.refuse_occupied(workdir / folder)
     if storage.is_remote(workdir) or not workdir.is_dir():
         return

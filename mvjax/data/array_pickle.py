@@ -47,6 +47,7 @@ def read(
     *,
     offset: int = 0,
     nested: bool = False,
+    python2: bool = False,
     max_gib: float | None = None,
     option: str = memory.OPTION,
 ) -> Any:
@@ -57,6 +58,8 @@ def read(
       offset: Where in it the pickle begins.
       nested: Whether arrays of objects may also hold arrays and containers, as those
         in `.npy` files do.
+      python2: Whether the numbers of arrays may also be text, byte by byte, as Python 2
+        wrote them; they are copied.
       max_gib: What the objects of the file may take in memory, in GiB; None: half of
         what is free. Arrays that stay on disk do not count.
       option: The setting that is `max_gib`, for the message.
@@ -75,9 +78,15 @@ def read(
             if os.fstat(stream.fileno()).st_size <= offset:
                 raise errors.UserError(f"{path} is empty.")
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        builder = _Builder(len(content), nested=nested)
+        builder = _Builder(len(content), nested=nested, python2=python2)
         found = safe_pickle.load(
-            _Window(content, offset, memory.bound(max_gib), memory.hint(option)),
+            _Window(
+                content,
+                offset,
+                memory.bound(max_gib),
+                memory.hint(option),
+                copy=python2,
+            ),
             functions=builder.functions(),
             values={"numpy.ndarray": _ARRAY_CLASS},
             persistent=_refuse_persistent,
@@ -110,8 +119,14 @@ class _Window:
     So does the reading of more steps than there is memory for what they make.
     """
 
-    def __init__(self, content: mmap.mmap, place: int, most: int, hint: str) -> None:
-        """Takes what the objects may take in bytes, and how a user raises that."""
+    def __init__(
+        self, content: mmap.mmap, place: int, most: int, hint: str, *, copy: bool
+    ) -> None:
+        """Takes what the objects may take in bytes, and how a user raises that.
+
+        With `copy` nothing is a view: the text of Python 2 can only be made of bytes.
+        """
+        self._copy = copy
         self._content, self._view, self._place = content, memoryview(content), place
         self._left = most // _STEP
         self._full = f"holds more objects than fit into {memory.say(most)}{hint}."
@@ -121,7 +136,7 @@ class _Window:
         self._left -= 1
         if self._left < 0:
             raise safe_pickle.Refused(self._full)
-        return self._take(self._place + count)
+        return self._take(self._place + count, copy=self._copy)
 
     def readline(self) -> bytes | memoryview:
         """Returns the bytes up to and including the next line feed."""
@@ -141,10 +156,10 @@ class _Window:
 class _Builder:
     """The functions that a pickle may call, and how much they may still copy."""
 
-    def __init__(self, size: int, *, nested: bool) -> None:
+    def __init__(self, size: int, *, nested: bool, python2: bool) -> None:
         """Takes the file size in bytes; no honest file copies more than it holds."""
         self._left = size
-        self._nested = nested
+        self._nested, self._python2 = nested, python2
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Returns them by their full names in NumPy 1 and 2, Python 2 and 3."""
@@ -185,6 +200,9 @@ class _Builder:
         if not isinstance(dtype, np.dtype):
             raise safe_pickle.Refused("has an array without a type of numbers.")
         if dtype.kind != "O":
+            if self._python2 and type(data) is str:
+                self.spend(len(data))
+                data = data.encode("latin-1")
             return _array(data, dtype, shape, "F" if fortran else "C")
         _check_shape(shape)
         if type(data) is not list or len(data) != math.prod(shape):

@@ -23,6 +23,35 @@ def spatial(spec: batch.Spec) -> tuple[list[str], list[str]]:
     return views, [k for k, target in spec.targets.items() if len(target.shape) > 1]
 
 
+def others(spec: batch.Spec) -> tuple[str, ...]:
+    """Names of the views that are no images, which policies of images leave alone."""
+    views, _ = spatial(spec)
+    return tuple(name for name in spec.views if name not in views)
+
+
+def check_rgb(spec: batch.Spec, name: str, policy: str) -> batch.ViewSpec:
+    """The view that a policy changes.
+
+    Args:
+      spec: Of the records that come.
+      name: Of the view.
+      policy: Its name, for messages.
+
+    Raises:
+      UserError: There is no such view, or it is no `[H, W, 3]` of uint8.
+    """
+    if name not in spec.views:
+        raise errors.unknown(f"view of the policy {policy}:", name, spec.views)
+    view = spec.views[name]
+    if len(view.shape) != 3 or view.shape[2] != 3 or view.dtype != "uint8":
+        raise errors.UserError(
+            f"The policy {policy} needs colours, [H, W, 3] of uint8; the view {name!r} is "
+            f"{list(view.shape)} of {view.dtype}. Some data sets have an option "
+            "channels=3."
+        )
+    return view
+
+
 def with_draws(shape: tuple[int, ...], draws: int) -> tuple[int, ...]:
     """A shape with an axis of draws before it, if there are several."""
     return shape if draws == 1 else (draws, *shape)

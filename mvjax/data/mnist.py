@@ -21,6 +21,7 @@ from mvjax.data import idx
 from mvjax.data import images as images_lib
 from mvjax.data import paths
 from mvjax.data import splits as splits_lib
+from mvjax.data import tfds_directory
 
 CLASSES = 10
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -33,6 +34,7 @@ class Family(NamedTuple):
     source: str  # Name of the source, as in a config.
     fetched: str  # Name for `mvjax data fetch` and of the tensorflow-datasets builder.
     folders: tuple[str, ...]  # Where the files may lie below the user's folder.
+    class_names: tuple[str, ...] = ()  # (): the digits.
 
 
 class EdgeSource(arrays.ArraySource):
@@ -301,21 +303,9 @@ def read_tfds(
     Raises:
       UserError: There is no prepared data set, or its files need TensorFlow.
     """
-    import tensorflow_datasets as tfds
-
-    place = _find_version(family, directory)
-    try:
-        builder = tfds.builder_from_directory(str(place))
-    except Exception as error:  # Damaged metadata makes the library raise anything.
-        raise errors.UserError(
-            f"{place} is no sound data set of tensorflow-datasets ({errors.one_line(error)})."
-        ) from None
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-        raise errors.UserError(
-            f"{builder.data_path} holds tfrecord files, which only TensorFlow reads at "
-            "random. Prepare the data set with `file_format='array_record'`, or use "
-            f"`mvjax data fetch {family.fetched}`."
-        )
+    place = tfds_directory.find(directory, family.fetched)
+    instead = f", or use `mvjax data fetch {family.fetched}`"
+    builder = tfds_directory.open_builder(place, instead)
     name = _find_split(list(builder.info.splits), split, place)
     try:
         records = builder.as_data_source(split=name)
@@ -348,26 +338,3 @@ def _find_split(names: list[str], split: str, place: pathlib.Path) -> str:
     if not found:
         raise errors.unknown("split of tfds_dir", split, names)
     return found[0]
-
-
-def _find_version(family: Family, directory: str) -> pathlib.Path:
-    """Returns the folder with `dataset_info.json`; of several versions the newest."""
-    root = paths.find(directory)
-    for pattern in ("", "*", f"{family.fetched}/*"):
-        found = list(
-            root.glob(
-                f"{pattern}/dataset_info.json" if pattern else "dataset_info.json"
-            )
-        )
-        if found:
-            return max(found, key=_version).parent
-    raise errors.UserError(
-        f"{root} holds no data set {family.fetched!r} prepared by tensorflow-datasets "
-        f"(no dataset_info.json in it or in {family.fetched}/VERSION)."
-    )
-
-
-def _version(info: pathlib.Path) -> tuple[int, ...]:
-    """Orders version folders by number: 3.0.10 after 3.0.9."""
-    parts = info.parent.name.split(".")
-    return tuple(int(part) if part.isdigit() else -1 for part in parts)

@@ -1,7 +1,9 @@
 """Policies: what the host does to each record before it joins a batch.
 
 A policy is a file of `data/augment` with a frozen, picklable dataclass `Policy`:
-`spec(spec)` says what leaves it, and `policy(record, generator)` changes a record.
+`spec(spec)` says what leaves it, and `policy(record, generator)` changes a record. A
+policy may also say `steady(spec)`: the views that are the same in every epoch, as
+`policy(record, None)` leaves them, so that what is computed from them can be kept.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,6 +36,19 @@ def make(settings: Mapping[str, Any] | None, where: str) -> Any:
         return None
     module = lookup.find("data.augment", settings["name"])
     return config_lib.build(module.Policy, where, settings)
+
+
+def steady(policy: Any, spec: batch_lib.Spec) -> tuple[str, ...]:
+    """Names of the views in which training and evaluation agree under one policy.
+
+    Args:
+      policy: See above; None, which does nothing, leaves all as they are. One that does
+        not say it may change all.
+      spec: Of the stored records.
+    """
+    if policy is None:
+        return tuple(spec.views)
+    return policy.steady(spec) if hasattr(policy, "steady") else ()
 
 
 class Prepared:

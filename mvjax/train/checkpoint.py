@@ -1,12 +1,11 @@
 """Checkpoints: orbax, asynchronous, the latest ones and the best one."""
 
 from collections.abc import Sequence
+from concurrent import futures
 import math
 import pathlib
 from typing import Any
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from mvjax.core import dist
@@ -15,6 +14,7 @@ from mvjax.core import state as state_lib
 from mvjax.core import storage
 from mvjax.core import tree
 from mvjax.core import workdir as workdir_lib
+from mvjax.train import frozen
 from mvjax.train import integrity
 from mvjax.train import seeds
 
@@ -30,6 +30,7 @@ class Checkpoints:
       keep: Number of latest checkpoints to keep.
       best: Metric of the one best checkpoint that is kept beside them; "" for none.
       best_mode: "min" or "max".
+      still: What no step changes: it is saved once, beside the checkpoints.
       read_only: Whether only to read.
     """
 
@@ -40,19 +41,23 @@ class Checkpoints:
         keep: int = 2,
         best: str = "",
         best_mode: str = "min",
+        still: frozen.Still = frozen.NOTHING,
         read_only: bool = False,
     ):
         if best_mode not in ("min", "max"):
             raise errors.unknown("checkpoint.best_mode", best_mode, ("min", "max"))
         self.folder = storage.absolute(workdir / workdir_lib.CHECKPOINTS)
         self._keep, self._best, self._mode = keep, best, best_mode
+        self._still = still
+        self._part: frozen.Part | None = None  # What this process may rely on.
         if read_only and not self.folder.is_dir():
             raise errors.UserError(f"{workdir} holds no checkpoints yet.")
         self.notes: list[str] = []  # About damaged checkpoints.
         if not read_only:
             self._tidy(workdir)
         self._opened: ocp.CheckpointManager | None = None
-        self._unsigned: int | None = None  # Step that this process has saved last.
+        self._signer = futures.ThreadPoolExecutor(1, "sign")
+        self._signing: futures.Future | None = None  # Of what was saved last.
 
     def _tidy(self, workdir: pathlib.Path) -> None:
         if dist.is_main():
@@ -63,8 +68,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        if self._opened:
-            self._opened.close()
+        try:
+            self.wait()
+        finally:
+            self._signer.shutdown()
+            if self._opened:
+                self._opened.close()
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -86,6 +95,9 @@ class Checkpoints:
             enable_async_checkpointing=True,
         )
 
+    def _at(self, step: int) -> pathlib.Path:
+        return self.folder / str(step)
+
     def steps(self) -> list[int]:
         """Steps that can be restored, in rising order."""
         return find_steps(self.folder.parent)
@@ -98,6 +110,9 @@ class Checkpoints:
     ) -> None:
         """Starts to write a checkpoint; the state may be donated right afterwards.
 
+        It waits for the one before, if that is not on disk and signed yet, and raises
+        what went wrong with it.
+
         Args:
           state: State to write; its step names the checkpoint.
           meta: Plain values written beside it.
@@ -108,6 +123,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         self.wait()
+        state, meta = self._without_frozen(state, meta)
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -117,16 +133,46 @@ class Checkpoints:
         )
         if not saved:
             raise RuntimeError(f"orbax did not save step {step}")
-        self._unsigned = step
+        if dist.is_main():
+            self._signing = self._signer.submit(self._sign, step)
+
+    def _without_frozen(
+        self, state: state_lib.TrainState, meta: dict
+    ) -> tuple[state_lib.TrainState, dict]:
+        """What a checkpoint holds: the state without the frozen part, which it names.
+
+        That part is written before, unless this process has written it, or has restored
+        the state from it. Another one, on which checkpoints rely, is left alone.
+        """
+        paths = frozen.select(state, self._still)
+        others = (integrity.frozen_name(self._at(step)) for step in self.steps())
+        if paths and not self._part and not any(others):
+            part = frozen.split(state, paths)[1]
+            self._part = frozen.write(self.folder.parent, part)
+        if not self._part or not paths & self._part.paths:
+            return state, meta
+        moving, _ = frozen.split(state, paths & self._part.paths)
+        return moving, meta | {"frozen": self._part.name}
+
+    def _sign(self, step: int) -> None:
+        """Signs a checkpoint once all of it is on disk; in a thread of its own.
+
+        Orbax's own hook comes too early: files are still changed after it.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception:  # Whoever waits on the main thread gets it as well.
+            return
+        integrity.sign(self._at(step))
+        integrity.empty_deleted(self.folder)
 
     def wait(self) -> None:
-        """Waits until everything is on disk, and signs what this process has saved."""
+        """Waits until everything is on disk and signed; raises what went wrong."""
         if self._opened:
             self._opened.wait_until_finished()
-        if self._unsigned is not None and dist.is_main():
-            integrity.sign(self.folder / str(self._unsigned))
-            integrity.empty_deleted(self.folder)
-        self._unsigned = None
+        signing, self._signing = self._signing, None
+        if signing:
+            signing.result()
 
     def restore(self, target: Any, step: int) -> tuple[state_lib.TrainState, dict]:
         """Restores a whole state.
@@ -138,31 +184,41 @@ class Checkpoints:
         Raises:
           UserError: The checkpoint is of another model or damaged.
         """
-        folder = self.folder / str(step)
+        folder = self._at(step)
         try:
-            misfit = find_misfit(_stored_shapes(folder), _shapes(target))
+            if damage := integrity.find_frozen_damage(folder, arrays=False):
+                raise ValueError(damage)
+            part = frozen.find(folder)
+            misfit = tree.find_misfit(
+                frozen.stored_shapes(folder), frozen.shapes(target)
+            )
             if not misfit:
+                own, lent = frozen.split(target, part.paths if part else ())
                 restored = self._manager.restore(
                     step,
                     args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(target),
+                        state=ocp.args.StandardRestore(own),
                         meta=ocp.args.JsonRestore(),
                     ),
                 )
-        except _BROKEN as error:
-            older = [s for s in self.steps() if s < step]
+                state = restored.state
+                if lent:
+                    state = frozen.restore(state, lent, folder)
+        except frozen.BROKEN as error:
+            older = [s for s in self._others(step) if s < step]
             advice = (
                 f" Remove {folder} to go on from step {older[-1]}." if older else ""
             )
             raise errors.UserError(
-                f"Checkpoint {folder} is damaged: {_first_line(error)}{advice}"
+                f"Checkpoint {folder} is damaged: {frozen.first_line(error)}{advice}"
             ) from error
         if misfit:
             raise errors.UserError(
                 f"Checkpoint {folder} does not fit the config: {misfit}. Choose another "
                 "--workdir, or the settings that it was trained with."
             )
-        return restored.state, restored.meta
+        self._part = part
+        return state, restored.meta
 
     def variables(
         self,
@@ -194,7 +250,7 @@ class Checkpoints:
             raise errors.UserError(
                 f"No checkpoint of step {step}. Choices: {', '.join(map(str, steps))}."
             )
-        folder = self.folder / str(step)
+        folder = self._at(step)
         variables, number = self._read(step)
         if replica is not None and not 0 <= replica < (number or 1):
             raise errors.UserError(
@@ -205,7 +261,7 @@ class Checkpoints:
         if run and replica is None and (number or 1) != run.config.seeds:
             misfit = f"config.seeds: {number or 1} there, {run.config.seeds} here"
         elif run:
-            misfit = find_misfit(_flat_shapes(one), _flat_shapes(run.shapes))
+            misfit = tree.find_misfit(_flat_shapes(one), _flat_shapes(run.shapes))
         if misfit:
             raise errors.UserError(
                 f"Checkpoint {folder} does not fit the config: {misfit}."
@@ -214,23 +270,31 @@ class Checkpoints:
 
     def _read(self, step: int) -> tuple[dict[str, Any], int | None]:
         """The variables of a checkpoint, and its number of seeds if they have an axis."""
-        folder = self.folder / str(step)
+        folder = self._at(step)
         if damage := integrity.find_damage(folder):
             raise self._damaged(step, damage)
         try:
-            restored = _read_arrays(folder / integrity.ARRAYS)
-            params = restored["ema"] if "ema" in restored else restored["params"]
+            restored = frozen.read(folder)
+            params = restored.get("ema") or restored["params"]
             state = restored.get("model_state") or {}
             return {"params": params, **state}, seeds.count(restored)
-        except _BROKEN as error:
-            raise self._damaged(step, _first_line(error)) from error
+        except frozen.BROKEN as error:
+            raise self._damaged(step, frozen.first_line(error)) from error
 
     def _damaged(self, step: int, damage: str) -> errors.UserError:
-        others = ", ".join(str(other) for other in self.steps() if other != step)
+        others = ", ".join(map(str, self._others(step)))
         return errors.UserError(
-            f"Checkpoint {self.folder / str(step)} is damaged: {damage}. Others: "
+            f"Checkpoint {self._at(step)} is damaged: {damage}. Others: "
             f"--step={others or 'none'}"
         )
+
+    def _others(self, step: int) -> list[int]:
+        """Other steps, without those that rely on a damaged frozen part."""
+        return [
+            other
+            for other in self.steps()
+            if other != step and not integrity.find_frozen_damage(self._at(other))
+        ]
 
     def best_step(self) -> int | None:
         """Step of the best checkpoint; None if none has the metric of the best.
@@ -242,7 +306,7 @@ class Checkpoints:
             return None
         found = {}
         for step in self.steps():
-            folder = self.folder / str(step)
+            folder = self._at(step)
             if damage := integrity.find_damage(folder, arrays=False):
                 raise self._damaged(step, damage)
             found[step] = integrity.read(folder / integrity.METRICS) or {}
@@ -292,73 +356,5 @@ def find_steps(workdir: pathlib.Path) -> list[int]:
     )
 
 
-def find_misfit(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first leaf that is not as the config has it, parameters first; "" if none.
-
-    Args:
-      stored: Shapes by path, of a checkpoint.
-      wanted: Those that the config makes.
-    """
-    for path in sorted({*stored, *wanted}, key=lambda p: (p[:7] != "params/", p)):
-        if path not in stored:
-            return f"it lacks {path}"
-        if path not in wanted:
-            return f"it has {path}, which this config does not make"
-        if stored[path] != wanted[path]:
-            return f"{path} has shape {stored[path]} there, {wanted[path]} here"
-    return ""
-
-
 def _flat_shapes(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {path: tuple(x.shape) for path, x in tree.flatten(variables).items()}
-
-
-def _stored_shapes(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of a stored state by path."""
-    return _shapes(
-        ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata.tree
-    )
-
-
-def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of a state by the paths that orbax gives its leaves."""
-    named = ocp.tree.serialize_tree(state, keep_empty_nodes=True)
-    flat = ocp.tree.to_flat_dict(named, sep="/", keep_empty_nodes=True)
-    return {path: tuple(x.shape) for path, x in flat.items() if hasattr(x, "shape")}
-
-
-def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
-    """What `predict` needs of a saved state, whatever devices it was saved from.
-
-    The optimiser's part, twice as large as the parameters, stays on disk.
-    """
-    checkpointer = ocp.PyTreeCheckpointer()
-    saved = checkpointer.metadata(folder).item_metadata.tree
-    names = ("step", "ema" if saved.get("ema") else "params", "model_state")
-    wanted = {name: saved[name] for name in names if saved.get(name)}
-    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    return checkpointer.restore(
-        folder,
-        args=ocp.args.PyTreeRestore(
-            item=wanted, restore_args=arguments, partial_restore=True
-        ),
-    )
-
-
-# What orbax raises for a checkpoint whose files are not what it wrote.
-_BROKEN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, AssertionError | AttributeError | LookupError | TypeError):
-        return "its files are not what was written"  # Else orbax's code would be told.
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

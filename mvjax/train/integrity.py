@@ -4,6 +4,9 @@ A checkpoint is signed by the process that wrote it, when all of it is on disk. 
 without digests is of a run that was killed right after writing it, and may be as sound
 as the others; or it is what a kill left of one that was being deleted.
 
+A checkpoint that relies on the frozen part of its workdir, see `frozen.py`, is damaged
+if that part is.
+
 Object stores check what they keep themselves, and every digest would cost reading a
 whole checkpoint back: nothing here is done there. A file that is cut short there raises
 when it is read.
@@ -22,6 +25,7 @@ from mvjax.core import errors
 from mvjax.core import file_kind
 from mvjax.core import json_value
 from mvjax.core import storage
+from mvjax.core import workdir as workdir_lib
 
 FILE = "digest.json"  # In the folder of each checkpoint.
 DAMAGED = "damaged"  # Folder of a workdir for what was moved aside.
@@ -58,6 +62,43 @@ def find_damage(folder: pathlib.Path, *, arrays: bool = True) -> str:
       folder: Of the checkpoint.
       arrays: Without it, the files of arrays need only be there.
     """
+    damage = _find_own_damage(folder, arrays=arrays)
+    return damage or find_frozen_damage(folder, arrays=arrays)
+
+
+def frozen_part(folder: pathlib.Path) -> pathlib.Path:
+    """Folder of the frozen part of the workdir that a checkpoint lies in."""
+    return folder.parents[1] / workdir_lib.FROZEN
+
+
+def frozen_name(folder: pathlib.Path) -> str | None:
+    """Name of the frozen part that a checkpoint relies on; None if it needs none."""
+    meta = read(folder / _JSON["meta"])
+    return meta.get("frozen") if isinstance(meta, dict) else None
+
+
+def find_frozen_damage(folder: pathlib.Path, *, arrays: bool = True) -> str:
+    """Says what is wrong with the frozen part that a checkpoint relies on; "" if nothing.
+
+    Args:
+      folder: Of the checkpoint.
+      arrays: Without it, the files of arrays need only be there.
+    """
+    name = frozen_name(folder)
+    if name is None:
+        return ""
+    part = frozen_part(folder)
+    if not part.is_dir():
+        return f"{part} is missing, which holds what was not trained"
+    if damage := _find_own_damage(part, arrays=arrays):
+        return f"{part}/{damage}"
+    about = read(part / _JSON["meta"])
+    if not isinstance(about, dict) or about.get("name") != name:
+        return f"{part} is not what it was saved with"
+    return ""
+
+
+def _find_own_damage(folder: pathlib.Path, *, arrays: bool) -> str:
     if storage.is_remote(folder):
         return ""
     if not (folder / FILE).exists():
@@ -136,6 +177,7 @@ def tidy(folder: pathlib.Path, workdir: pathlib.Path) -> list[str]:
         return []
     damaged: dict[pathlib.Path, str] = {}
     leftovers = [folder / DELETED, *folder.glob(UNFINISHED)]
+    leftovers += workdir.glob(f"{workdir_lib.FROZEN}{UNFINISHED[1:]}")
     steps = [path for path in folder.glob("*") if _STEP.fullmatch(path.name)]
     newest = None  # Of the intact ones.
     for step in sorted(steps, key=lambda path: -int(path.name)):

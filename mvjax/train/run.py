@@ -19,7 +19,9 @@ from mvjax.data import epoch_order
 from mvjax.data import inputs
 from mvjax.train import checkpoint
 from mvjax.train import constants
+from mvjax.train import frozen
 from mvjax.train import seeds
+from mvjax.train import step as step_lib
 from mvjax.train import warm_start
 
 _MOST_STEPS = 2**31 - 1  # The state counts them in int32.
@@ -218,12 +220,17 @@ class Run:
         self, workdir: pathlib.Path, *, read_only: bool = False
     ) -> checkpoint.Checkpoints:
         """The checkpoints of a workdir, kept as the config says."""
-        c = self.config.checkpoint
+        c, still = self.config.checkpoint, frozen.Still()
+        if not read_only:
+            freeze = tuple(self.config.freeze)
+            statistics = step_lib.still_statistics(self.method, freeze)
+            still = frozen.Still(self.method.frozen, statistics)
         return checkpoint.Checkpoints(
             workdir,
             keep=c.keep,
             best=c.best,
             best_mode=c.best_mode,
+            still=still,
             read_only=read_only,
         )
 

@@ -27,6 +27,13 @@ def trainable(update: method_lib.Update, params: dict, freeze: tuple[str, ...]) 
     return {k: params[k] for k in tree.select(params, update.trains, freeze)}
 
 
+def still_statistics(
+    method: method_lib.Method, freeze: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Patterns of components whose statistics a step leaves as they are."""
+    return () if method.frozen_norm == "drift" else freeze
+
+
 def _gradients(
     update: method_lib.Update,
     trained: tuple[str, ...],
@@ -102,7 +109,7 @@ def make_step(
       replicate: Makes the computation of gradients one of each replica's rows.
       transform: What is done to the whole batch first, see `mvjax/transforms`.
     """
-    still = () if method.frozen_norm == "drift" else freeze  # In their statistics.
+    still = still_statistics(method, freeze)
 
     def train_step(
         state: state_lib.TrainState, batch: method_lib.Batch, rng: jax.Array
@@ -114,9 +121,10 @@ def make_step(
             batch = transform(batch, rng_lib.named(key, "transform"))
         params, model_state = state.params, state.model_state
         opt_state, metrics = dict(state.opt_state), {}
-        good = jnp.asarray(True)
+        good, moving = jnp.asarray(True), set()
         for i, update in enumerate(method.updates):
             trained = tuple(trainable(update, params, freeze))
+            moving.update(trained)
             compute = functools.partial(_gradients, update, trained)
             if accumulate > 1:
                 compute = functools.partial(_accumulated, compute, accumulate, still)
@@ -143,7 +151,9 @@ def make_step(
             metrics |= new_metrics
         ema = state.ema
         if ema_decay:
-            ema = optax.incremental_update(params, ema, 1 - ema_decay)
+            # Averages of what is not trained would move by their rounding.
+            fresh, past = ({name: x[name] for name in moving} for x in (params, ema))
+            ema = ema | optax.incremental_update(fresh, past, 1 - ema_decay)
         if stop is not None:
             metrics[dist.STOP] = jnp.max(stop)
         metrics = {k: jnp.asarray(v, jnp.float32) for k, v in metrics.items()}

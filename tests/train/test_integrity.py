@@ -3,6 +3,7 @@
 import pathlib
 import random
 import shutil
+import threading
 
 import pytest
 
@@ -101,3 +102,39 @@ def test_one_without_digests_that_cannot_be_read_names_the_one_before(
         test_loop.train(tmp_path / "run", "epochs=3")
     shutil.rmtree(folder)
     assert test_loop.train(tmp_path / "run", "epochs=3").step == 9
+
+
+def test_a_save_does_not_wait_for_its_digests_and_the_end_does(tmp_path, monkeypatch):
+    program, go, sign = test_loop.make_program(), threading.Event(), integrity.sign
+
+    def sign_late(folder: pathlib.Path) -> None:
+        assert go.wait(60)
+        sign(folder)
+
+    monkeypatch.setattr(integrity, "sign", sign_late)
+    state = program.initial_state()
+    with program.run.checkpoints(tmp_path) as saved:
+        saved.save(state, {}, {})
+        assert not (tmp_path / "checkpoints" / "0" / integrity.FILE).exists()
+        go.set()
+        saved.wait()
+        assert (tmp_path / "checkpoints" / "0" / integrity.FILE).is_file()
+        saved.save(state.replace(step=state.step + 1), {}, {})
+    assert (tmp_path / "checkpoints" / "1" / integrity.FILE).is_file()
+
+
+def test_what_goes_wrong_with_digests_is_raised_at_the_next_save_or_the_end(
+    tmp_path, monkeypatch
+):
+    def fail(folder: pathlib.Path) -> None:
+        raise errors.UserError(f"Cannot write {folder.name}.")
+
+    monkeypatch.setattr(integrity, "sign", fail)
+    program = test_loop.make_program()
+    state = program.initial_state()
+    with pytest.raises(errors.UserError, match="Cannot write 1"):
+        with program.run.checkpoints(tmp_path) as saved:
+            saved.save(state, {}, {})
+            with pytest.raises(errors.UserError, match="Cannot write 0"):
+                saved.save(state.replace(step=state.step + 1), {}, {})
+            saved.save(state.replace(step=state.step + 1), {}, {})

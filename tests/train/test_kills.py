@@ -27,6 +27,7 @@ SHORT = "tests/toy/short.py"
 STEP = "mvjax.train.feed:Streamed.advance"
 SAVE = "mvjax.train.checkpoint:Checkpoints.save"
 SIGN = "mvjax.train.integrity:sign"
+FREEZE = "mvjax.train.frozen:write"
 DELETE = "mvjax.train.integrity:empty_deleted>os:unlink"
 REPLACE = "mvjax.train.loop:train>os:replace"
 EVALUATE = "mvjax.train.scoring:Scoring.evaluate_seeds"
@@ -52,6 +53,11 @@ STEPS = Kill("step", STEP, (2, 5), longest=0.05)
 SAVES = Kill("save", SAVE, (1, 2), longest=0.2)
 AFTER = Kill("save", SAVE, longest=0.02)
 SIGNS = Kill("signing", SIGN, longest=0.005)
+FREEZES = Kill("frozen part", FREEZE, longest=0.05)
+RENAMES = Kill("frozen part", FREEZE + ">os:rename", (1, 3))
+SEALS = Kill("frozen part", f"{FREEZE}>{SIGN}")
+REMOVES = Kill("frozen part", FREEZE + ">os:unlink", (2, 8))
+SEALED = Kill("frozen part", FREEZE + ">os:replace")
 DELETES = Kill("deletion", DELETE, (1, 15))
 WRITES = Kill("file", REPLACE, (1, 4))
 EVALUATES = Kill("evaluation", EVALUATE, longest=0.5)
@@ -64,6 +70,8 @@ REPORTS = Kill("report", REPORT, longest=1)
 ONE = [START] * 3 + [COMPILE] * 2 + [SAVES] * 3 + [DELETES] * 2
 ONE += [IMPORT, STEPS, STEPS, AFTER, SIGNS, WRITES, EVALUATES]
 LAST = [FINAL, WRITTEN]
+# Before the first checkpoint; what the second group leaves the third one removes.
+FROZEN = ([FREEZES, RENAMES, RENAMES], [SEALS], [REMOVES], [SEALED])
 FIRST_STAGE = [START, COMPILE, STEPS, SAVES, AFTER, DELETES]
 SECOND_STAGE = [COMPILE, STEPS, SAVES, SIGNS, DELETES, EVALUATES]
 CHAIN = (FIRST_STAGE, [BETWEEN, LATER], SECOND_STAGE, [FINAL, REPORTS])
@@ -77,6 +85,7 @@ class Case:
     stages: tuple[str, ...]
     kills: tuple[list[Kill], ...]
     before: tuple[str, ...] = ()  # A command that has to come first.
+    frozen: tuple[str, ...] = ()  # Stages that freeze components.
 
 
 FOLDER = "{folder}"  # Stands for the folder of the test.
@@ -87,8 +96,10 @@ BOTH = ("chain", f"sdim={SHORT}:name=dim/sdim,epochs=12")
 BOTH += (f"edim={SHORT}:name=dim/edim,epochs=12,stage1=previous", "--no-progress")
 CASES = {
     "mrdd": Case(MRDD, ("",), (ONE[:-2], LAST)),
-    "edim": Case((*EDIM, "--no-progress"), ("",), (ONE, LAST[1:]), SDIM),
-    "chain": Case(BOTH, ("sdim", "edim"), CHAIN),
+    "edim": Case(
+        (*EDIM, "--no-progress"), ("",), (*FROZEN, ONE, LAST[1:]), SDIM, ("",)
+    ),
+    "chain": Case(BOTH, ("sdim", "edim"), CHAIN, frozen=("edim",)),
 }
 
 
@@ -101,14 +112,22 @@ def saved_step(workdir: pathlib.Path) -> int:
     return max(checkpoint_lib.find_steps(workdir), default=0)
 
 
-def read_state(workdir: pathlib.Path):
-    """The whole state of the newest checkpoint."""
-    folder = workdir / workdir_lib.CHECKPOINTS / str(saved_step(workdir)) / "state"
+def read_state(workdir: pathlib.Path) -> dict:
+    """The whole state of the newest checkpoint, and the frozen part if there is one."""
+    state = read_arrays(workdir / workdir_lib.CHECKPOINTS / str(saved_step(workdir)))
+    if (workdir / workdir_lib.FROZEN).exists():
+        state[workdir_lib.FROZEN] = read_arrays(workdir / workdir_lib.FROZEN)
+    return state
+
+
+def read_arrays(folder: pathlib.Path) -> dict:
+    """All arrays of a checkpoint."""
     checkpointer = ocp.PyTreeCheckpointer()
-    saved = checkpointer.metadata(folder).item_metadata.tree
+    saved = checkpointer.metadata(folder / "state").item_metadata.tree
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
     return checkpointer.restore(
-        folder, args=ocp.args.PyTreeRestore(item=saved, restore_args=arguments)
+        folder / "state",
+        args=ocp.args.PyTreeRestore(item=saved, restore_args=arguments),
     )
 
 
@@ -127,6 +146,9 @@ def look_around(workdir: pathlib.Path) -> set[str]:
     steps = [path for path in folder.glob("*") if path.name.isdecimal()]
     traces = {
         "unfinished save": any(folder.glob(integrity.UNFINISHED)),
+        "unfinished frozen part": any(
+            workdir.glob(f"{workdir_lib.FROZEN}{integrity.UNFINISHED[1:]}")
+        ),
         "unsigned": not all((path / integrity.FILE).exists() for path in steps),
         "unfinished deletion": any(folder.glob(f"{integrity.DELETED}/*")),
         "temporary file": any(workdir.rglob(".*.tmp")),
@@ -210,6 +232,7 @@ def test_fifty_kills_lose_nothing(tmp_path, env, name):
     for stage in case.stages:
         whole, killed = tmp_path / "whole" / stage, tmp_path / "killed" / stage
         assert saved_step(whole) == saved_step(killed)
+        assert (whole / workdir_lib.FROZEN).exists() == (stage in case.frozen)
         jax.tree.map(
             np.testing.assert_array_equal, read_state(whole), read_state(killed)
         )

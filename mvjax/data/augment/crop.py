@@ -63,6 +63,10 @@ class Policy:
             targets=spec.targets | {k: leave(spec.targets[k]) for k in targets},
         )
 
+    def steady(self, spec: batch.Spec) -> tuple[str, ...]:
+        """Names of the views that training sees as evaluation does."""
+        return images.others(spec)
+
     def __call__(
         self, record: batch.Record, generator: np.random.Generator | None
     ) -> batch.Record:

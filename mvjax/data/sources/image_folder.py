@@ -25,13 +25,12 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import arrays
 from mvjax.data import batch
+from mvjax.data import image_file
 from mvjax.data import paths
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 TARGET = "target"  # Folder of the masks, beside those of the views.
 _TRAIN = "train"
 _LOOKS = 16  # Files of a view whose channels are looked at.
-_MODES = {1: "L", 3: "RGB"}
 
 
 class Listing(NamedTuple):
@@ -125,7 +124,7 @@ class Source:
             raise IndexError(f"Record {index} of {len(self)}.")
         record: dict[str, Any] = {
             "views": {
-                name: read(files[index], self.spec.views[name].shape[2])
+                name: image_file.read(files[index], self.spec.views[name].shape[2])
                 for name, files in self._listing.views.items()
             },
             "label": self.labels[index],
@@ -133,7 +132,9 @@ class Source:
         }
         if self._listing.targets:
             files = self._listing.targets.items()
-            record["targets"] = {name: read(found[index]) for name, found in files}
+            record["targets"] = {
+                name: image_file.read(found[index]) for name, found in files
+            }
         return record
 
     def fingerprint(self) -> str:
@@ -170,7 +171,7 @@ def list_split(root: pathlib.Path, split: str) -> Listing:
     targets = {path.name: _files(path) for path in masks if _is_folder(path)}
     if not views or not any(views.values()):
         raise errors.UserError(
-            f"{place} holds no images ({', '.join(ENDINGS)}) in folders of its views."
+            f"{place} holds no images ({', '.join(image_file.ENDINGS)}) in folders of its views."
         )
     first, ids = next((name, sorted(files)) for name, files in views.items())
     for name, files in {**views, **targets}.items():
@@ -186,38 +187,6 @@ def list_split(root: pathlib.Path, split: str) -> Listing:
         {name: [files[i] for i in ids] for name, files in views.items()},
         {name: [files[i] for i in ids] for name, files in targets.items()},
     )
-
-
-def read(path: pathlib.Path, channels: int | None = None) -> np.ndarray:
-    """Decodes a file.
-
-    Args:
-      path: The image.
-      channels: 1 or 3, what it is converted to; None: a mask, as it is.
-
-    Returns:
-      `[H, W, channels]`, or `[H, W]`, uint8.
-
-    Raises:
-      UserError: It is missing, damaged, or a mask has colours.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if channels is None and image.mode not in ("L", "P", "1"):
-                raise errors.UserError(
-                    f"{path} has the mode {image.mode}; masks have one channel of bytes."
-                )
-            if channels is not None and image.mode != _MODES[channels]:
-                image = image.convert(_MODES[channels])
-            found = np.asarray(image).astype(np.uint8, copy=False)
-    # Damaged files make Pillow raise many things.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise errors.UserError(
-            f"{path} is no sound image ({errors.one_line(error)})."
-        ) from None
-    return found if channels is None else found.reshape(*found.shape[:2], channels)
 
 
 def build(input: str, output: str, *, side: limits.Pixels = 256) -> int:
@@ -252,7 +221,7 @@ def build(input: str, output: str, *, side: limits.Pixels = 256) -> int:
                     continue
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 channels = None if name in masks else _channels([path])
-                image = Image.fromarray(np.squeeze(read(path, channels)))
+                image = Image.fromarray(np.squeeze(image_file.read(path, channels)))
                 scale = min(1.0, side / min(image.size))
                 size = tuple(max(1, round(scale * length)) for length in image.size)
                 nearest = Image.Resampling.NEAREST
@@ -287,7 +256,7 @@ def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         folders.sort()
         for name in names:
             stem, ending = os.path.splitext(name)
-            if ending.lower() not in ENDINGS or name.startswith("."):
+            if ending.lower() not in image_file.ENDINGS or name.startswith("."):
                 continue
             path = pathlib.Path(place, name)
             key = path.relative_to(folder).with_name(stem).as_posix()
@@ -343,7 +312,7 @@ def _spec(
     views, sides = {}, None
     for name, files in listing.views.items():
         channels = _channels(files)
-        shape = read(files[0], channels).shape
+        shape = image_file.read(files[0], channels).shape
         sides = sides or shape[:2]
         views[name] = batch.ViewSpec(shape, "uint8", 0.0, 255.0, varies=True)
     high = float(mask_classes - 1)

@@ -16,7 +16,7 @@ from mvjax.evaluators.common import chunks as chunks_lib
 from mvjax.evaluators.common import screen
 
 _QUERIES, _ROWS = 2048, 4096  # Of a chunk; their similarities take 32 MiB.
-_CANDIDATES = 96  # Of a screen, at least.
+_CANDIDATES = 80  # Of a screen, at least.
 
 
 @functools.partial(jax.jit, static_argnames="metric")
@@ -76,15 +76,16 @@ def find(
     """
     count = max(8 * k, _CANDIDATES)
     on_cpu = (devices or jax.local_devices())[0].platform == "cpu"
-    if on_cpu and count < len(rows) and screen.pays(rows, queries):
+    if on_cpu and 2 * count < len(rows) and screen.pays(rows, queries):
         table = screen.make(rows, metric)
         some = queries[:: len(queries) // screen.CHECKED][: screen.CHECKED]
         truth = _compare_all(rows, some, k, metric, devices)
-        places = screen.candidates(table, some, count)
-        among = [np.isin(t, p).mean() for t, p in zip(truth, places, strict=True)]
-        if np.mean(among) >= screen.LEAST:
-            places = screen.candidates(table, queries, count)
-            return screen.rank(table, rows, queries, places, k)
+        for many in (count, 2 * count):
+            places = screen.candidates(table, some, many)
+            among = [np.isin(t, p).mean() for t, p in zip(truth, places, strict=True)]
+            if np.mean(among) >= screen.LEAST:
+                places = screen.candidates(table, queries, many)
+                return screen.rank(table, rows, queries, places, k)
     return _compare_all(rows, queries, k, metric, devices)
 
 

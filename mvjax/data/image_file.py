@@ -1,0 +1,42 @@
+"""Decodes image files; what is damaged is named."""
+
+import pathlib
+
+import numpy as np
+
+from mvjax.core import errors
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read(path: pathlib.Path, channels: int | None = None) -> np.ndarray:
+    """Decodes a file.
+
+    Args:
+      path: The image.
+      channels: 1 or 3, what it is converted to; None: a mask, as it is.
+
+    Returns:
+      `[H, W, channels]`, or `[H, W]`, uint8.
+
+    Raises:
+      UserError: It is missing, damaged, or a mask has colours.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if channels is None and image.mode not in ("L", "P", "1"):
+                raise errors.UserError(
+                    f"{path} has the mode {image.mode}; masks have one channel of bytes."
+                )
+            if channels is not None and image.mode != _MODES[channels]:
+                image = image.convert(_MODES[channels])
+            found = np.asarray(image).astype(np.uint8, copy=False)
+    # Damaged files make Pillow raise many things.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise errors.UserError(
+            f"{path} is no sound image ({errors.one_line(error)})."
+        ) from None
+    return found if channels is None else found.reshape(*found.shape[:2], channels)
