@@ -8,16 +8,13 @@ from tests import backbone_golden
 from tests import golden_data
 from tests import golden_scores
 from tests import manifest_golden
+from tests import mvmr_golden_features
 from tests import mvmr_golden_losses
 
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
-    "batch_augment": "the hand-crafted representations",
     "clip_step": "the distillation of CLIP",
     "dataset_tables": "the data sets",
-    "features_hog": "the hand-crafted representations",
-    "features_misc": "the hand-crafted representations",
-    "features_scattering": "the hand-crafted representations",
     "online_finetuner": "the online probe",
     "pil_transforms": "the published augmentations",
     "schedules": "the published schedules",
@@ -30,7 +27,11 @@ PLANNED = {
 CHECKS = {
     "checkpoint_layouts": manifest_golden.check_mvmr,
     "backbone": backbone_golden.check_mvmr,
+    "batch_augment": mvmr_golden_features.check_batch_augment,
     "clip_teacher": backbone_golden.check_clip_teacher,
+    "features_hog": mvmr_golden_features.check_hog,
+    "features_misc": mvmr_golden_features.check_misc,
+    "features_scattering": mvmr_golden_features.check_scattering,
     "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
     "loss_embedding_terms": mvmr_golden_losses.check_embedding_terms,
     "metrics": golden_scores.check_mvmr,
