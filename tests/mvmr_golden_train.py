@@ -11,6 +11,9 @@ import numpy as np
 
 from mvjax.convert import torch_map
 from mvjax.core import tree
+from mvjax.evaluators import multilabel
+from mvjax.losses import classification
+from mvjax.methods import classify
 from mvjax.methods import mvmr
 from mvjax.methods import mvmr_clip
 from mvjax.models import resnet
@@ -380,3 +383,131 @@ def check_probe(case: golden_data.Case) -> None:
         if name.startswith("final/stats/"):
             mine = found["encoder:" + name.removeprefix("final/stats/")]
             np.testing.assert_allclose(mine, expected, 1e-4, 1e-6, err_msg=name)
+
+
+def load_classifier(method: classify.Method, case: golden_data.Case) -> tuple:
+    """Variables of backbone and classifier, and their table."""
+    manifest, salt = case.meta["manifest"], case.meta["salt"]
+    weights = weights_of(manifest["classifier"], salt, "classifier")
+    for key, array in weights_of(manifest["encoder"], salt, "").items():
+        if key.startswith(":backbone."):  # The projector is dropped.
+            weights["encoder:" + key.removeprefix(":backbone.")] = array
+    leaves = list(method.torch_tables()["encoder_classifier"])
+    variables, _ = torch_map.to_flax(leaves, weights)
+    return variables, leaves
+
+
+def classifier_steps(
+    method: classify.Method,
+    variables: dict,
+    batch: dict,
+    made: optim.Optimizer,
+    trained: tuple[str, ...],
+    count: int,
+) -> tuple[list[tuple[Any, dict]], dict]:
+    """Loss and metrics of each step, and the variables after the last."""
+
+    def part(variables: dict) -> dict:
+        return {name: variables["params"][name] for name in trained}
+
+    @jax.jit
+    def step(variables, state):
+        def value(mine):
+            params = variables["params"] | mine
+            return method.loss(variables | {"params": params}, batch, key())
+
+        (loss, aux), grads = jax.value_and_grad(value, has_aux=True)(part(variables))
+        updates, state = made.transform.update(grads, state, part(variables))
+        mine = jax.tree.map(lambda p, u: p + u, part(variables), updates)
+        moved = tree.merge(variables, aux.model_state)
+        return (loss, aux.metrics), moved | {"params": moved["params"] | mine}, state
+
+    state, found = made.transform.init(part(variables)), []
+    for _ in range(count):
+        result, variables, state = step(variables, state)
+        found.append(result)
+    return found, variables
+
+
+def check_fine_tuning(case: golden_data.Case) -> None:
+    """Losses, accuracies and rates of a backbone with a classifier, and sums after."""
+    config = case.config
+    method = classify.Method(backbone=backbone_of(config), classes=config["n_classes"])
+    variables, leaves = load_classifier(method, case)
+    batch = {
+        "views": {"image": golden_data.nhwc(case.inputs["im"])},
+        "label": jnp.asarray(case.inputs["y"], jnp.int32),
+    }
+    schedule = dict(name="cosine_wave", unit="step", half=float(config["T_max"]))
+    settings = dict(name="adam", lr=config["lr"], weight_decay=config["wd"])
+    made = optim.make(
+        ml_collections.ConfigDict(settings | {"schedule": schedule}),
+        variables["params"],
+        steps_per_epoch=1,
+        epochs=10,
+    )
+    (curve,) = made.schedules.values()
+    count = len(case.outputs["loss"])
+    np.testing.assert_allclose(curve(np.arange(count)), case.outputs["lr"], 1e-6)
+    found, variables = classifier_steps(
+        method, variables, batch, made, ("backbone", "head"), count
+    )
+    for t, (loss, metrics) in enumerate(found):
+        limit = 5e-3 if t else 1e-4
+        np.testing.assert_allclose(loss, case.outputs["loss"][t], limit)
+        np.testing.assert_allclose(metrics["accuracy"], case.outputs["acc"][t], 1e-6)
+    final = torch_map.to_torch(leaves, jax.device_get(variables))
+    for part in ("encoder", "classifier"):
+        mine = {k.removeprefix(f"{part}:"): v for k, v in final.items()}
+        check_sums(mine, case.outputs, f"final_{part}/")
+
+
+def check_voc(case: golden_data.Case) -> None:
+    """Losses and precisions of a linear layer on a frozen backbone that drifts."""
+    config = case.config
+    method = classify.Method(
+        backbone=backbone_of(config),
+        classes=config["num_classes"],
+        objective="bce",
+        target="tags",
+        frozen=("backbone",),
+        frozen_norm="drift",
+    )
+    variables, leaves = load_classifier(method, case)
+    tags = case.inputs["y"]
+    batch = {
+        "views": {"image": golden_data.nhwc(case.inputs["im"])},
+        "targets": {"tags": jnp.asarray(tags, jnp.float32)},
+    }
+    settings = dict(name="adam", lr=config["lr"], weight_decay=config["wd"])
+    head = {"head": variables["params"]["head"]}
+    made = optim.make(
+        ml_collections.ConfigDict(settings | {"schedule": dict(name="constant")}),
+        head,
+        steps_per_epoch=1,
+        epochs=10,
+    )
+    count = len(case.outputs["loss"])
+    found, variables = classifier_steps(
+        method, variables, batch, made, ("head",), count
+    )
+    for t, (loss, _) in enumerate(found):
+        np.testing.assert_allclose(loss, case.outputs["loss"][t], 2e-3)
+    logits = jax.jit(method.predict)(variables, batch)["logits"]
+    cost = classification.binary_cross_entropy(logits, batch["targets"]["tags"])
+    np.testing.assert_allclose(cost, case.outputs["val_loss"], 2e-3)
+    precision = multilabel.average_precision(
+        np.asarray(logits).ravel(), tags.astype(int).ravel()
+    )
+    recorded = case.outputs["val_average_precision"]
+    np.testing.assert_allclose(precision, recorded, 0, 0.02)
+    final = torch_map.to_torch(leaves, jax.device_get(variables))
+    for name, expected in case.outputs.items():
+        if name.startswith("final/stats/"):
+            mine = final["encoder:" + name.removeprefix("final/stats/")]
+            np.testing.assert_allclose(mine, expected, 1e-2, 1e-4, err_msg=name)
+    mine = {k.removeprefix("classifier:"): v for k, v in final.items()}
+    for name, expected in case.outputs.items():
+        if name.startswith("final_classifier/abssum/"):
+            part = mine[name.split("/")[-1]]
+            np.testing.assert_allclose(np.abs(part).sum(), expected, 1e-3)
