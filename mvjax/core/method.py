@@ -145,7 +145,8 @@ class Method:
 
         Args:
           variables: The frozen components alone.
-          batch: A batch without them.
+          batch: A batch without them. Where a policy changes records of training, it has
+            only the views that stay as evaluation sees them, without truths.
           frozen: Patterns of the components that are not trained.
         """
         return {}

@@ -161,7 +161,7 @@ class Schedule:
     """What all learning-rate schedules have; the named function adds its own."""
 
     name: limits.Text = "constant"
-    unit: limits.one_of("epoch", "step") = "epoch"
+    unit: limits.one_of("epoch", "step", "fraction") = "epoch"
     length: limits.Positive | None = None  # In that unit; None: the run's.
 
 

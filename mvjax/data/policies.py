@@ -76,6 +76,37 @@ class Prepared:
         return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
+class Steady(Prepared):
+    """What chance leaves alone of the records that a policy of training changes.
+
+    They hold the views in which training and evaluation agree, and their places.
+    """
+
+    def __init__(self, source: Any, policy: Any):
+        """Takes the stored records and the policy of training."""
+        super().__init__(source, policy)
+        self._names = steady(policy, source.spec)
+        self.spec = keep_steady(source.spec, policy)
+
+    def __getitem__(self, index: int) -> batch_lib.Record:
+        """Returns record `index`."""
+        record = super().__getitem__(index)
+        views = {name: record["views"][name] for name in self._names}
+        return {"views": views, "label": record["label"], "index": record["index"]}
+
+
+def keep_steady(spec: batch_lib.Spec, policy: Any) -> batch_lib.Spec:
+    """The spec of `Steady`.
+
+    Args:
+      spec: Of the stored records.
+      policy: That of training.
+    """
+    names = steady(policy, spec)
+    views = policy.spec(spec).views
+    return batch_lib.Spec({name: views[name] for name in names}, spec.classes)
+
+
 def check_fixed(spec: batch_lib.Spec, setting: str) -> None:
     """Raises `UserError` where records of different shapes would have to be stacked.
 

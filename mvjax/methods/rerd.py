@@ -204,6 +204,7 @@ class Method(method.Method):
     ) -> Arrays:
         """BERT's mean vectors `[B, D]`, if it is frozen, deterministic and pooled."""
         fixed = tree.matches("bert", frozen) and not self.bert_train_dropout
+        fixed = fixed and self.tokens in batch["views"]
         if self.tokens not in self.active or self.token_sequence or not fixed:
             return {}
         return {self.tokens: self._inputs(variables, batch, None)[self.tokens]}

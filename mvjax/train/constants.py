@@ -32,11 +32,15 @@ _BLOCK = 2**24  # Bytes.
 
 
 class Source:
-    """A data set whose batches also hold arrays `[N, ...]` under `constant`."""
+    """A data set whose batches also hold arrays `[N, ...]` under `constant`.
+
+    Attributes:
+      arrays: In index order, by name.
+    """
 
     def __init__(self, source: Any, arrays: dict[str, np.ndarray]):
-        """Wraps a source; the arrays are in index order."""
-        self._source, self._arrays = source, arrays
+        """Wraps a source."""
+        self._source, self.arrays = source, arrays
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -46,25 +50,25 @@ class Source:
 
     def __getitem__(self, index: int) -> batch_lib.Record:
         """Returns record `index`."""
-        constant = {k: np.asarray(v[index]) for k, v in self._arrays.items()}
+        constant = {k: np.asarray(v[index]) for k, v in self.arrays.items()}
         return {**self._source[index], KEY: constant}
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> batch_lib.Record:
         """Returns the batch of the records `indices`, `[B]`, in that order."""
         batch = pipeline.gather(self._source, np.asarray(indices))
-        constant = {k: np.asarray(v[indices]) for k, v in self._arrays.items()}
+        constant = {k: np.asarray(v[indices]) for k, v in self.arrays.items()}
         return {**batch, KEY: constant}
 
     def __getstate__(self) -> dict[str, Any]:
         """Helpers get the names of mapped files, not what is in them."""
-        arrays = {k: getattr(v, "filename", v) for k, v in self._arrays.items()}
-        return {"_source": self._source, "_arrays": arrays}
+        arrays = {k: getattr(v, "filename", v) for k, v in self.arrays.items()}
+        return {"_source": self._source, "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._source = state["_source"]
-        self._arrays = {
+        self.arrays = {
             k: _map(v) if isinstance(v, str | pathlib.Path) else v
-            for k, v in state["_arrays"].items()
+            for k, v in state["arrays"].items()
         }
 
 

@@ -17,6 +17,7 @@ from mvjax.core import workdir as workdir_lib
 from mvjax.data import batch as batch_lib
 from mvjax.data import epoch_order
 from mvjax.data import inputs
+from mvjax.data import policies
 from mvjax.train import checkpoint
 from mvjax.train import constants
 from mvjax.train import frozen
@@ -49,6 +50,7 @@ class Run:
         self.data_needed = data_needed
         self.inputs = inputs.Inputs(config.data, cache)
         self._constant: dict[str, Any] = {}  # Sources with constants, by split.
+        self._records: Any = None  # Stored records with constants, below a policy.
 
     @classmethod
     def open(
@@ -110,15 +112,23 @@ class Run:
     def constant_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of what the method keeps of a training batch; `{}`: nothing.
 
-        Where policies or transforms change the records, there are no constants of them.
+        Where a policy changes the records, it is made of the views that chance leaves
+        alone; where a transform does, there is none.
         """
-        if not self.inputs.is_plain:
+        frozen, inputs = tuple(self.config.freeze), self.inputs
+        if inputs.is_plain:
+            example = self.example()
+        elif inputs.transform or not policies.steady(
+            inputs.train_policy, inputs.stored_spec
+        ):
             return {}
-        frozen = tuple(self.config.freeze)
+        else:
+            spec = policies.keep_steady(inputs.stored_spec, inputs.train_policy)
+            example = batch_lib.example(spec, self.batch_size)
         return jax.eval_shape(
             functools.partial(self.method.constants, frozen=frozen),
             constants.select(self.shapes, frozen),
-            self.example(),
+            example,
         )
 
     def keep_constants(
@@ -133,15 +143,21 @@ class Run:
             variables = seeds.common(constants.select(variables, frozen))
             if variables is None:
                 return
-        for split in self.splits:
-            self._constant[split] = constants.attach(
-                self.method,
-                variables,
-                self.source(split),
-                frozen=frozen,
-                batch_size=self.eval_batch_size,
-                cache=self._cache if store else None,
-            )
+        settings = dict(
+            frozen=frozen,
+            batch_size=self.eval_batch_size,
+            cache=self._cache if store else None,
+        )
+        if self.inputs.is_plain:
+            for split in self.splits:
+                self._constant[split] = constants.attach(
+                    self.method, variables, self.source(split), **settings
+                )
+        elif self.constant_shapes:
+            stored = self.inputs.records("train")
+            steady = policies.Steady(stored, self.inputs.train_policy)
+            attached = constants.attach(self.method, variables, steady, **settings)
+            self._records = constants.Source(stored, attached.arrays)
 
     def training_source(self, split: str) -> Any:
         """The records of a split, with the constants that were kept."""
@@ -150,7 +166,8 @@ class Run:
     @property
     def train_records(self) -> Any:
         """The training split as it is before the policy of training."""
-        return self._constant.get("train") or self.inputs.records("train")
+        held = self._records or self._constant.get("train")
+        return held or self.inputs.records("train")
 
     @property
     def eval_batch_size(self) -> int:

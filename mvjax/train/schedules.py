@@ -276,8 +276,8 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
 
     Args:
       config: Mapping with `name`, `unit` ("epoch": the rate changes between epochs;
-        "step": at every step), `length` (in that unit; None: the run's) and the
-        schedule's own arguments.
+        "step": at every step; "fraction": at every step, told in epochs), `length` (in
+        that unit; None: the run's) and the schedule's own arguments.
       base: Base learning rate.
       steps_per_epoch: Steps of an epoch.
       total: Length of the run in epochs.
@@ -294,11 +294,14 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
     limits.check_all("config.optim.schedule", fields, known)
     unit, length, _ = (fields.pop(key) for key in ("unit", "length", "name"))
     if length is None:
-        length = total if unit == "epoch" else total * steps_per_epoch
+        length = total * steps_per_epoch if unit == "step" else total
 
     def schedule(step: jax.Array | int) -> jax.Array:
         position = jnp.asarray(step)
-        position = position // steps_per_epoch if unit == "epoch" else position
+        if unit == "epoch":
+            position = position // steps_per_epoch
+        elif unit == "fraction":
+            position = position / steps_per_epoch
         return function(position.astype(jnp.float32), length, base, **fields)
 
     return schedule
