@@ -10,6 +10,7 @@ import pathlib
 import platform
 import stat
 from typing import Any, BinaryIO
+import zlib
 
 from mvjax.core import errors
 from mvjax.core import storage
@@ -77,9 +78,12 @@ def _begin(path: pathlib.Path) -> str:
 
     The machine is named, as others may write in the same folder of a network disk, and
     only here can a number tell whether its process lives. They are not longer than names
-    may be where that of the file itself is not.
+    may be where that of the file itself is not, and long ones that begin alike differ.
     """
-    return f".{path.name[:40]}.{platform.node()[:40]}."
+    name = path.name
+    if len(name) > 40:
+        name = f"{name[:31]}-{zlib.crc32(name.encode(errors='surrogateescape')):08x}"
+    return f".{name}.{platform.node()[:40]}."
 
 
 def _refuse_occupied(path: pathlib.Path) -> None:

@@ -26,12 +26,14 @@ SOURCE = synthetic.Synthetic(batch_lib.Spec({"a": VIEW}, None), 10)
 class Method(method_lib.Method):
     power: int = 1
     trained: float = 0.0  # The constants do not hang on it.
+    two: bool = False
 
     def constants(self, variables, batch, *, frozen):
         if "part" not in frozen:
             return {}
         scale = variables["params"]["part"]["scale"]
-        return {"a": batch["views"]["a"] * scale**self.power}
+        found = batch["views"]["a"] * scale**self.power
+        return {"a": found, "a/second": found + 1} if self.two else {"a": found}
 
 
 def attach(frozen=("part",), *, scale=2.0, source=SOURCE, cache=None, **fields):
@@ -124,6 +126,13 @@ def test_a_list_that_is_missing_or_of_others_is_made_again(tmp_path):
         listed.unlink() if content is None else listed.write_bytes(content)
         np.testing.assert_array_equal(values(attach(cache=tmp_path)), expected)
         assert b'"a"' in listed.read_bytes()
+
+
+def test_several_arrays_are_kept_apart(tmp_path):
+    for _ in range(2):  # Written, then read.
+        held = attach(cache=tmp_path, two=True)[3]["constant"]
+        np.testing.assert_array_equal(held["a/second"], held["a"] + 1)
+    assert len(files(tmp_path)) == 2
 
 
 def test_helpers_map_the_file_themselves(tmp_path):
