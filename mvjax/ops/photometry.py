@@ -1,6 +1,7 @@
 """Colours and sharpness of images `[N, H, W, 3]` in [0, 1], a strength for each image.
 
-The formulas are torchvision's for tensors; every function clips its result to [0, 1].
+The formulas are torchvision's for tensors; but for `grey` and `smooth`, functions clip
+their results to [0, 1].
 """
 
 import jax
@@ -10,7 +11,9 @@ _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it.
 
 
 def grey(images: jax.Array) -> jax.Array:
-    """Luma of RGB images, `[N, H, W, 1]`."""
+    """Luma of RGB images, `[N, H, W, 1]`; images of one channel are their own."""
+    if images.shape[-1] == 1:
+        return images
     return jnp.sum(images * jnp.array(_GREY), axis=-1, keepdims=True)
 
 
@@ -56,7 +59,14 @@ def hue(images: jax.Array, shift: jax.Array) -> jax.Array:
 
 
 def blur(images: jax.Array, sigma: jax.Array, *, size: int) -> jax.Array:
+    """What `smooth` gives, in [0, 1]."""
+    return jnp.clip(smooth(images, sigma, size=size), 0, 1)
+
+
+def smooth(images: jax.Array, sigma: jax.Array, *, size: int) -> jax.Array:
     """Convolves with a Gaussian of `sigma` `[N]` pixels; borders are reflected.
+
+    Values may lie in any range, and are not clipped.
 
     Args:
       images: `[N, H, W, C]`.
@@ -77,7 +87,7 @@ def blur(images: jax.Array, sigma: jax.Array, *, size: int) -> jax.Array:
             * jax.lax.slice_in_dim(padded, i, i + length, axis=axis)
             for i in range(size)
         )
-    return jnp.clip(images, 0, 1)
+    return images
 
 
 def _blend(images: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
