@@ -9,15 +9,12 @@ from tests import golden_data
 from tests import golden_scores
 from tests import manifest_golden
 from tests import mvmr_golden_data
+from tests import mvmr_golden_features
 from tests import mvmr_golden_losses
 
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
-    "batch_augment": "the hand-crafted representations",
     "clip_step": "the distillation of CLIP",
-    "features_hog": "the hand-crafted representations",
-    "features_misc": "the hand-crafted representations",
-    "features_scattering": "the hand-crafted representations",
     "online_finetuner": "the online probe",
     "schedules": "the published schedules",
     "semi_supervised_traj": "the semi-supervised stage",
@@ -29,8 +26,12 @@ PLANNED = {
 CHECKS = {
     "checkpoint_layouts": manifest_golden.check_mvmr,
     "backbone": backbone_golden.check_mvmr,
+    "batch_augment": mvmr_golden_features.check_batch_augment,
     "clip_teacher": backbone_golden.check_clip_teacher,
     "dataset_tables": mvmr_golden_data.check_dataset_tables,
+    "features_hog": mvmr_golden_features.check_hog,
+    "features_misc": mvmr_golden_features.check_misc,
+    "features_scattering": mvmr_golden_features.check_scattering,
     "loss_distance_correlation": mvmr_golden_losses.check_distance_correlation,
     "loss_embedding_terms": mvmr_golden_losses.check_embedding_terms,
     "metrics": golden_scores.check_mvmr,
