@@ -20,6 +20,7 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import precision
+from mvjax.ops import fourier
 
 _PI = 3.1415  # Of the filters' norm alone, as in kymatio.
 _PERIODS = 2  # Copies of a filter on each side that are folded into the grid.
@@ -108,7 +109,7 @@ def channels(scales: int, angles: int, order: int = 2) -> int:
 def scatter(
     images: jax.Array, *, scales: int = 2, angles: int = 8, order: int = 2
 ) -> jax.Array:
-    """Scattering coefficients of every channel.
+    """Scattering coefficients of every channel; no gradients pass.
 
     Args:
       images: `[B, H, W, C]`, any float type.
@@ -128,14 +129,14 @@ def scatter(
     bank = Bank(scales, angles, tuple(images.shape[1:3]))
     x = jnp.moveaxis(images.astype(jnp.float32), 3, 1)  # [B, C, H, W]
     x = jnp.pad(x, ((0, 0), (0, 0), *bank.padding), mode="reflect")
-    spectrum = jnp.fft.fft2(x)
+    spectrum = fourier.fft2(x)
 
     def second(modulus: jax.Array, scale: int) -> list[jax.Array]:
         """S2 `[B, C, L, h, w]` of one first modulus, for each larger scale."""
         if order == 1 or scale == scales - 1:
             return []
         filters = bank.wavelets(scale)
-        inner = jnp.fft.fft2(modulus)[:, :, None]
+        inner = fourier.fft2(modulus)[:, :, None]
         maps = []
         for larger in range(scale + 1, scales):
             step = 2 ** (larger - scale)
@@ -168,12 +169,24 @@ def scatter(
 
 def _filtered(spectrum: jax.Array, wavelet: jax.Array, step: int) -> jax.Array:
     """Modulus of the filtered map at every `step`-th pixel, `[..., H', W']`."""
-    product = spectrum * wavelet
-    *lead, height, width = product.shape
-    if step > 1:  # Thinning is a mean of the parts of the spectrum.
-        product = product.reshape(*lead, step, height // step, step, width // step)
-        product = jnp.mean(product, axis=(-4, -2))
-    return jnp.abs(jnp.fft.ifft2(product))
+    real, imaginary = (
+        _thinned(part, wavelet, step) for part in (spectrum.real, spectrum.imag)
+    )
+    found = fourier.ifft2(jax.lax.complex(real, imaginary))
+    # Without the care that `jnp.abs` takes of the largest and the smallest numbers.
+    return jnp.sqrt(found.real**2 + found.imag**2)
+
+
+def _thinned(spectrum: jax.Array, wavelet: jax.Array, step: int) -> jax.Array:
+    """Spectrum of the filtered map at every `step`-th pixel: a mean of its parts."""
+
+    def parts(x: jax.Array) -> list[jax.Array]:
+        *lead, height, width = x.shape
+        x = x.reshape(*lead, step, height // step, step, width // step)
+        return [x[..., i, :, j, :] for i in range(step) for j in range(step)]
+
+    products = zip(parts(spectrum), parts(wavelet / step**2), strict=True)
+    return sum(part * weight for part, weight in products)
 
 
 def _averaged(maps: jax.Array, bank: Bank, resolution: int) -> jax.Array:

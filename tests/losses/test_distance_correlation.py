@@ -57,6 +57,19 @@ def test_a_constant_is_independent_of_everything():
     assert not np.asarray(gradient(constant, y)).any()
 
 
+@pytest.mark.parametrize("rows", [2, 12])
+@pytest.mark.parametrize("value", [0.0, 1000.3])
+def test_neither_variable_learns_from_a_constant(rows, value):
+    _, y = draw(rows)
+    constant = np.full((rows, 7), value, np.float32)  # Of codes that have collapsed.
+    both = jax.jit(jax.value_and_grad(distance_correlation.correlation, (0, 1)))
+    for pair in ((constant, y), (y, constant), (constant, constant)):
+        found, gradients = both(*pair)
+        assert found == 0
+        for gradient in gradients:
+            np.testing.assert_array_equal(gradient, 0)
+
+
 def test_other_shapes_are_refused():
     x, y = draw()
     for a, b in ((x, y[1:]), (x[:1], y[:1]), (x[:, 0], y)):
