@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 def fft2(x: jax.Array) -> jax.Array:
     """Transform over the last two axes, complex; the others may lie on any devices."""
-    return jax.lax.platform_dependent(x, tpu=_forward, default=_apart(_forward))
+    forward = _forward if jnp.iscomplexobj(x) else _forward_real
+    return jax.lax.platform_dependent(x, tpu=_forward, default=_apart(forward))
 
 
 def ifft2(x: jax.Array) -> jax.Array:
@@ -26,6 +27,14 @@ def ifft2(x: jax.Array) -> jax.Array:
 
 def _forward(x: jax.Array) -> jax.Array:
     return jnp.fft.fft2(x)
+
+
+def _forward_real(x: jax.Array) -> jax.Array:
+    """The same of real maps: half of their spectrum mirrors the other half."""
+    half = jnp.fft.rfft2(x)
+    mirrored = half[..., ::-1, (x.shape[-1] + 1) // 2 - 1 : 0 : -1]
+    rest = jnp.conj(jnp.roll(mirrored, 1, axis=-2))
+    return jnp.concatenate([half, rest], axis=-1)
 
 
 def _backward(x: jax.Array) -> jax.Array:
