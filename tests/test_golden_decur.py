@@ -43,7 +43,11 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("file", golden_data.cases("decur"))
+# They compile many large networks; the tests of the models have small ones.
+LONG = ("checkpoint_manifests", "mit_forward")
+
+
+@pytest.mark.parametrize("file", golden_data.cases("decur", slow=LONG))
 def test_recording_agrees(file: pathlib.Path):
     golden_data.agree(file, CHECKS, PLANNED)
 

@@ -37,6 +37,8 @@ SLOW = {
 # Others of their kinds stay in the quick suite.
 LONG = (
     "model_av",
+    "model_l",
+    "model_bert_l",
     "model_lav_e3_nomask",
     "model_lv",
     "model_lav",

@@ -1,12 +1,11 @@
 """RERD: a score from unaligned text, audio and vision, regularised by transport.
 
 Guo, Kong and Kot, "Deep Multimodal Sequence Fusion by Regularized Expressive
-Representation Distillation", IEEE Transactions on Multimedia, 2022. The loss is
+Representation Distillation", IEEE Transactions on Multimedia, 2022. It minimises
 
     mean |prediction - score| + reg_lambda * sum of transport costs between modalities
 
-(`objective="joint"`). The released code drops the first term as soon as the regulariser
-is on (`reg_only`); its published example runs without the regulariser (`raw`).
+(`joint`); the released code only the second term if there is one (`reg_only`), else `raw`.
 """
 
 import dataclasses
@@ -203,9 +202,9 @@ class Method(method.Method):
         self, variables: method.Variables, batch: method.Batch, *, frozen: tuple
     ) -> Arrays:
         """BERT's mean vectors `[B, D]`, if it is frozen, deterministic and pooled."""
-        fixed = tree.matches("bert", frozen) and not self.bert_train_dropout
-        fixed = fixed and self.tokens in batch["views"]
-        if self.tokens not in self.active or self.token_sequence or not fixed:
+        vector = not (self.token_sequence or self.bert_train_dropout)
+        read = {*self.active} & {*batch["views"]}
+        if self.tokens not in read or not (vector and tree.matches("bert", frozen)):
             return {}
         return {self.tokens: self._inputs(variables, batch, None)[self.tokens]}
 

@@ -77,10 +77,11 @@ def test_eight_devices_give_the_losses_and_weights_of_one():
 @pytest.mark.parametrize(
     ("objective", "trained", "statistics"),
     [
-        (
+        pytest.param(
             ("method.objective=club",),
             {"encoders", "decoders", "estimators"},
             {"encoders", "decoders"},
+            marks=pytest.mark.slow,  # It compiles the whole of stage 2.
         ),
         pytest.param(
             ("method.objective=released", "method.teacher_mode=train"),

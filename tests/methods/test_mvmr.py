@@ -14,13 +14,12 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
+from mvjax.data import pipeline
 from mvjax.methods import mvmr
 from mvjax.methods import mvmr_clip
 from mvjax.models import resnet_cifar
 from mvjax.models import vit
 from mvjax.ops import representations
-from mvjax.train import feed
-from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -178,30 +177,44 @@ def test_mistakes_are_told():
     make().check(spec_of(image=square))  # Evaluation.
 
 
-def test_kept_representations_give_the_numbers_of_computed_ones(tmp_path):
-    steady = "method.representations=('full_img','full_img_scatnet','full_img_std')"
-    found = []
-    for kept in (False, True):
-        config = config_lib.load(
-            f"{ROOT}/configs/mvmr/fashion.py:debug",
-            (steady, f"method.keep_representations={kept}"),
+def test_kept_representations_are_those_of_the_plain_view(tmp_path):
+    names = ("full_img", "full_img_augment", "full_img_hog", "full_img_std")
+    config = config_lib.load(
+        f"{ROOT}/configs/mvmr/fashion.py:debug",
+        (f"method.representations={names}", "method.keep_representations=True"),
+    )
+    run = run_lib.Run(config, cache=tmp_path)
+    method, held = run.method, {"params": {}, "batch_stats": {}}
+    kept = {name for name in names if "augment" not in name}
+    assert set(run.constant_shapes) == kept
+    run.keep_constants(held)
+    assert len(list((tmp_path / "constants").glob("*.npy"))) == len(kept)
+    rows = np.array([3, 0, 9])
+    stored = pipeline.gather(run.train_records, rows)
+    plain = method.tower.read(jnp.asarray(stored["views"]["image"]))
+    for name in kept:
+        expected = jax.jit(method._represent(name))(plain)
+        np.testing.assert_allclose(
+            stored["constant"][name], expected, 1e-5, 1e-6, err_msg=name
         )
-        run = run_lib.Run(config, cache=tmp_path)
-        program = program_lib.Program(run)
-        state = program.initial_state()
-        assert set(run.constant_shapes) == (
-            {"full_img", "full_img_scatnet", "full_img_std"} if kept else set()
-        )
-        if kept:
-            run.keep_constants(program.fetch(state.eval_variables))
-            files = sorted((tmp_path / "constants").glob("*.npy"))
-            assert len(files) == 3
-        with feed.make(program, 0) as batches:
-            _, metrics, _ = batches.advance(state, 1)
-        found.append(jax.device_get(metrics))
-    assert set(found[0]) == set(found[1])
-    for name, value in found[0].items():
-        np.testing.assert_allclose(found[1][name], value, 1e-5, 1e-6, err_msg=name)
+    batch = jax.tree.map(jnp.asarray, stored)
+    truths = jax.jit(method.truths)({}, batch, jax.random.key(0))
+    assert set(truths) == set(names)
+    np.testing.assert_array_equal(truths["full_img"], stored["constant"]["full_img"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "some"),
+    [
+        ((), True),
+        (("data.train_policy.name=styled",), False),  # It changes the plain view, too.
+        (("data.device_policy.name=photometry",), False),
+    ],
+)
+def test_what_chance_changes_is_not_kept(changes, some):
+    overrides = ("method.keep_representations=True", *changes)
+    config = config_lib.load(f"{ROOT}/configs/mvmr/fashion.py:debug", overrides)
+    assert bool(run_lib.Run(config).constant_shapes) == some
 
 
 def make_clip(**fields):

@@ -34,6 +34,7 @@ SMALL = dict(
     out_dim=6,
 )
 SHAPES = {"text": (9, 4), "audio": (16, 3), "vision": (12, 5)}
+SLOW = pytest.mark.slow  # Where another case shows the same.
 KEY = jax.random.key(0)
 
 
@@ -121,7 +122,7 @@ def test_draws_are_seeded_averaged_and_their_spread_is_told():
     )
 
 
-@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize("sequence", [False, pytest.param(True, marks=SLOW)])
 def test_tokens_reach_the_score_and_frozen_bert_gets_gradients_only_when_trained(
     sequence,
 ):
@@ -186,7 +187,12 @@ def test_classification_learns_from_labels():
 
 @pytest.mark.parametrize(
     ("mode", "layout"),
-    list(zip(rerd.SINKHORN, [*prob_sparse.HEAD_LAYOUTS, "official"], strict=True)),
+    [
+        pytest.param(mode, layout, marks=() if layout == "transpose" else SLOW)
+        for mode, layout in zip(
+            rerd.SINKHORN, [*prob_sparse.HEAD_LAYOUTS, "official"], strict=True
+        )
+    ],
 )
 def test_modes_and_layouts_give_finite_gradients(mode, layout):
     method = rerd.Method(sinkhorn=mode, head_layout=layout, **SMALL)

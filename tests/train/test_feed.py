@@ -69,6 +69,7 @@ def test_a_short_last_batch_is_a_step_of_its_own(tmp_path):
     test_loop.assert_same_bits(whole, test_loop.train(tmp_path / "parts", *KEEP))
 
 
+@pytest.mark.slow
 def test_short_last_batches_on_eight_devices_and_of_several_seeds(tmp_path):
     one = test_loop.train(tmp_path / "one", *KEEP, "optim.name=sgd")
     eight = test_loop.train(tmp_path / "eight", *KEEP, "optim.name=sgd", devices=8)
