@@ -35,9 +35,12 @@ import numpy as np  # noqa: E402
 from mvjax.core import config as config_lib  # noqa: E402
 from mvjax.core import dist  # noqa: E402
 from mvjax.core import errors  # noqa: E402
+from mvjax.core import limits  # noqa: E402
 from mvjax.core import process_settings  # noqa: E402
+from mvjax.core import schema  # noqa: E402
 from mvjax.core import tree  # noqa: E402
 from mvjax.train import loop  # noqa: E402
+from mvjax.train import optim  # noqa: E402
 from mvjax.train import program as program_lib  # noqa: E402
 from mvjax.train import run as run_lib  # noqa: E402
 
@@ -68,14 +71,23 @@ WAYS = {
 }
 
 
+def descend(settings) -> None:
+    """Makes plain descent of an optimiser's settings, or of those of a group."""
+    known = limits.declared(optim.find(SGD["name"])) | limits.declared(schema.Optim)
+    known |= limits.declared(schema.Group)
+    for name in set(settings) - set(known):
+        del settings[name]
+    settings.update(SGD)
+
+
 def make_config(spec: str, way: dict):
     """The config of a way, without a stage before and without evaluations."""
     config = config_lib.load(spec)
     with config.unlocked():
         config.update(COMMON)
-        config.optim.update(SGD)
+        descend(config.optim)
         for group in config.optim.get("groups", {}).values():
-            group.update(SGD)
+            descend(group)
         schedule = config.optim.schedule
         if "length" in schedule:  # Not that of a shorter run, which a resume would end.
             schedule.length = COMMON["epochs"]
