@@ -114,6 +114,7 @@ def _prepare(args: argparse.Namespace) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not args.debug:
         warnings.showwarning = notice.show_warning
+        notice.silence_tracker()
     args.cache = _cache()
     if _is_writable(args.cache):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.cache / "xla"))

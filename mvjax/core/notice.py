@@ -24,6 +24,17 @@ def show_warning(message: Warning | str, *unused: Any) -> None:
         _write(" ".join(str(message).split()))
 
 
+def silence_tracker() -> None:
+    """Has Python's tracker of shared memory tidy up without a word.
+
+    Worker processes that are stopped with batches in hand leave these in memory that the
+    tracker, a process of its own, frees at the end. It is told before it starts.
+    """
+    option = "ignore::UserWarning:multiprocessing.resource_tracker"
+    if option not in sys.warnoptions:
+        sys.warnoptions.append(option)
+
+
 class Unraisable:
     """A `sys.unraisablehook` that is silent about calls into closed event loops.
 

@@ -65,9 +65,8 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
             return _inside(config, folders)
         case ("evals", label):
             return _named(config.evals[label], schema.Evaluation, _evaluator)
-        case ("data", "options"):
-            fields = limits.declared(lookup.find("data.sources", config.data.name).spec)
-            return Part({k: v for k, v in fields.items() if k not in _RESERVED})
+        case ("data", "options", *inside):
+            return _options(config.data, inside)
         case ("data", ("train_policy" | "eval_policy") as key):
             return _named(config.data[key], schema.Policy, _policy)
         case ("data", "device_policy"):
@@ -80,8 +79,6 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
             return Part(limits.declared(schema.Beside))
         case ("data", "beside", label, "policy"):
             return _named(config.data.beside[label].policy, schema.Policy, _policy)
-        case ("data", "options", _):
-            return Part({}, Any)  # What one option holds is its data set's to check.
         case ("optim",):
             return _named(config.optim, schema.Optim, _optimizer)
         case ("optim", "groups", label):
@@ -98,6 +95,27 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
         case ("warm_start", _, "take"):
             return Part({}, limits.Text)
     return Part({})
+
+
+def _options(data: ml_collections.ConfigDict, inside: Sequence[str]) -> Part:
+    """The options of a data set, or what one of them holds.
+
+    A data set that reads another one says so: `INSIDE` of its file has, by the name of
+    the option with the other's options, that of the option with its name.
+    """
+    name, held, where = data.name, data.get("options", {}), "config.data.options"
+    for key in inside:
+        naming = getattr(lookup.find("data.sources", name), "INSIDE", {}).get(key, "")
+        name, held = held.get(naming), held.get(key, {})
+        if not name or not isinstance(name, str) or not hasattr(held, "get"):
+            return Part({}, Any)  # It is the data set's to check.
+        try:
+            lookup.find("data.sources", name)
+        except errors.UserError as error:
+            raise errors.UserError(f"{where}.{naming}: {error}") from error
+        where = f"{where}.{key}"
+    fields = limits.declared(lookup.find("data.sources", name).spec)
+    return Part({k: v for k, v in fields.items() if k not in _RESERVED})
 
 
 def _inside(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:

@@ -47,7 +47,11 @@ def find(found: Iterable[str], where: str, *, more: bool = False) -> dict[str, s
             split = name
         if split is None:
             others = ", ".join(other for x in NAMES for other in _OTHERS[x])
-            own = ", to a name of its own that is like none of these" if more else ""
+            own = (
+                ", to a name of its own in small letters that is like none of these"
+                if more
+                else ""
+            )
             raise errors.UserError(
                 f"{where}: the split {name!r} is unknown. Rename it to one of "
                 f"{', '.join(NAMES)} (also read, in any case: {others}){own}, or take it "

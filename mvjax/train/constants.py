@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import hashlib
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 import urllib.parse
 import warnings
 import zlib
@@ -29,6 +29,13 @@ from mvjax.data import pipeline
 KEY = "constant"  # Of a batch.
 FOLDER = "constants"  # In the cache of mvjax.
 _BLOCK = 2**24  # Bytes.
+
+
+class _Mapped(NamedTuple):
+    """Where a mapped array lies, for another process."""
+
+    file: str | pathlib.Path
+    dtype: np.dtype
 
 
 class Source:
@@ -61,13 +68,16 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Helpers get the names of mapped files, not what is in them."""
-        arrays = {k: getattr(v, "filename", v) for k, v in self.arrays.items()}
+        arrays = {
+            k: _Mapped(v.filename, v.dtype) if isinstance(v, np.memmap) else v
+            for k, v in self.arrays.items()
+        }
         return {"_source": self._source, "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._source = state["_source"]
         self.arrays = {
-            k: _map(v) if isinstance(v, str | pathlib.Path) else v
+            k: _map(*v) if isinstance(v, _Mapped) else v
             for k, v in state["arrays"].items()
         }
 
@@ -161,8 +171,22 @@ def _file(stem: pathlib.Path, name: str) -> pathlib.Path:
     return stem.with_name(f"{stem.name}.{urllib.parse.quote(name, safe='')}.npy")
 
 
-def _map(file: str | pathlib.Path) -> np.ndarray:
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+def _as_stored(dtype: np.dtype) -> np.dtype:
+    """What files `.npy` hold for a type: whole numbers for those they cannot name."""
+    known = np.dtype(dtype.str) == dtype
+    return dtype if known else np.dtype(f"u{dtype.itemsize}")
+
+
+def _map(file: str | pathlib.Path, dtype: np.dtype) -> np.ndarray:
+    """A mapped array of a type.
+
+    Raises:
+      ValueError: The file holds another one, or is damaged.
+    """
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    if array.dtype != _as_stored(dtype):
+        raise ValueError(f"{file} holds {array.dtype}, not {dtype}.")
+    return array.view(dtype)
 
 
 def _read(
@@ -173,12 +197,12 @@ def _read(
         sums = json_value.parse(stem.with_suffix(".json").read_bytes())
         if json_value.find_fault(sums, {str: int}) or set(sums) != set(shapes):
             return None
-        arrays = {name: _map(_file(stem, name)) for name in shapes}
+        arrays = {name: _map(_file(stem, name), x.dtype) for name, x in shapes.items()}
     except (OSError, ValueError):
         return None
     for name, array in arrays.items():
         wanted = (records, *shapes[name].shape[1:])
-        if array.shape != wanted or array.dtype != shapes[name].dtype:
+        if array.shape != wanted:
             return None
         if _sum(_file(stem, name)) != sums[name]:
             return None
@@ -207,11 +231,13 @@ def _write(
             streams: dict[str, Any] = {}
             for part in computed:
                 for name, array in part.items():
+                    array = np.ascontiguousarray(array)
+                    array = array.view(_as_stored(array.dtype))
                     if name not in streams:
                         file = _file(stem, name)
                         streams[name] = opened.enter_context(atomic.replace(file))
                         _begin(streams[name], array, records)
-                    streams[name].write(np.ascontiguousarray(array).data)
+                    streams[name].write(array.data)
         sums = {name: _sum(_file(stem, name)) for name in streams}
         atomic.write_json(stem.with_suffix(".json"), sums)
     except (OSError, errors.UserError) as error:
@@ -224,8 +250,14 @@ def _write(
 
 
 def _begin(stream: Any, array: np.ndarray, records: int) -> None:
-    """Writes the head of a file `.npy` of arrays like this one, `[records, ...]`."""
-    head = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
+    """Writes the head of a file `.npy` of arrays like this one, `[records, ...]`.
+
+    Args:
+      stream: Of the file.
+      array: Some rows in C order, `[n, ...]`.
+      records: Rows that will follow.
+    """
+    head = np.lib.format.header_data_from_array_1_0(array)
     head["shape"] = (records, *array.shape[1:])
     np.lib.format.write_array_header_2_0(stream, head)
 

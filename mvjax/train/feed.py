@@ -36,12 +36,16 @@ def check(program: program_lib.Program) -> None:
     """Raises `UserError` where the batches of an epoch do not fit the devices."""
     run = program.run
     for label, stream in run.inputs.beside.items():
+        setting = f"config.data.beside.{label}.batch_size"
         sharding.check_batch(
-            program.mesh,
-            stream.batch_size,
-            run.config.accumulate,
-            f"config.data.beside.{label}.batch_size",
+            program.mesh, stream.batch_size, run.config.accumulate, setting
         )
+        records = len(run.inputs.records(stream.split))
+        if records < stream.batch_size:
+            raise errors.UserError(
+                f"{setting} is {stream.batch_size}, but the split {stream.split!r} has "
+                f"only {records} records."
+            )
     works = dict(train_policy=run.inputs.train_policy, beside=run.inputs.beside)
     for name, work in works.items():
         if work and run.config.data.device_resident:

@@ -20,6 +20,13 @@ def test_unknown_names_are_refused(name):
         splits.find(["train", name], "file")
 
 
+def test_own_names_are_taken_where_there_may_be_others():
+    assert splits.find(["unlabelled"], "f", more=True) == {"unlabelled": "unlabelled"}
+    for name in ("Unlabelled", "tset", "all", "../x"):
+        with pytest.raises(errors.UserError, match=f"'{name}' is un.*in small letters"):
+            splits.find(["train", name], "f", more=True)
+
+
 def test_two_names_for_one_split_are_refused():
     with pytest.raises(errors.UserError, match="'dev' and 'valid' both.*'valid'"):
         splits.find(["train", "dev", "valid"], "file")

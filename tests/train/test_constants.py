@@ -25,6 +25,7 @@ SOURCE = synthetic.Synthetic(batch_lib.Spec({"a": VIEW}, None), 10)
 @dataclasses.dataclass(frozen=True)
 class Method(method_lib.Method):
     power: int = 1
+    dtype: str = "float32"
     trained: float = 0.0  # The constants do not hang on it.
     two: bool = False
 
@@ -32,7 +33,7 @@ class Method(method_lib.Method):
         if "part" not in frozen:
             return {}
         scale = variables["params"]["part"]["scale"]
-        found = batch["views"]["a"] * scale**self.power
+        found = (batch["views"]["a"] * scale**self.power).astype(self.dtype)
         return {"a": found, "a/second": found + 1} if self.two else {"a": found}
 
 
@@ -143,6 +144,18 @@ def test_helpers_map_the_file_themselves(tmp_path):
     np.testing.assert_array_equal(values(pickle.loads(sent)), content)
     kept = attach()  # In memory.
     np.testing.assert_array_equal(values(pickle.loads(pickle.dumps(kept))), content)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "bool", "float8_e4m3fn"])
+def test_types_that_numpy_does_not_know_are_kept_as_well(tmp_path, dtype):
+    kept = values(attach(dtype=dtype))
+    assert kept.dtype == dtype
+    for _ in range(2):
+        source = attach(cache=tmp_path, dtype=dtype)
+        for found in (source, pickle.loads(pickle.dumps(source))):
+            assert values(found).dtype == dtype
+            np.testing.assert_array_equal(values(found), kept)
+    assert len(files(tmp_path)) == 1
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):

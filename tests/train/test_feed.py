@@ -6,6 +6,8 @@ import pytest
 
 from mvjax.core import errors
 from mvjax.train import feed
+from mvjax.train import program as program_lib
+from mvjax.train import run as run_lib
 from tests.train import test_loop
 
 RESIDENT = "data.device_resident=True"
@@ -91,3 +93,13 @@ def test_short_last_batches_on_eight_devices_and_of_several_seeds(tmp_path):
 def test_short_last_batches_that_cannot_be_read_are_refused(extra, message):
     with pytest.raises(errors.UserError, match=message):
         feed.check(test_loop.make_program(*KEEP, *extra))
+
+
+def test_a_stream_beside_that_is_too_short_is_named():
+    run = test_loop.make_run()
+    with run.config.unlocked():
+        run.config.data.beside.labels = dict(split="test", batch_size=21)
+    program = program_lib.Program(run_lib.Run(run.config), devices=jax.devices()[:1])
+    says = r"beside\.labels\.batch_size is 21, but the split 'test' has only 20 rec"
+    with pytest.raises(errors.UserError, match=says):
+        feed.check(program)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import batch
 from mvjax.data import images
@@ -41,7 +42,11 @@ class Policy:
     degrees: limits.Weight = 25.0  # Greatest rotation, either way.
 
     def __post_init__(self):
-        self._plain  # noqa: B018 - It refuses sizes that do not fit.
+        if self.resize < self.size:
+            raise errors.UserError(
+                f"The policy voc has resize={self.resize}, less than size={self.size}, the "
+                "square that is cut out in evaluation."
+            )
 
     @property
     def _plain(self) -> resize_crop.Policy:

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.data import batch
 from mvjax.data import pipeline
 
+INSIDE = {"options": "of"}  # `options` are those of the data set that `of` names.
 _TRAIN = "train"
 _NOTHING: Mapping[str, Any] = {}
 
@@ -123,5 +125,14 @@ class Source:
 
 
 def _config(of: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the other data set; an empty name is refused with the choices."""
+    """The config of the other data set.
+
+    Raises:
+      UserError: None is named.
+    """
+    if not of:
+        choices = ", ".join(lookup.available("data.sources"))
+        raise errors.UserError(
+            f"config.data.options.of names no data set. Choices: {choices}."
+        )
     return {"name": of, "options": dict(options)}

@@ -8,6 +8,7 @@ from mvjax import cli
 from mvjax.core import errors
 from mvjax.data import batch
 from mvjax.data import check
+from mvjax.data import image_file
 from mvjax.data import pipeline
 from mvjax.data import policies
 from mvjax.data.sources import image_folder
@@ -97,6 +98,23 @@ def test_what_is_wrong_is_named(tmp_path):
     assert len(problems) == 1
     with pytest.raises(errors.UserError, match="has no folder 'train'.*photo"):
         image_folder.find_splits(folder=str(tmp_path / "train"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "mode"),
+    [
+        (np.uint16, "d.png", "I;16"),
+        (np.int32, "d.tif", "I"),
+        (np.float32, "d.tif", "F"),
+    ],
+)
+def test_numbers_of_more_than_a_byte_are_refused_not_cut_off(
+    tmp_path, dtype, name, mode
+):
+    Image.fromarray(np.full((4, 5), 999, dtype)).save(tmp_path / name)
+    for channels in (1, 3):
+        with pytest.raises(errors.UserError, match=f"{name} has the mode {mode}, numb"):
+            image_file.read(tmp_path / name, channels)
 
 
 def test_a_smaller_copy_has_the_same_ids(tmp_path):

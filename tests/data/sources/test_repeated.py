@@ -1,8 +1,11 @@
 """Training records come several times in a row; other splits stay."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
+from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.data import check
 from mvjax.data import pipeline
@@ -48,7 +51,7 @@ def test_files_of_the_other_are_checked(tmp_path):
 
 def test_names_and_options_are_those_of_the_other():
     assert pipeline.find_splits(CONFIG) == ("train", "test")
-    with pytest.raises(errors.UserError, match="no name. Choices: .*digits"):
+    with pytest.raises(errors.UserError, match="options.of names no.*: .*digits"):
         pipeline.make_spec(dict(name="repeated"))
     with pytest.raises(
         errors.UserError, match="option of the data set 'digits': 'sise'"
@@ -56,3 +59,36 @@ def test_names_and_options_are_those_of_the_other():
         pipeline.make_spec(
             dict(name="repeated", options=dict(of="digits", options=dict(sise=3)))
         )
+
+
+def load(*settings: str):
+    path = pathlib.Path(__file__).parents[3] / "configs/transfer/classify.py"
+    overrides = [f"data.options.{setting}" for setting in settings]
+    return config_lib.load(f"{path}:debug", ["data.name=repeated", *overrides])
+
+
+def test_the_command_line_sets_options_of_the_other():
+    for settings in (
+        ("of=digits", "options.size=8"),
+        ("of=repeated", "options.of=digits", "options.options.size=8"),
+    ):
+        data = load(*settings).data
+        assert pipeline.make_spec(data).views["image"].shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            ("of=digits", "options.sise=8"),
+            "options.options 'sise'. Did you mean 'size'",
+        ),
+        (("of=digits", "options.size=x"), "options.options.size wants int"),
+        (("of=digits", "options.split=x"), "options.options 'split'"),
+        (("of=digit", "options.size=8"), "data.options.of: Unknown.*'digits'"),
+        (("options.size=8",), "options.options 'size'. Choices: none"),
+    ],
+)
+def test_what_the_other_does_not_take_is_named(settings, says):
+    with pytest.raises(errors.UserError, match=says):
+        load(*settings)
