@@ -71,11 +71,29 @@ def test_length_may_differ_from_the_run():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "consine"}, "'cosine'.*constant, cosine, cosine_periodic"),
+        ({"name": "consine"}, "'cosine'.*constant, cosine, .*cosine_periodic"),
         ({"name": "linear", "ends": 0.1}, "'end'.*length"),
-        ({"name": "linear", "unit": "steps"}, "'step'.*epoch, step"),
+        ({"name": "linear", "unit": "steps"}, "'step'.*epoch, fraction, step"),
     ],
 )
 def test_unknown_names_list_the_choices(config, message):
     with pytest.raises(errors.UserError, match=message):
         rates(config, 2)
+
+
+def test_a_fraction_of_an_epoch_moves_at_each_step():
+    settings = {
+        "name": "warmup_cosine",
+        "unit": "fraction",
+        "warmup": 1.0,
+        "start": 0.5,
+    }
+    found = rates(settings, 3, steps_per_epoch=4)
+    np.testing.assert_allclose(found[:5], [0.5, 0.625, 0.75, 0.875, 1.0], rtol=1e-6)
+    by_step = rates({"name": "cosine", "unit": "step"}, 2, steps_per_epoch=4)
+    np.testing.assert_allclose(found[4:], by_step, rtol=1e-5, atol=1e-7)
+
+
+def test_the_rate_is_held_before_it_falls():
+    found = rates({"name": "cosine_after", "hold": 2.0}, 4, steps=5)
+    np.testing.assert_allclose(found, [1, 1, 1, 0.5, 0], atol=1e-6)
