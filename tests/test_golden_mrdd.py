@@ -40,6 +40,7 @@ CHECKS = {
 
 # Others of their kinds stay in the quick suite; stage 2 as `train_stage2`.
 LONG = (
+    "manifests",  # It builds every network of the published sizes.
     "consistency_emnist",
     "consistency_rgb3",
     "encdec_emnist",
