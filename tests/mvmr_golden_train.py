@@ -112,7 +112,7 @@ def run(method: mvmr.Base, variables: dict, batch: dict, mode: str) -> dict[str,
     def embed(params):
         mine = variables | {"params": params}
         if mode == "train":
-            _, z, moved = method.embed(mine, both, train=True, groups=2)
+            _, z, moved = method.embed(mine, both, train=True, rng=key(), groups=2)
         else:
             _, z, moved = method.embed(mine, both, train=False)
         return (z[::2], z[1::2]), moved

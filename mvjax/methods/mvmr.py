@@ -16,6 +16,7 @@ global batch; `parallel=pmap` gives the released ones, of each device's own rows
 import dataclasses
 from typing import Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -38,7 +39,7 @@ from mvjax.models.layers import initializers
 from mvjax.ops import representations as representations_lib
 
 BACKBONE, PROJECTOR, PROBE = "backbone", "projector", "probe"  # The components.
-SCALE = 32  # Divides what enters distance correlations, for half precision once.
+SCALE = representations_lib.SCALE  # Of embeddings in a distance correlation, too.
 # Parts of a file that hold no weights.
 NO_WEIGHTS = ("state_dict:_scatnet.*", "state_dict:_hog.*")
 
@@ -119,18 +120,13 @@ class Base(method.Method):
         return main, method.Update(PROBE, self.probe_loss, (PROBE,))
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
-        h = jnp.zeros((2, self.backbone.width))
-        keys = {name: rng_lib.named(rng, name) for name in (BACKBONE, PROJECTOR, PROBE)}
-        tower = self.tower.init(keys[BACKBONE], batch["views"][self.view])
-        parts = {BACKBONE: tower}
+        tower = self.tower.init(rng_lib.named(rng, BACKBONE), batch["views"][self.view])
+        parts, h = {BACKBONE: tower}, jnp.zeros((2, self.backbone.width))
         if self.widths:
-            shapes = jax.eval_shape(
-                lambda: self._projector().init(keys[PROJECTOR], h, train=False)
-            )
-            parts[PROJECTOR] = initializers.torch_default(keys[PROJECTOR], shapes)
+            key = rng_lib.named(rng, PROJECTOR)
+            parts[PROJECTOR] = _init(key, self._projector(), h, train=False)
         if self.classes:
-            shapes = jax.eval_shape(lambda: self.head.init(keys[PROBE], h))
-            parts[PROBE] = initializers.torch_default(keys[PROBE], shapes)
+            parts[PROBE] = _init(rng_lib.named(rng, PROBE), self.head, h)
         return transfer.components(**parts)
 
     def _projector(self, groups: int = 1) -> projector.Projector:
@@ -138,23 +134,29 @@ class Base(method.Method):
         return projector.Projector(self.widths, groups=groups, dtype=dtype)
 
     def embed(
-        self, variables: method.Variables, x: jax.Array, *, train: bool, groups: int = 1
+        self,
+        variables: method.Variables,
+        x: jax.Array,
+        *,
+        train: bool,
+        rng: jax.Array | None = None,
+        groups: int = 1,
     ) -> tuple[jax.Array, jax.Array, method.Variables]:
         """Features and embeddings of images, and the statistics that have moved.
 
         Args:
           variables: Of the whole method.
           x: `[B, H, W, C]`, as stored.
-          train: Whether batch norms normalise by the batch.
+          train: Whether batch norms normalise by the batch, and paths are dropped.
+          rng: Key of what is dropped; training needs it.
           groups: Rows `b * groups + g` are group g of the batch norms.
 
         Returns:
           `[B, C]` and `[B, D]`, float32, and variables by component.
         """
         mine = transfer.component(variables, BACKBONE)
-        # Nothing is dropped, but a transformer asks for a key.
         features, moved = self.tower.features(
-            mine, x, train=train, rng=jax.random.key(0), groups=groups
+            mine, x, train=train, rng=rng, groups=groups
         )
         h, stats = features.pooled, {}
         if not self.widths:
@@ -186,7 +188,7 @@ class Base(method.Method):
         # Each view is a group of the batch norms, whose statistics move by the augmented
         # one first: two passes in one.
         both = jnp.stack([augmented, plain], axis=1).reshape(-1, *plain.shape[1:])
-        _, z, moved = self.embed(variables, both, train=True, groups=2)
+        _, z, moved = self.embed(variables, both, train=True, rng=rng, groups=2)
         loss, metrics = self.terms(z[::2], z[1::2], self.truths(variables, batch, rng))
         return loss, method.Aux(metrics, moved)
 
@@ -213,19 +215,19 @@ class Base(method.Method):
         """
         if self.normalize_z:
             z, z_orig = contrastive.unit(z), contrastive.unit(z_orig)
-        margin = dict(margin=self.std_margin, stabiliser=0)
+        scaled, margin = z / SCALE, dict(margin=self.std_margin, stabiliser=0)
         correlation = distance_correlation.correlation
         metrics = {
             "mse": vicreg.invariance(z_orig, z),
             "std": vicreg.variance(z, **margin) + vicreg.variance(z_orig, **margin),
-            "dc_zz": 1 - correlation(z_orig / SCALE, z / SCALE),
+            "dc_zz": 1 - correlation(z_orig / SCALE, scaled),
         }
         loss = sum(getattr(self.weights, k) * value for k, value in metrics.items())
         for name, rows in truths.items():
-            found = correlation(jax.lax.stop_gradient(rows), z / SCALE)
+            found = correlation(jax.lax.stop_gradient(rows), scaled)
             loss += self.weights.dc * self.dependence_cost(found)
             metrics[f"dc/{name}"] = found
-        return loss, metrics | {"clamped": _clamped(z / SCALE)}
+        return loss, metrics | {"clamped": _clamped(scaled)}
 
     def dependence_cost(self, correlation: jax.Array) -> jax.Array:
         """What a distance correlation with a truth costs."""
@@ -235,14 +237,13 @@ class Base(method.Method):
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
         """Cross entropy of the probe on plain images; unknown labels do not count."""
-        del rng
         seen = batch["beside"][self.labelled] if self.labelled else batch
         x, labels = seen["views"][self.view], seen["label"]
         features, moved = self.tower.features(
             transfer.component(variables, BACKBONE),
             x,
             train=self.probe_norm == "drift",
-            rng=jax.random.key(0),
+            rng=rng,
         )
         h = jax.lax.stop_gradient(features.pooled)
         scores = self.head.apply(transfer.component(variables, PROBE), h)
@@ -266,13 +267,13 @@ class Base(method.Method):
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
         """The file `{encoder, online_finetuner}`, Lightning's, and the backbone's own."""
-        towers = self.backbone.torch_tables(len(self.mean) or 3)
+        towers = self.backbone.torch_tables(transfer.CHANNELS)
         first = next(iter(towers.values()))
-        parts = {f"{BACKBONE}.": first.nest(flax=BACKBONE, torch=BACKBONE)}
+        parts = [first.nest(flax=BACKBONE, torch=BACKBONE)]
         if self.widths:
             table = torch_table.Table(projector.torch_leaves(self._projector()))
-            parts["projector."] = table.nest(flax=PROJECTOR, torch=PROJECTOR)
-        encoder = torch_table.join(*parts.values())
+            parts.append(table.nest(flax=PROJECTOR, torch=PROJECTOR))
+        encoder = torch_table.join(*parts)
         probe = torch_table.Table([])
         if self.classes:
             leaves = heads.classifier_leaves(())
@@ -295,6 +296,12 @@ class Base(method.Method):
         """Patterns of what else Lightning's files hold."""
         probe = () if self.classes else ("state_dict:online_finetuner.*",)
         return (*NO_WEIGHTS, *probe)
+
+
+def _init(key: jax.Array, net: nn.Module, *inputs: Any, **modes: Any) -> Any:
+    """Fresh variables with PyTorch's defaults."""
+    shapes = jax.eval_shape(lambda: net.init(key, *inputs, **modes))
+    return initializers.torch_default(key, shapes)
 
 
 def _clamped(z: jax.Array) -> jax.Array:
@@ -333,20 +340,24 @@ class Method(Base):
         return {
             name: held[name]
             if name in held
-            else self._represent(name)(x, rng_lib.named(rng, name))
+            else self._represent(name, x, rng_lib.named(rng, name))
             for name in self.representations
         }
 
-    def _represent(self, name: str) -> representations_lib.Representation:
-        return representations_lib.Representation(name, self.settings)
+    def _represent(
+        self, name: str, x: jax.Array, key: jax.Array | None = None
+    ) -> jax.Array:
+        """A representation of normalised images, `[B, P]`."""
+        made = representations_lib.Representation(name, self.settings)
+        return made(x, key, mean=self.mean or (0.0,), std=self.std or (1.0,))
 
     def constants(self, variables, batch, *, frozen):
         del variables, frozen
         if not self.keep_representations or self.view not in batch["views"]:
             return {}
         x = self.tower.read(batch["views"][self.view])
-        each = {name: self._represent(name) for name in self.representations}
-        return {name: made(x) for name, made in each.items() if made.deterministic}
+        steady = filter(representations_lib.is_deterministic, self.representations)
+        return {name: self._represent(name, x) for name in steady}
 
     def published_settings(self) -> dict[str, str]:
         return {

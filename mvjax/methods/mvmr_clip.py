@@ -39,7 +39,7 @@ class Method(mvmr.Base):
     """
 
     teacher: backbone_lib.Backbone = VIT_B_16
-    teacher_size: limits.Pixels = 224  # Side; 0 is none of it: see `teacher_target`.
+    teacher_size: limits.Pixels = 224  # Side of the images that it reads.
     # How its images are normalised: as the student's, which the released code does, or as
     # CLIP's own.
     teacher_norm: limits.one_of("dataset", "clip") = "dataset"
@@ -112,7 +112,9 @@ class Method(mvmr.Base):
 
     def torch_tables(self):
         """The student's files, and those of the teacher under their own names."""
-        towers = {} if self.teacher_target else self.teacher.torch_tables(3)
+        towers = (
+            {} if self.teacher_target else self.teacher.torch_tables(transfer.CHANNELS)
+        )
         return super().torch_tables() | {
             f"{TEACHER}_{name}": table.nest(flax=TEACHER)
             for name, table in towers.items()

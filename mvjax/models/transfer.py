@@ -136,14 +136,14 @@ def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
 
 
 # The tables say nothing of channels, but in the shapes of the leaves.
-_CHANNELS = 3
+CHANNELS = 3
 
 
 def torch_tables(
     network: backbone.Backbone, head: torch_table.Table
 ) -> dict[str, torch_table.Table]:
     """Kinds of file: `{encoder, classifier}`, and those of the backbone alone."""
-    towers = network.torch_tables(_CHANNELS)
+    towers = network.torch_tables(CHANNELS)
     first = next(iter(towers.values()))
     whole = torch_table.join(
         first.nest(flax="backbone", part="encoder"),

@@ -69,12 +69,23 @@ class Augmentation:
     hue: Annotated[float, limits.Range(0, 0.5)] = 0.2  # Turns lie in -this..this.
     grey: limits.Share = 0.2  # How often.
     sigma: tuple[limits.Positive, limits.Positive] = (0.1, 2.0)
-    # What the images were normalised with, for `per_image`; of each channel, or of all.
-    mean: limits.some(float) = (0.485, 0.456, 0.406)
-    std: limits.some(limits.Positive) = (0.229, 0.224, 0.225)
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        key: jax.Array,
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+    ) -> jax.Array:
         """Augments normalised images `[B, H, W, C]`, C 1 or 3, to `[B, size, size, C]`.
+
+        Args:
+          images: Any float type.
+          key: For all draws.
+          mean: What was taken off images in [0, 1], of each channel or of all; of use to
+            `per_image`.
+          std: What was left was divided by it.
 
         Raises:
           UserError: The images have another number of channels, or the statistics have.
@@ -85,13 +96,13 @@ class Augmentation:
         kernel = blur_size(min(size))
         if self.kind == "official":
             return apply(images, self.draw(key, shape), size=size, kernel=kernel)
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (1, channels):
+        for name, given in (("mean", mean), ("std", std)):
+            if len(given) not in (1, channels):
                 raise errors.UserError(
-                    f"{name} has {len(getattr(self, name))} entries for images of "
-                    f"{channels} channels. Choices: 1 or {channels} entries."
+                    f"{name} has {len(given)} entries for images of {channels} channels. "
+                    f"Choices: 1 or {channels} entries."
                 )
-        mean, std = jnp.array(self.mean), jnp.array(self.std)
+        mean, std = jnp.array(mean), jnp.array(std)
         keys = jax.random.split(key, batch)
         draws = jax.vmap(functools.partial(self.draw, shape=shape))(keys)
         images = apply(images * std + mean, draws, size=size, kernel=kernel)

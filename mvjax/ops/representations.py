@@ -5,7 +5,7 @@ and which of them are divided by 32, which matters beside the floor below distan
 order of features within a row does not: distances do not depend on it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import math
 from typing import Annotated, NamedTuple
@@ -179,6 +179,11 @@ _ENTRIES = {
 NAMES = tuple(_ENTRIES)
 
 
+def is_deterministic(name: str) -> bool:
+    """Whether a representation hangs on the image alone, so that it can be kept."""
+    return not _ENTRIES[name].augmented
+
+
 @dataclasses.dataclass(frozen=True)
 class Representation:
     """One representation; equal ones are equal, and it may be a static argument.
@@ -198,17 +203,21 @@ class Representation:
         if self.name not in _ENTRIES:
             raise errors.unknown("representation", self.name, NAMES)
 
-    @property
-    def deterministic(self) -> bool:
-        """Whether it hangs on the image alone, so that it can be kept for each."""
-        return not _ENTRIES[self.name].augmented
-
-    def __call__(self, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        key: jax.Array | None = None,
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+    ) -> jax.Array:
         """Features of normalised images.
 
         Args:
           images: `[B, H, W, C]`, any float type.
           key: Only for those that draw.
+          mean: What was taken off images in [0, 1], see `batch_augment.Augmentation`.
+          std: What was left was divided by it.
 
         Returns:
           `[B, P]` float32, without gradients.
@@ -223,7 +232,7 @@ class Representation:
                 raise errors.UserError(
                     f"The representation {self.name} draws, so it needs a key."
                 )
-            x = self.settings.augment(x, key)
+            x = self.settings.augment(x, key, mean=mean, std=std)
         features = entry.compute(self.settings, x)
         return features.reshape(len(features), -1) / entry.scale
 

@@ -53,7 +53,7 @@ def warmup_cosine(
 ) -> jax.Array:
     """A linear rise from `start` times the base over `warmup` units, then half a cosine.
 
-    That ends at `end` times the base.
+    That ends at `end` times the base. With `start=1` the rate is held and then falls.
     """
     rise = base * (start + (1 - start) * t / max(warmup, 1e-8))
     fall = cosine(t - warmup, total - warmup, base, end=end)
@@ -89,9 +89,7 @@ def cosine_periodic(
     The released MRDD's schedule `consine` [sic]: it never restarts, so 200 epochs hold
     five full waves. Released, less than ten epochs divide by zero; here T is at least 1.
     """
-    half = max(total // periods, 1)
-    wave = 0.5 * (1 + jnp.cos(jnp.pi * t / half))
-    return base * (end + (1 - end) * wave)
+    return cosine_wave(t, total, base, half=float(max(total // periods, 1)), end=end)
 
 
 def cyclic(
@@ -203,13 +201,6 @@ def cosine_wave(
     return base * (end + (1 - end) * _half_wave(jnp.mod(t, 2 * half), half))
 
 
-def cosine_after(
-    t: jax.Array, total: float, base: float, /, *, hold: limits.Weight = 10.0
-) -> jax.Array:
-    """The base rate for `hold` units, then half a cosine to zero."""
-    return cosine(jnp.maximum(t - hold, 0.0), max(total - hold, 1e-8), base)
-
-
 def sawtooth(
     t: jax.Array,
     total: float,
@@ -254,7 +245,6 @@ SCHEDULES = {
         cosine_restarts,
         cosine_cycles,
         cosine_wave,
-        cosine_after,
         sawtooth,
     )
 }

@@ -12,6 +12,7 @@ import pytest
 from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import rng as rng_lib
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
@@ -19,6 +20,7 @@ from mvjax.methods import mvmr
 from mvjax.methods import mvmr_clip
 from mvjax.models import resnet_cifar
 from mvjax.models import vit
+from mvjax.ops import batch_augment
 from mvjax.ops import representations
 from mvjax.train import run as run_lib
 
@@ -113,7 +115,8 @@ def test_statistics_move_by_the_augmented_view_first_then_by_the_plain_one():
     batch, method = images(), make()
     held = variables()
     _, aux, _ = losses(method, batch)
-    embed = jax.jit(functools.partial(method.embed, train=True))
+    embed = functools.partial(method.embed, train=True, rng=jax.random.key(1))
+    embed = jax.jit(embed)
     for name in ("augmented", "image"):
         _, _, moved = embed(held, batch["views"][name])
         held = tree.merge(held, moved)
@@ -193,7 +196,8 @@ def test_kept_representations_are_those_of_the_plain_view(tmp_path):
     stored = pipeline.gather(run.train_records, rows)
     plain = method.tower.read(jnp.asarray(stored["views"]["image"]))
     for name in kept:
-        expected = jax.jit(method._represent(name))(plain)
+        expected = representations.Representation(name, method.settings)
+        expected = jax.jit(expected)(plain)
         np.testing.assert_allclose(
             stored["constant"][name], expected, 1e-5, 1e-6, err_msg=name
         )
@@ -201,6 +205,22 @@ def test_kept_representations_are_those_of_the_plain_view(tmp_path):
     truths = jax.jit(method.truths)({}, batch, jax.random.key(0))
     assert set(truths) == set(names)
     np.testing.assert_array_equal(truths["full_img"], stored["constant"]["full_img"])
+
+
+def test_images_are_augmented_one_by_one_as_the_method_normalises_them():
+    augment = batch_augment.Augmentation("per_image")
+    settings = dataclasses.replace(SETTINGS, augment=augment)
+    statistics = dict(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    method = make(representations=("full_img_augment",), **statistics)
+    method = dataclasses.replace(method, settings=settings)
+    batch, key = images(), jax.random.key(3)
+    found = jax.jit(method.truths)({}, batch, key)["full_img_augment"]
+    x = method.tower.read(jnp.asarray(batch["views"]["image"]))
+    key = rng_lib.named(key, "full_img_augment")
+    expected = jax.jit(functools.partial(augment, **statistics))(x, key)
+    np.testing.assert_allclose(found, expected.reshape(6, -1) / 32, 1e-5, 1e-6)
+    shown = expected * np.array(statistics["std"]) + np.array(statistics["mean"])
+    assert shown.min() >= -1e-5 and shown.max() <= 1 + 1e-5
 
 
 @pytest.mark.parametrize(

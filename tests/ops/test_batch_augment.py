@@ -1,5 +1,7 @@
 """The augmentation of tensors draws what torchvision draws, and does what it does."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,8 +130,8 @@ def test_official_draws_once_and_per_image_for_each():
     found = np.asarray(jax.jit(official)(same, key))
     assert found.shape == (4, 8, 8, 3)
     np.testing.assert_array_equal(found, np.repeat(found[:1], 4, axis=0))
-    settings = dict(kind="per_image", size=8, mean=(0.5,), std=(0.25,))
-    several = jax.jit(batch_augment.Augmentation(**settings))
+    augment = batch_augment.Augmentation("per_image", size=8)
+    several = jax.jit(functools.partial(augment, mean=(0.5,), std=(0.25,)))
     rows = np.asarray(several(same, key))
     assert len(np.unique(rows.reshape(4, -1).mean(1).round(5))) == 4
     # In [0, 1] after normalising back: nothing of the negative range is lost.
@@ -138,4 +140,4 @@ def test_official_draws_once_and_per_image_for_each():
     other = np.asarray(several(same.at[1:].set(0), key))
     np.testing.assert_allclose(other[0], rows[0], atol=1e-6)
     with pytest.raises(errors.UserError, match="mean has 3 .* 1 channels"):
-        batch_augment.Augmentation("per_image")(IMAGES[..., :1], key)
+        augment(IMAGES[..., :1], key, mean=(0.5, 0.5, 0.5))

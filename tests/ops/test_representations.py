@@ -36,7 +36,7 @@ def test_features_are_flat_finite_and_fixed(name):
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(representation(x, KEY))))(images)
     assert not np.any(gradient)
     again = run(images.astype(jnp.bfloat16), jax.random.key(1))
-    assert np.array_equal(found, again) == representation.deterministic
+    assert np.array_equal(found, again) == representations.is_deterministic(name)
 
 
 def test_features_are_what_the_names_say():

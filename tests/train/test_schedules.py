@@ -71,7 +71,10 @@ def test_length_may_differ_from_the_run():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "consine"}, "'cosine'.*constant, cosine, .*cosine_periodic"),
+        (
+            {"name": "consine"},
+            "'cosine'.*constant, cosine, cosine_cycles, cosine_periodic",
+        ),
         ({"name": "linear", "ends": 0.1}, "'end'.*length"),
         ({"name": "linear", "unit": "steps"}, "'step'.*epoch, fraction, step"),
     ],
@@ -95,5 +98,6 @@ def test_a_fraction_of_an_epoch_moves_at_each_step():
 
 
 def test_the_rate_is_held_before_it_falls():
-    found = rates({"name": "cosine_after", "hold": 2.0}, 4, steps=5)
+    settings = {"name": "warmup_cosine", "warmup": 2.0, "start": 1.0}
+    found = rates(settings, 4, steps=5)
     np.testing.assert_allclose(found, [1, 1, 1, 0.5, 0], atol=1e-6)
