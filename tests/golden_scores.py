@@ -1,16 +1,21 @@
 """Golden checks of the scores of DeCUR, CMX and MV-MR."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mvjax.evaluators import classification
 from mvjax.evaluators import multilabel
 from mvjax.evaluators import segmentation
+from mvjax.evaluators import ten_crop
 from mvjax.evaluators.common import confusion
+from mvjax.methods import mvmr
 from tests import golden_data
+from tests import mvmr_golden_train
 
 
 def _near(case: golden_data.Case, found: Any, name: str) -> None:
@@ -94,13 +99,33 @@ def check_mvmr(case: golden_data.Case) -> None:
     for name in ("top1", "top5"):
         assert scores[name] == np.float64(case.outputs[name]), name
     _precision(case, "", "scores", "multilabel")
-    crops = np.moveaxis(case.outputs["ten/logits"], 0, 1)  # [B, V, K]
-    golden_data.assert_close(
-        classification.mean_logits(jnp.asarray(crops)),
-        case.outputs["ten/logits_avg"],
-        1e-5,
-        "mean over the crops",
+    _check_ten_crops(case)
+
+
+def _check_ten_crops(case: golden_data.Case) -> None:
+    """Logits of the probe for each crop, and their mean, by the recorded encoder."""
+    manifest, config = case.meta["manifest"], case.config
+    method = mvmr.Method(
+        backbone=mvmr_golden_train.backbone_of(config),
+        widths=(manifest["encoder"]["projector.0.weight"][0][0],),
+        classes=config["n_classes"],
     )
+    weights = {
+        part: mvmr_golden_train.weights_of(manifest[name], case.meta["salt"], part)
+        for name, part in (("encoder", "encoder"), ("finetuner", "online_finetuner"))
+    }
+    variables, _ = mvmr_golden_train.load(
+        method, weights["encoder"] | weights["online_finetuner"]
+    )
+    predict = functools.partial(jax.jit(method.predict), variables)
+    evaluator = ten_crop.Evaluator(size=config["ten_crop_size"])
+    batch = {"views": {"image": golden_data.nhwc(case.inputs["ten/x"])}}
+    found = evaluator.predict(predict, batch)["logits"]  # [B, V, K]
+    recorded = np.moveaxis(case.outputs["ten/logits"], 0, 1)
+    golden_data.assert_close(found, recorded, 1e-4, "crops")
+    for crops in (found, jnp.asarray(recorded)):
+        mean = classification.mean_logits(crops)
+        golden_data.assert_close(mean, case.outputs["ten/logits_avg"], 1e-4, "mean")
 
 
 SCORES: dict[str, Callable[[golden_data.Case], None]] = {
