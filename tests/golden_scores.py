@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 import functools
+import pathlib
+import tempfile
 from typing import Any
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.data.sources import voc2007
 from mvjax.evaluators import classification
 from mvjax.evaluators import multilabel
 from mvjax.evaluators import segmentation
@@ -100,6 +104,27 @@ def check_mvmr(case: golden_data.Case) -> None:
         assert scores[name] == np.float64(case.outputs[name]), name
     _precision(case, "", "scores", "multilabel")
     _check_ten_crops(case)
+    with tempfile.TemporaryDirectory() as folder:
+        _check_voc(case, pathlib.Path(folder))
+
+
+def _check_voc(case: golden_data.Case, folder: pathlib.Path) -> None:
+    """Tags of annotations, which are written as the XML files that they were."""
+    names = [f"{i:06}" for i in range(len(case.meta["annotations"]))]
+    for part in ("ImageSets/Main", "Annotations", "JPEGImages"):
+        (folder / part).mkdir(parents=True)
+    (folder / "ImageSets/Main/train.txt").write_text("\n".join(names))
+    for name, held in zip(names, case.meta["annotations"]):
+        root = ElementTree.Element("annotation")
+        objects = held["annotation"]["object"]
+        for entry in objects if isinstance(objects, list) else [objects]:
+            found = ElementTree.SubElement(root, "object")
+            for key, text in entry.items():
+                ElementTree.SubElement(found, key).text = text
+        ElementTree.ElementTree(root).write(folder / f"Annotations/{name}.xml")
+    assert list(voc2007.CLASS_NAMES) == case.meta["voc_classes_sorted"]
+    tags = voc2007.Source(folder=str(folder)).targets[voc2007.TAGS]
+    np.testing.assert_array_equal(tags, case.outputs["voc_labels"])
 
 
 def _check_ten_crops(case: golden_data.Case) -> None:

@@ -7,6 +7,10 @@ mean over the labels, in which one without any positive has 0, as the library th
 uses has it. `map_voc` is the mean over the labels that have a positive, the usual mAP.
 `map_11` is that of the 11-point AP of VOC 2007.
 
+A truth may be unknown, such as a class of which there are only difficult objects in an
+image of VOC 2007: it is left out of the rankings, as that benchmark has it, or is a
+negative, as in the released code of MV-MR.
+
 Only the scores `[N, K]` are kept for a split, as a ranking needs them all.
 """
 
@@ -27,7 +31,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 
     Args:
       scores: `[N]`, greater for more likely.
-      truth: `[N]`, 0 or 1.
+      truth: `[N]`, 0 or 1; what is neither does not count.
     """
     precision, found = _curve(scores, truth)
     if not len(found) or not found[-1]:
@@ -49,10 +53,17 @@ def eleven_points(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([precision[chosen].max() for chosen in at_least]))
 
 
+def is_known(truth: np.ndarray) -> np.ndarray:
+    """Which truths are 0 or 1, of the same shape, bool."""
+    return np.isin(truth, (0, 1))
+
+
 def _curve(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and number of positives found at each distinct threshold, falling."""
+    known = is_known(truth)
+    scores, truth = scores[known], np.asarray(truth[known], np.int64)
     order = np.argsort(-scores, kind="stable")
-    scores, truth = scores[order], np.asarray(truth, np.int64)[order]
+    scores, truth = scores[order], truth[order]
     last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     found = np.cumsum(truth)[last]
     return found / (np.flatnonzero(last) + 1), found
@@ -89,6 +100,8 @@ class Evaluator:
     output: limits.Text = "logits"
     target: limits.Text = "labels"  # Multi-hot, `[K]`: 1 where the label holds.
     split: limits.Text = "test"
+    ignore: int = 255  # What stands for a truth that is not known.
+    unknown: limits.one_of("left_out", "negative") = "left_out"  # What such a truth is.
     batch: limits.Natural = 0  # 0: no mean over batches.
     drop_last: bool = (
         True  # Whether that mean leaves out a last batch that is not full.
@@ -109,6 +122,12 @@ class Evaluator:
                 f"Output {self.output!r} has shape {tuple(shape)} per sample and target "
                 f"{self.target!r} {tuple(wanted)}; both must be (labels,)."
             )
+        ignore = offer.spec.targets[self.target].ignore
+        if ignore is not None and ignore != self.ignore:
+            raise errors.UserError(
+                f"Target {self.target!r} is {ignore:g} where it is not known: set "
+                f"ignore={ignore:g}."
+            )
         names = ["map_micro", "map_macro", "map_voc", "map_11"]
         if self.batch:
             least = self.batch if self.drop_last else 1
@@ -120,20 +139,9 @@ class Evaluator:
         """Returns the scores by name; those that are not defined are left out.
 
         Raises:
-          UserError: Truths that are not 0 or 1.
+          UserError: Truths that are neither 0 nor 1 nor unknown.
         """
-        scores = features.get(self.split, self.output)
-        truth = features.target(self.split, self.target)
-        where = f"Target {self.target!r} of split {self.split!r}"
-        if truth.shape != scores.shape:
-            raise errors.UserError(
-                f"{where} has shape {truth.shape}, {self.output!r} {scores.shape}."
-            )
-        if not np.isin(truth, (0, 1)).all():
-            wrong = truth[~np.isin(truth, (0, 1))][0]
-            raise errors.UserError(
-                f"{where} must hold 0 and 1 only; it holds {wrong:g}."
-            )
+        scores, truth = self.read(features)
         each = per_label(average_precision, scores, truth)
         result = {
             "map_micro": micro(scores, truth),
@@ -150,6 +158,30 @@ class Evaluator:
                 del result[name]
                 raise features_lib.Insufficient("It is not defined for these samples.")
         return result
+
+    def read(self, features: features_lib.Features) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and truths, `[N, K]`; truths that are left out keep their value.
+
+        Raises:
+          UserError: See `run`.
+        """
+        scores = features.get(self.split, self.output)
+        truth = features.target(self.split, self.target)
+        where = f"Target {self.target!r} of split {self.split!r}"
+        if truth.shape != scores.shape:
+            raise errors.UserError(
+                f"{where} has shape {truth.shape}, {self.output!r} {scores.shape}."
+            )
+        unknown = truth == self.ignore
+        wrong = truth[~(is_known(truth) | unknown)]
+        if wrong.size:
+            raise errors.UserError(
+                f"{where} must hold 0, 1 and, where it is not known, {self.ignore} only; "
+                f"it holds {wrong[0]:g}."
+            )
+        if self.unknown == "negative":
+            truth = np.where(unknown, 0, truth)
+        return scores, truth
 
     def _batch_means(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """Means over batches; one without any positive has 0."""

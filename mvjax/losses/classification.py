@@ -29,7 +29,8 @@ def cross_entropy(
 def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
     """Mean over samples and tags of the cross entropy of sigmoid(logits), `[]`.
 
-    PyTorch's `MultiLabelSoftMarginLoss`. Tags below 0 are unknown and count nowhere.
+    PyTorch's `MultiLabelSoftMarginLoss`. Tags outside [0, 1], such as 255, are
+    unknown and count nowhere.
 
     Args:
       logits: `[B, K]`.
@@ -37,7 +38,7 @@ def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
     """
     logits, tags = _real(logits), _real(tags)
     cost = jax.nn.softplus(logits) - logits * tags
-    return _mean_of_known(cost, tags)
+    return _mean_of_known(cost, jnp.where(tags > 1, -1, tags))
 
 
 def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -97,11 +97,35 @@ def test_eleven_points_are_those_of_a_plain_loop():
     assert np.isnan(multilabel.average_precision(scores, 0 * truth))
 
 
+@pytest.mark.parametrize("unknown", ["left_out", "negative"])
+def test_unknown_truths_are_left_out_or_negative(make_features, unknown):
+    source = Source(83)
+    rng = np.random.default_rng(1)
+    hidden = rng.random(source.truth.shape) < 0.2
+    truth = np.where(hidden, 0, source.truth)
+    source.truth[hidden] = 255
+    features = make_features({"test": source}, predict)
+    evaluator = multilabel.Evaluator(unknown=unknown, per_class=True, batch=20)
+    found = measured.run(evaluator, features)
+    kept = ~hidden if unknown == "left_out" else np.ones_like(hidden)
+    expected = metrics.average_precision_score(truth[kept], source.scores[kept])
+    np.testing.assert_allclose(found["map_micro"], expected, rtol=1e-12)
+    columns = [(truth[k, c], source.scores[k, c]) for c, k in enumerate(kept.T[:4])]
+    each = [metrics.average_precision_score(t, s) for t, s in columns]
+    np.testing.assert_allclose([found[f"ap/{k}"] for k in range(4)], each, rtol=1e-12)
+    points = [multilabel.eleven_points(s, t) for t, s in columns]
+    np.testing.assert_allclose(found["map_11"], np.mean(points), rtol=1e-12)
+    parts = [slice(i, i + 20) for i in range(0, 80, 20)]
+    parts = [(truth[p][kept[p]], source.scores[p][kept[p]]) for p in parts]
+    micro = [metrics.average_precision_score(t, s) for t, s in parts]
+    np.testing.assert_allclose(found["map_micro_batchmean"], np.mean(micro))
+
+
 def test_truths_that_are_not_multi_hot_are_refused(make_features):
     source = Source(12)
     source.truth[3, 1] = 0.5
     features = make_features({"test": source}, predict)
-    with pytest.raises(errors.UserError, match="must hold 0 and 1 only"):
+    with pytest.raises(errors.UserError, match="must hold 0, 1 and.*255 only.*0.5"):
         measured.run(multilabel.Evaluator(), features)
 
 
@@ -114,7 +138,7 @@ class Target:
 
 def offer(size=83):
     views = {"x": batch_lib.ViewSpec((5,), "float32", -9, 9)}
-    targets = {"labels": Target(5), "mask": Target(6, 5)}
+    targets = {"labels": Target(5), "mask": Target(6, 5), "tags": Target(5, ignore=9)}
     spec = batch_lib.Spec(views, None, {}, targets)
     outputs = {"logits": (5,), "short": (4,), "map": (6, 5)}
     return offer_lib.Offer(spec, ("test",), outputs, {"test": size})
@@ -125,6 +149,7 @@ def offer(size=83):
     [
         ({"output": "short"}, r"shape \(4,\) per sample and target 'labels' \(5,\)"),
         ({"target": "label"}, "target 'label'.*'labels'"),
+        ({"target": "tags"}, "is 9 where it is not known: set ignore=9"),
         ({"output": "map", "target": "mask"}, r"both must be \(labels,\)"),
         ({"batch": 90}, "83 samples: too few for batches of 90"),
     ],

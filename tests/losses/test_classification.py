@@ -139,3 +139,6 @@ def test_tags_that_are_unknown_count_nowhere():
     expected = (np.log1p(np.exp(-2.0)) + np.log1p(np.exp(0.5)) + 80.0) / 3
     found = classification.binary_cross_entropy(logits, tags)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+    tags = np.array([[1, 255], [0, 0]], np.uint8)  # As data sets have it.
+    found = classification.binary_cross_entropy(logits, tags)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

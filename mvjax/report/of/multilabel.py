@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mvjax.evaluators import multilabel
 from mvjax.report import classes
 
@@ -12,11 +14,12 @@ def pictures(
 ) -> dict[str, Any]:
     """Bars by caption, see `report.of`."""
     del samples  # The evaluator's split is shown.
-    rows = features.get(evaluator.split, evaluator.output)
-    truth = features.target(evaluator.split, evaluator.target)
+    rows, truth = evaluator.read(features)
     each = multilabel.per_label(multilabel.average_precision, rows, truth)
     caption = f"Average precision by label in the split {evaluator.split} ({label})"
     mean = scores.get("map_voc")
     # Scores of chance are the shares of the samples that have the label.
-    figure = classes.bars(each, chance=truth.mean(axis=0), mean=mean, what="AP")
+    known = np.maximum(multilabel.is_known(truth).sum(axis=0), 1)
+    chance = (truth == 1).sum(axis=0) / known
+    figure = classes.bars(each, chance=chance, mean=mean, what="AP")
     return {caption: figure}

@@ -186,8 +186,10 @@ def test_voc_gives_tags(tmp_path):
 
 
 def test_difficult_objects_and_orders_are_options(tmp_path):
-    write_voc(tmp_path)
+    place = write_voc(tmp_path)
+    (place / "ImageSets/Main/test.txt").write_text("000003\n000002\n")
     options = dict(folder=str(tmp_path))
+    assert voc2007.find_splits(**options) == ("train", "val", "test")
     order = voc2007.CLASS_NAMES[::-1]
     turned = voc2007.Source(class_order=order, **options)
     plain = voc2007.Source(**options)
@@ -199,6 +201,8 @@ def test_difficult_objects_and_orders_are_options(tmp_path):
         source = voc2007.Source(difficult=difficult, **options)
         tags = source.targets["tags"]
         assert tags[1, plane] == tags[2, dog] == value and tags[0, dog] == 1
+        tested = voc2007.Source(split="test", difficult=difficult, **options)
+        np.testing.assert_array_equal(tested.targets["tags"], tags[[2, 1]])
         batch.validate_record(source[1], source.spec, "here")
     with pytest.raises(errors.UserError, match="class_order has 19 names.*tvmonitor"):
         voc2007.spec(class_order=voc2007.CLASS_NAMES[:19])
