@@ -107,7 +107,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       sources/           one data set a file
       file_source.py     records that are image files
       channel_statistics.py  means and deviations of the channels, by data set
-    evaluators/        one protocol a file            <- core losses data
+    evaluators/        one protocol a file            <- core losses ops data
       common/            features by name, metrics, probes, the suite of a config
 
     core/              what everything stands on      <-

@@ -20,7 +20,7 @@ ALLOWED = {
     "data": {"core"},
     "models": {"core", "ops", "convert"},
     "methods": {"core", "losses", "ops", "convert", "models"},
-    "evaluators": {"core", "losses", "data"},
+    "evaluators": {"core", "losses", "ops", "data"},
     "report": {"core", "data", "evaluators", "tracking", "train"},
     "tracking": {"core"},
     "train": {"core", "convert", "data", "evaluators", "tracking"},

@@ -128,7 +128,7 @@ class Evaluator:
         """
         offer.check_splits(self.train, self.test)
         factors = self.factors or offer.factors
-        learned = [e for e in self._codes if _is_learned(*offer.expand(e))]
+        learned = [e for e in self._codes if features_lib.is_learned(*offer.expand(e))]
         self._check_settings(learned, factors)
         names = []
         for expression in self._with_baselines(learned):
@@ -171,7 +171,9 @@ class Evaluator:
         """
         factors = self.factors or tuple(features.factor_names(self.train))
         learned = [
-            e for e in self._codes if _is_learned(*features.expand(self.train, e))
+            e
+            for e in self._codes
+            if features_lib.is_learned(*features.expand(self.train, e))
         ]
         self._check_settings(learned, factors)
         result = {}
@@ -294,8 +296,3 @@ class Evaluator:
         # fsum, so that the order of the codes cannot even change the last bit.
         wanted, others = (math.fsum(v) / len(v) for v in values.values())
         return wanted - others
-
-
-def _is_learned(prefix: str, names: Sequence[str]) -> bool:
-    """Whether training has a part in a code of this prefix and these plain names."""
-    return not (prefix or all(n.startswith(f"{features_lib.RAW}/") for n in names))

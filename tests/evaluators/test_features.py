@@ -90,3 +90,19 @@ def test_an_absent_view_counts_as_zeros_in_raw(make_features, make_source):
     rows = features.get("train", "raw/a")
     assert (rows[~present] == 0).all()
     assert (rows[present] != 0).any(axis=1).all()
+
+
+def test_some_records_are_drawn_and_numbered_anew(make_features, make_source):
+    source = make_source(23)
+    source.spec = None
+    features = make_features({"train": source, "test": source})
+    few = features.sampled("test", 9, seed=3)
+    chosen = np.sort(np.random.default_rng(3).permutation(23)[:9])
+    for name in ("private/b", "raw/a"):
+        expected = features.get("test", name)[chosen]
+        np.testing.assert_array_equal(few.get("test", name), expected)
+    np.testing.assert_array_equal(few.labels("test"), source.label[chosen])
+    assert few.splits == ("test",)
+    assert len(features.sampled("test", 99).labels("test")) == 23
+    with pytest.raises(errors.UserError, match="split 'val'.*test, train"):
+        features.sampled("val", 9)

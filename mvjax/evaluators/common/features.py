@@ -10,7 +10,7 @@ concatenated. A name is one of
 The prefix `untrained:` takes the whole expression from the untrained baseline.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import copy
 import math
@@ -21,6 +21,7 @@ import numpy as np
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.data import pipeline
+from mvjax.data import subset
 from mvjax.evaluators.common import predictor as predictor_lib
 from mvjax.evaluators.common import rows as rows_lib
 
@@ -102,6 +103,11 @@ def expand(
     return prefix, names
 
 
+def is_learned(prefix: str, names: Sequence[str]) -> bool:
+    """Whether training has a part in an expression of this prefix and these names."""
+    return not (prefix or all(name.startswith(f"{RAW}/") for name in names))
+
+
 class Features(LeavesOut):
     """Named features of the splits of a data set, computed once and kept.
 
@@ -154,6 +160,29 @@ class Features(LeavesOut):
         other = copy.copy(self)
         before = self._change
         other._change = change if before is None else lambda b: change(before(b))
+        other._kept, other.left_out = {}, {}
+        return other
+
+    def sampled(self, split: str, rows: int, *, seed: int = 0) -> "Features":
+        """Features of records of one split that are drawn at random.
+
+        Args:
+          split: A key of `sources`.
+          rows: How many; all of them where there are not more.
+          seed: Of the draw.
+
+        Returns:
+          Features of their own that know this split only, its records numbered anew.
+
+        Raises:
+          UserError: Unknown split.
+        """
+        if split not in self._sources:
+            raise errors.unknown("split", split, self._sources)
+        source = self._sources[split]
+        order = np.random.default_rng(seed).permutation(len(source))
+        other = copy.copy(self)
+        other._sources = {split: subset.Subset(source, np.sort(order[:rows]))}
         other._kept, other.left_out = {}, {}
         return other
 
