@@ -97,6 +97,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             every_epochs=0,
             **rows,
         ),
+        dependence=dict(
+            name="dependence",
+            features=("shared", "embedding"),
+            representations=("full_img",) if arg.debug else c.method.representations,
+            factors=("label",),
+            mean=c.method.mean,
+            std=c.method.std,
+            split="test",
+            rows=1000,
+            every_epochs=0,
+        ),
     )
     c.checkpoint = dict(every_epochs=1, keep=2, best="probe/top1", best_mode="max")
     c.log_every_steps = 1 if arg.debug else 100
