@@ -25,7 +25,11 @@ Variables = dict[str, Any]
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its value."""
+    """What a loss returns beside its value.
+
+    A metric `clamped`, or `<name>/clamped`, is the share of pairs of codes whose distance
+    is at the floor of the loss, where it has no gradient; the run warns of many.
+    """
 
     metrics: dict[str, jax.Array]  # Scalars, float32.
     model_state: Variables  # Collections to replace, such as {"batch_stats": {...}}.
@@ -96,8 +100,8 @@ class Method:
     def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         """Returns named arrays in evaluation mode, each with leading axis B.
 
-        Standard names: `shared`, `private/<view>`, `features/<view>`, `recon/<view>`,
-        `logits`.
+        Standard names: `shared`, `embedding`, `private/<view>`, `features/<view>`,
+        `recon/<view>`, `logits`.
         """
         raise NotImplementedError
 

@@ -2,7 +2,8 @@
 
 The effective rank is that of Roy and Vetterli, "The effective rank: a measure of
 effective dimensionality", EUSIPCO 2007. Codes can fall together while the loss goes on
-falling too, so that no loss curve shows it.
+falling too, so that no loss curve shows it. Beside what codes say by themselves, the metric
+`clamped` of a loss is watched, see `method.Aux`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ ABSOLUTE_FLOOR = 1e-6  # Of a standard deviation; what varies less is constant.
 # A figure is low below this share of its best, and has recovered above 1.5 times that.
 FALLS = {"std": 0.1, "rank": 0.25, "live": 0.5}
 RECOVERY = 1.5
+CLAMPED = "clamped"  # The last part of the name of such a metric.
+MOST_CLAMPED = 0.5  # Above it most distances teach nothing.
 ADVICE = "check the learning rate or the weight of the term that keeps codes apart"
 
 
@@ -35,9 +38,9 @@ def measure(
 ) -> dict[str, jax.Array]:
     """Measures the representations among the outputs of `Method.predict`.
 
-    Those are `shared`, `shared/<view>`, `private/<view>` and `features/<view>`, floats of
-    more than one dimension in batches of more than one row. A row with a NaN or an
-    infinity counts as padding.
+    Those are `shared`, `embedding`, both with or without `/<view>`, `private/<view>` and
+    `features/<view>`, floats of more than one dimension in batches of more than one row. A
+    row with a NaN or an infinity counts as padding.
 
     Args:
       outputs: Arrays `[B, ...]`, any float type; `[B, D]` after flattening.
@@ -64,7 +67,10 @@ def measure(
 
 
 def _is_representation(name: str, value: jax.Array) -> bool:
-    if name != "shared" and not name.startswith(("shared/", "private/", "features/")):
+    family, _, view = name.partition("/")
+    if family not in ("shared", "embedding", "private", "features"):
+        return False
+    if not view and family in ("private", "features"):
         return False
     if not jnp.issubdtype(value.dtype, jnp.floating) or value.ndim < 2:
         return False
@@ -131,9 +137,11 @@ def effective_rank(h: jax.Array, valid: jax.Array) -> jax.Array:
 class Watch:
     """Says in plain words when a representation falls below what it was in this run.
 
+    It also says when most distances of a loss are at their floor, from the start or not.
+
     A fall is a standard deviation below a tenth of its best, a rank below a quarter, a
     share of live dimensions below half, or no live dimension at all. What was low from the
-    start is no fall. A fall is reported once, until the figure has recovered.
+    start is no fall. Each is reported once, until the figure has recovered.
     """
 
     def __init__(self, seen: dict[str, Any]):
@@ -151,6 +159,7 @@ class Watch:
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> list[str]:
         """Takes metrics by name, those of `measure` among them, and returns warnings."""
+        warnings = []
         found: dict[str, dict[str, float]] = {}
         for key, value in metrics.items():
             name, _, figure = key.removeprefix(PREFIX).rpartition("/")
@@ -158,8 +167,24 @@ class Watch:
                 figure, value = "live", 1 - value
             if key.startswith(PREFIX) and figure in FALLS and math.isfinite(value):
                 found.setdefault(name, {})[figure] = float(value)
-        warnings = [self._compare(step, name, now) for name, now in found.items()]
+            if key.rpartition("/")[2] == CLAMPED and math.isfinite(value):
+                warnings.append(self._clamped(step, key, float(value)))
+        warnings += [self._compare(step, name, now) for name, now in found.items()]
         return [text for text in warnings if text]
+
+    def _clamped(self, step: int, name: str, share: float) -> str:
+        """Notes a share of distances at their floor; returns a warning or nothing."""
+        past = self._seen.setdefault(name, {"best": {}, "warned": []})
+        known = bool(past["warned"])
+        if share < MOST_CLAMPED / RECOVERY:
+            past["warned"] = []
+        if share <= MOST_CLAMPED or known:
+            return ""
+        past["warned"] = [CLAMPED]
+        return (
+            f"step {step}: {share:.0%} of the distances between codes are at the floor of "
+            f"the loss, where they teach nothing (metric {name}); {ADVICE}"
+        )
 
     def _compare(self, step: int, name: str, now: dict[str, float]) -> str:
         """Notes the figures of one representation; returns a warning or nothing."""

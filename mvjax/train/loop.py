@@ -153,7 +153,8 @@ class _Observers:
         """Measures how the codes spread, at the steps that the config says."""
         if _every(self._program.run.config.health_every_steps, step):
             figures = self.scoring.health(state)
-            self._log.health(step, figures, self._watch.observe(step, figures))
+            known = self._log.latest | figures
+            self._log.health(step, figures, self._watch.observe(step, known))
 
     def evaluate(
         self, state: state_lib.TrainState, step: int, labels: list[str]
@@ -305,9 +306,9 @@ def _check_best(run: run_lib.Run, log: log_lib.Log, step: int) -> None:
     best = run.config.checkpoint.best
     label = best.partition("/")[0]
     found = log.found_at(step)
-    silent = label in run.config.evals and not any(
-        name.startswith(f"{label}/") for name in found
-    )
+    due = label in _due_evaluations(run, step)  # Losses may have names like a label's.
+    silent = not due or not any(name.startswith(f"{label}/") for name in found)
+    silent = silent and label in run.config.evals
     if best and best not in log.latest and not silent:
         raise errors.unknown("metric in config.checkpoint.best", best, found)
 

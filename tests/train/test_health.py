@@ -114,7 +114,10 @@ def test_low_precision_codes_are_measured_in_float32():
 def test_only_representations_are_measured():
     codes = jnp.asarray(normal(6, 3))
     outputs = {"shared": codes, "private/a": codes, "features/b": codes[..., None]}
+    outputs |= {"embedding": codes, "embedding/a": codes}
     others = {
+        "private": codes,
+        "embeddings": codes,
         "logits": codes,
         "recon/a": codes,
         "features/length": codes.astype(jnp.int32),
@@ -218,6 +221,22 @@ def test_figures_that_are_not_finite_or_not_known_are_passed_over():
     assert say(watch, 2, std=np.nan, rank=np.nan, dead=np.nan) == []
     assert watch.observe(3, {"health/skipped": 0.0, "shared/rank": 0.1}) == []
     assert watch.seen == before
+
+
+def test_distances_at_the_floor_are_said_once_until_they_recover():
+    shares = [0.4, 0.51, 0.9, 0.4, 0.9, 0.3, np.nan, 0.6]
+    watch, said = health.Watch.make(), {}
+    for step, share in enumerate(shares):
+        watch = health.Watch.make(json.loads(json.dumps(watch.seen)))
+        said[step] = watch.observe(step, {"clamped": share, "unclamped": 1.0})
+    assert [step for step, texts in said.items() if texts] == [1, 7]
+    assert said[1] == [
+        "step 1: 51% of the distances between codes are at the floor of the loss, where "
+        f"they teach nothing (metric clamped); {health.ADVICE}"
+    ]
+    both = {"a/clamped": 0.6, "health/shared/rank": 1.0, "health/shared/dead": 0.0}
+    (text,) = watch.observe(8, both)
+    assert "metric a/clamped" in text
 
 
 def test_a_resumed_watch_goes_on_where_it_was():

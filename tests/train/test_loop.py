@@ -16,6 +16,7 @@ from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.cost import compiled
+from mvjax.train import health
 from mvjax.train import log
 from mvjax.train import loop
 from mvjax.train import program as program_lib
@@ -79,6 +80,21 @@ def test_evaluators_run_every_so_many_epochs(tmp_path):
     train(tmp_path, "evals.knn.every_epochs=2")
     found = [m["step"] for m in lines(tmp_path) if "knn/shared/accuracy" in m]
     assert found == [6, 12]
+
+
+def test_health_looks_at_the_codes_and_at_the_metrics(tmp_path, monkeypatch, capsys):
+    seen = {}
+
+    def observe(watch, step, metrics):
+        seen[step] = dict(metrics)
+        return [f"step {step}: all is lost"]
+
+    monkeypatch.setattr(health.Watch, "observe", observe)
+    train(tmp_path, "health_every_steps=6", "log_every_steps=4")
+    assert list(seen) == [6, 12]
+    logged = {m["step"]: m["loss"] for m in lines(tmp_path) if "loss" in m}
+    assert seen[6]["loss"] == logged[4] and "health/shared/rank" in seen[6]
+    assert "step 6: all is lost" in capsys.readouterr().err
 
 
 def test_a_finished_run_does_nothing(tmp_path):
@@ -335,6 +351,21 @@ def test_the_best_checkpoint_is_kept_beside_the_latest(tmp_path):
     saved_steps = [s for s in by_step if s % 3 == 0]
     assert best == min(saved_steps, key=by_step.get)
     assert steps == sorted({best, 18})
+
+
+def test_a_metric_named_like_an_evaluator_is_not_taken_for_its_score(
+    tmp_path, monkeypatch
+):
+    toy = make_run().method
+    plain = type(toy).loss
+
+    def loss(*args):
+        value, aux = plain(*args)
+        return value, aux._replace(metrics=aux.metrics | {"knn/loss": value})
+
+    monkeypatch.setattr(type(toy), "loss", loss)
+    train(tmp_path, *EVALUATED[:2], "evals.knn.every_epochs=2", "log_every_steps=3")
+    assert "best_step" in json.loads((tmp_path / "evaluation.json").read_text())
 
 
 def test_a_run_stops_where_nothing_improves_and_its_best_step_is_evaluated(tmp_path):
