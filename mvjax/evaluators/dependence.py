@@ -4,8 +4,9 @@ The measure is distance correlation (Szekely et al., 2007), as in MV-MR (arXiv 2
 the root of what some libraries give. Unlike in that loss there is no floor below the
 distances, so the scale of a code does not matter. It is the V-statistic: of few samples it
 is far above 0 even where nothing depends on anything, the more so the more columns there
-are. Therefore all pairs are of the same samples, whose number is a score of its own, and
-`chance` is the mean over orders in which the rows of the representation are shuffled.
+are. Therefore all pairs are of the same samples, `rows` or all of a smaller split, scores of
+other numbers of samples are not to be compared, and `chance` is the mean over orders in
+which the rows of the representation are shuffled.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,6 @@ from mvjax.losses import pairwise
 from mvjax.ops import representations as representations_lib
 
 SCORE, CHANCE = "dcor", "chance"
-SAMPLES = "all codes/samples"  # Name of the score that says how many there were.
 LEAST = 4  # Samples below which shuffling leaves too much in place.
 _ROUNDING = 4  # Units of the last place by which centred distances may be off.
 
@@ -122,7 +122,7 @@ class Evaluator:
         codes = self._with_baselines(learned)
         for code in codes:
             offer.columns(code)
-        names = [SAMPLES]
+        names = []
         for truth in (*self.representations, *self.factors):
             with offer.leaving_out(truth):
                 if truth in self.factors:
@@ -149,7 +149,7 @@ class Evaluator:
         representations_lib.widths(self.representations, shape, self.settings)
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
-        """Returns `<code>/<representation>/dcor` and `.../chance`, and the samples.
+        """Returns `<code>/<representation>/dcor` and `.../chance`.
 
         With `baseline`, also the same below `untrained:<code>`.
         """
@@ -160,7 +160,7 @@ class Evaluator:
             code: centred_distances(few.get(self.split, code))
             for code in self._with_baselines(learned)
         }
-        size = len(next(iter(held.values())))
+        size = few.size(self.split)
         if size < LEAST:
             raise features_lib.Insufficient(
                 f"Split {self.split!r} has {size} samples: too few for distance "
@@ -176,9 +176,7 @@ class Evaluator:
                     scores = map(float, compare(mine, other, orders))
                     places = (f"{code}/{truth}/{x}" for x in (SCORE, CHANCE))
                     found[code] |= dict(zip(places, scores, strict=True))
-        return {k: v for part in found.values() for k, v in part.items()} | {
-            SAMPLES: float(size)
-        }
+        return {k: v for part in found.values() for k, v in part.items()}
 
     def _with_baselines(self, learned: Sequence[str]) -> list[str]:
         """All codes, then the learned ones of untrained variables."""

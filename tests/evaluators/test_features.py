@@ -102,7 +102,7 @@ def test_some_records_are_drawn_and_numbered_anew(make_features, make_source):
         expected = features.get("test", name)[chosen]
         np.testing.assert_array_equal(few.get("test", name), expected)
     np.testing.assert_array_equal(few.labels("test"), source.label[chosen])
-    assert few.splits == ("test",)
-    assert len(features.sampled("test", 99).labels("test")) == 23
+    assert few.splits == ("test",) and few.size("test") == 9
+    assert features.sampled("test", 99).size("test") == 23
     with pytest.raises(errors.UserError, match="split 'val'.*test, train"):
         features.sampled("val", 9)

@@ -191,6 +191,10 @@ class Features(LeavesOut):
         """Names of the splits."""
         return tuple(self._sources)
 
+    def size(self, split: str) -> int:
+        """Number of records of a split."""
+        return len(self._sources[split])
+
     def get(self, split: str, expression: str) -> np.ndarray:
         """Features of a split in index order, `[N, D]` float32.
 

@@ -11,12 +11,13 @@ def pictures(
     label: str, evaluator: Any, scores: Mapping[str, float], features: Any, samples: Any
 ) -> dict[str, Any]:
     """A heat map by caption, see `report.of`."""
-    del features, samples  # The scores say it all.
+    del samples  # The scores say it all.
     matrix = retrieval.read_matrix(scores, dependence.SCORE)
     if matrix is None:
         return {}
+    size = min(evaluator.rows, features.size(evaluator.split))
     caption = (
-        f"Distance correlation with {scores[dependence.SAMPLES]:.0f} samples of the "
-        f"split {evaluator.split} ({label}): with training, by chance, untrained"
+        f"Distance correlation over {size} samples of the split {evaluator.split} "
+        f"({label}), chance, untrained"
     )
     return {caption: retrieval.leakage_matrix(matrix)}
