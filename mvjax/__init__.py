@@ -88,6 +88,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       torch_file.py      reads and writes .pth without PyTorch
       files.py           state dicts by the ending of a file
       hugging_face.py    folders of Hugging Face
+      published.py       such weights as the variables of a method
       mlruns.py          weights in the folder of an MLflow run
     data/              records and batches            <- core
       batch.py           what a data set promises, and what a batch holds
@@ -123,6 +124,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       dist.py            several processes as one
       rng.py             named random streams
       text.py            aligned columns and sizes
+      yaml_values.py     values of other programs' YAML files
       precision.py       products that keep all digits of float32
       errors.py          the one exception for mistakes of use
 

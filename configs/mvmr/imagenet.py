@@ -2,10 +2,10 @@
 
 `--config=configs/mvmr/imagenet.py:folder=FOLDER`, which holds `train` and `val` with a
 folder for each class; `subset=50|100|200` takes the published lists of classes. 256 images
-enter each loss, eight of which make a step. `variant=released` minimises the dependence on
-the representations, as the released code does, counts epochs of the schedule as its code
-does, and lets the probe move the statistics of the encoder; `debug` runs two steps of a
-small network on made-up data.
+(of 50 classes 64) enter each loss, eight of which make a step. `variant=released` minimises
+the dependence on the representations, as the released code does, counts epochs of the
+schedule as its code does, and lets the probe move the statistics of the encoder; `debug`
+runs two steps of a small network on made-up data.
 """
 
 import ml_collections
@@ -20,6 +20,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("subset", arg.subset, (0, 50, 100, 200))
     released = arg.variant == "released"
     classes, accumulate = arg.subset or 1000, 8
+    images = 64 if arg.subset == 50 else 256  # Of each loss.
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -66,7 +67,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.data = dict(
         name="imagenet",
         options=options,
-        batch_size=16 if arg.debug else 256 * accumulate,
+        batch_size=16 if arg.debug else images * accumulate,
         train_policy=dict(name="pair", style="custom", size=size, plain="imagenet"),
         eval_policy=dict(name="resize_crop", size=size, resize=size * 8 // 7),
         synthetic=arg.debug,
@@ -77,8 +78,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.limit = 32
     c.accumulate = 1 if arg.debug else accumulate
 
-    # The released code counts an epoch as so many steps as it has batches of 256.
+    # The released code counts an epoch as so many steps as it has such batches.
     longer = accumulate if released else 1
+    low = 2e-3 if arg.subset == 50 else 0.01  # 1e-6 over the rate.
     c.optim = dict(
         name="adam",
         lr=5e-4 if arg.subset == 50 else 1e-4,
@@ -88,8 +90,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             unit="fraction",
             length=float(longer * c.epochs),
             warmup=0.5 if arg.debug else 10.0 * longer,
-            start=0.01,
-            end=0.01,
+            start=low,
+            end=low,
         ),
         groups=dict(
             probe=dict(

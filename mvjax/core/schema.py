@@ -85,6 +85,7 @@ class Subset:
     share: limits.Part = 1.0  # Of each class, where there are labels.
     seed: limits.Natural = 0
     replace: bool = False  # Whether a record may be drawn more than once.
+    stratified: bool = True  # False: a share of all, whatever their classes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +180,7 @@ class WarmStart:
 
     source: limits.Text
     take: dict = dataclasses.field(default_factory=dict)
+    optional: limits.AnyNames = ()  # Those of `take` that the source may lack.
     # Fields of the method that the run it comes from may have had otherwise.
     differ: tuple[limits.Text, ...] = ()
     table: limits.Text | None = None  # Of the method, where several describe a file.

@@ -1,4 +1,4 @@
-"""A part of a data set, of each class as much."""
+"""A part of a data set, of each class as much unless the config says otherwise."""
 
 from collections.abc import Sequence
 import hashlib
@@ -65,7 +65,7 @@ def make(source: Any, settings: Any) -> Any:
     if chosen.share == 1 and not chosen.replace:
         return source
     labels = np.zeros(len(source), np.int32)
-    if source.spec.classes:
+    if source.spec.classes and chosen.stratified:
         labels = getattr(source, "labels", None)
         if labels is None:
             labels = np.array([source[i]["label"] for i in range(len(source))])

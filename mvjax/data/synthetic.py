@@ -37,13 +37,14 @@ class Synthetic:
         self._length = length
         self._seed = seed
         self._offset = offset
-        kinds = self._kinds
+        kinds = self._kinds  # Those that occur; each takes its time.
+        occur = {(offset + i) % kinds for i in range(min(length, kinds))}
         self._patterns = {
-            name: [_pattern(view.shape, seed, name, k) for k in range(kinds)]
+            name: {k: _pattern(view.shape, seed, name, k) for k in occur}
             for name, view in spec.views.items()
         }
         self._truths = {
-            name: [_pattern(t.shape, seed, f"target/{name}", k) for k in range(kinds)]
+            name: {k: _pattern(t.shape, seed, f"target/{name}", k) for k in occur}
             for name, t in spec.targets.items()
             if t.shape
         }

@@ -127,6 +127,8 @@ class Method(Base):
     # "bce": the target holds a row of tags.
     objective: limits.one_of("cross_entropy", "bce") = "cross_entropy"
     label_smoothing: limits.Rate = 0.0
+    # How the last layer starts: small, or as PyTorch's own, as in MV-MR's released code.
+    head_start: limits.one_of("small", "torch") = "small"
 
     @property
     def head(self) -> heads.Classifier:
@@ -143,11 +145,14 @@ class Method(Base):
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         h = jnp.zeros((1, self.backbone.width))
+        rules = heads.RULES if self.head_start == "small" else {}
         return transfer.components(
             backbone=self.tower.init(
                 rng_lib.named(rng, BACKBONE), batch["views"][self.view]
             ),
-            head=transfer.init_head(rng_lib.named(rng, HEAD), self.head, h),
+            head=transfer.init_head(
+                rng_lib.named(rng, HEAD), self.head, h, rules=rules
+            ),
         )
 
     def loss(
@@ -179,3 +184,6 @@ class Method(Base):
         """A file `{encoder, classifier}` as MV-MR's, and those of the backbone alone."""
         head = torch_table.Table(heads.classifier_leaves(self.hidden))
         return transfer.torch_tables(self.backbone, head)
+
+    def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        return transfer.standard_names(tensors, linear=not self.hidden)

@@ -40,8 +40,8 @@ from mvjax.ops import representations as representations_lib
 
 BACKBONE, PROJECTOR, PROBE = "backbone", "projector", "probe"  # The components.
 SCALE = representations_lib.SCALE  # Of embeddings in a distance correlation, too.
-# Parts of a file that hold no weights.
-NO_WEIGHTS = ("state_dict:_scatnet.*", "state_dict:_hog.*")
+# What Lightning keeps beside the student: filters that are made anew, and a teacher.
+NO_WEIGHTS = ("_scatnet.*", "_hog.*", "clip.*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,18 +284,14 @@ class Base(method.Method):
             ignore=() if self.classes else ("online_finetuner:*",),
         )
         lightning = torch_table.join(
-            encoder.nest(torch="_encoder", part="state_dict"),
-            probe.nest(torch="online_finetuner", part="state_dict"),
-            ignore=self.lightning_extras(),
+            encoder.nest(torch="_encoder"),
+            probe.nest(torch="online_finetuner"),
+            ignore=(*NO_WEIGHTS, *(() if self.classes else ("online_finetuner.*",))),
         )
+        lightning = dataclasses.replace(lightning, inside="state_dict")
         return {"script": script, "lightning": lightning} | {
             name: table.nest(flax=BACKBONE) for name, table in towers.items()
         }
-
-    def lightning_extras(self) -> tuple[str, ...]:
-        """Patterns of what else Lightning's files hold."""
-        probe = () if self.classes else ("state_dict:online_finetuner.*",)
-        return (*NO_WEIGHTS, *probe)
 
 
 def _init(key: jax.Array, net: nn.Module, *inputs: Any, **modes: Any) -> Any:

@@ -25,9 +25,6 @@ TEACHER = "teacher"
 # What CLIP's authors take off images in [0, 1] (Radford et al., 2021).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-VIT_B_16 = vit.Backbone(
-    features=768, heads=12, style="clip", projection=512, epsilon=1e-5
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Method(mvmr.Base):
     `config.warm_start.teacher`. It reads plain images, enlarged to `teacher_size`.
     """
 
-    teacher: backbone_lib.Backbone = VIT_B_16
+    teacher: backbone_lib.Backbone = vit.CLIP_TOWERS["ViT-B-16"]
     teacher_size: limits.Pixels = 224  # Side of the images that it reads.
     # How its images are normalised: as the student's, which the released code does, or as
     # CLIP's own.
@@ -120,5 +117,15 @@ class Method(mvmr.Base):
             for name, table in towers.items()
         }
 
-    def lightning_extras(self) -> tuple[str, ...]:
-        return (*super().lightning_extras(), "state_dict:clip.*")
+    def check_published(self, table: str, config: dict[str, Any]) -> None:
+        """Refuses a folder of Hugging Face whose tower has another activation."""
+        mine = getattr(self.teacher, "activation", None)
+        held = config.get("vision_config", config)
+        if table != f"{TEACHER}_hugging_face" or mine is None:
+            return
+        theirs = held.get("hidden_act", "quick_gelu")  # What is not said there.
+        if theirs != mine:
+            raise errors.UserError(
+                f"the tower has hidden_act={theirs}; config.method.teacher.activation is "
+                f"{mine}."
+            )

@@ -103,3 +103,6 @@ class Method(classify.Base):
         """A file `{encoder, classifier}`, and those of the backbone alone."""
         head = torch_table.Table(heads.fcn_leaves(self.levels))
         return transfer.torch_tables(self.backbone, head)
+
+    def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        return transfer.standard_names(tensors, linear=False)

@@ -1,5 +1,6 @@
 """A backbone with a head behind it, as the methods that learn a task have it."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -11,6 +12,7 @@ from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import rng as rng_lib
+from mvjax.core import tree
 from mvjax.models import heads
 from mvjax.models.layers import initializers
 from mvjax.ops import images
@@ -94,10 +96,15 @@ class Tower:
         )
 
 
-def init_head(key: jax.Array, head: nn.Module, *inputs: Any) -> Variables:
-    """Fresh variables of one of the heads."""
+def init_head(
+    key: jax.Array,
+    head: nn.Module,
+    *inputs: Any,
+    rules: Mapping[str, backbone.Rule] = heads.RULES,
+) -> Variables:
+    """Fresh variables of one of the heads; what no rule fits has PyTorch's default."""
     shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), *inputs))
-    return initializers.torch_default(key, shapes, heads.RULES)
+    return initializers.torch_default(key, shapes, rules)
 
 
 def check_view(method: Any, spec: Any) -> None:
@@ -152,3 +159,47 @@ def torch_tables(
     return {"encoder_classifier": whole} | {
         name: table.nest(flax="backbone") for name, table in towers.items()
     }
+
+
+# What the files of MV-MR's pre-training hold beside the backbone and a probe.
+_OTHER = (
+    "encoder:projector.*",
+    "_encoder.projector.*",
+    "_scatnet.*",
+    "_hog.*",
+    "clip.*",
+)
+# How keys begin there, and in the table of a backbone with its head.
+_PRETRAINED = {
+    "encoder:backbone.": "encoder:",
+    "online_finetuner:": "classifier:",
+    "_encoder.backbone.": "encoder:",
+    "online_finetuner.": "classifier:",
+}
+_LIGHTNING = {"encoder.": "encoder:", "classifier.": "classifier:"}
+
+
+def standard_names(tensors: dict[str, Any], *, linear: bool) -> dict[str, Any]:
+    """Gives the tensors of MV-MR's files the names of the table `encoder_classifier`.
+
+    Files of its pre-training, as its scripts or Lightning save them, have a projector,
+    which is left out, and a probe, which is the classifier here if that is `linear`.
+    Lightning's files of a classifier have other names. All other tensors stay as they are.
+    """
+    first = tuple(key for key in _PRETRAINED if "backbone" in key)
+    if any(key.startswith(first) for key in tensors):
+        other = _OTHER if linear else (*_OTHER, "online_finetuner*")
+        kept = {k: x for k, x in tensors.items() if not tree.matches(k, other)}
+        return {_renamed(key, _PRETRAINED): x for key, x in kept.items()}
+    begins = {key.partition(".")[0] + "." for key in tensors}
+    if begins == set(_LIGHTNING):  # A network of other files may be called encoder.
+        return {_renamed(key, _LIGHTNING): x for key, x in tensors.items()}
+    return tensors
+
+
+def _renamed(key: str, names: Mapping[str, str]) -> str:
+    """A key with another beginning, where `names` has its own."""
+    for old, new in names.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key

@@ -38,6 +38,9 @@ OPEN_CLIP_TEXT = (
     "ln_final.*",
     "text_projection",
     "logit_scale",
+    "input_resolution",  # Numbers that OpenAI's files have beside the weights.
+    "context_length",
+    "vocab_size",
 )
 HUGGING_FACE_TEXT = (
     "text_model.*",
@@ -357,3 +360,23 @@ class Backbone:
             "params/class_token": initializers.tiny_normal,
             "params/positions": initializers.truncated_normal,
         }
+
+
+# CLIP's visual towers by their names in open_clip.
+CLIP_TOWERS: Mapping[str, Backbone] = {
+    name: Backbone(style="clip", epsilon=1e-5, **sizes)
+    for name, sizes in {
+        "ViT-B-32": dict(patch=32, features=768, heads=12, projection=512),
+        "ViT-B-16": dict(patch=16, features=768, heads=12, projection=512),
+        "ViT-L-14": dict(patch=14, features=1024, layers=24, heads=16, projection=768),
+        "ViT-L-14-336": dict(
+            image_size=336,
+            patch=14,
+            features=1024,
+            layers=24,
+            heads=16,
+            projection=768,
+        ),
+        "ViT-H-14": dict(patch=14, features=1280, layers=32, heads=16, projection=1024),
+    }.items()
+}

@@ -207,7 +207,7 @@ def sawtooth(
     base: float,
     /,
     *,
-    epoch: limits.Count = 1,
+    epoch: limits.Count | None = None,
     validation: limits.Natural = 0,
     hold: limits.Natural = 10,
 ) -> jax.Array:
@@ -220,7 +220,7 @@ def sawtooth(
       t: Step.
       total: Unused.
       base: Base rate.
-      epoch: Batches of an epoch of training.
+      epoch: Batches of an epoch of training; None: those of the run.
       validation: Batches of a validation.
       hold: Epochs of nearly constant rate.
     """
@@ -228,6 +228,30 @@ def sawtooth(
     moved = hold + (number - hold) * (1 + epoch + validation) + i + 1
     calls = jnp.where(number < hold, number, moved)
     return cosine_wave(calls, total, base, half=float(epoch))
+
+
+def epoch_wave(
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    epoch: limits.Count | None = None,
+    end: limits.Weight = 0.0,
+) -> jax.Array:
+    """What the released fine-tuning of MV-MR makes of a cosine over one epoch.
+
+    Its scheduler is moved once an epoch along a wave whose half is as many calls as an
+    epoch has batches.
+
+    Args:
+      t: Step.
+      total: Unused.
+      base: Base rate.
+      epoch: Batches of an epoch; None: those of the run.
+      end: Lowest rate over the base.
+    """
+    return cosine_wave(jnp.floor(t / epoch), total, base, half=float(epoch), end=end)
 
 
 SCHEDULES = {
@@ -246,6 +270,7 @@ SCHEDULES = {
         cosine_cycles,
         cosine_wave,
         sawtooth,
+        epoch_wave,
     )
 }
 
@@ -283,6 +308,8 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
     known = limits.declared(function) | _COMMON
     limits.check_all("config.optim.schedule", fields, known)
     unit, length, _ = (fields.pop(key) for key in ("unit", "length", "name"))
+    if "epoch" in known and fields.get("epoch") is None:
+        fields["epoch"] = steps_per_epoch
     if length is None:
         length = total * steps_per_epoch if unit == "step" else total
 

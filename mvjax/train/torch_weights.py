@@ -9,6 +9,7 @@ from typing import Any
 
 from mvjax.convert import files
 from mvjax.convert import mlruns
+from mvjax.convert import published
 from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
 from mvjax.core import errors
@@ -23,7 +24,6 @@ from mvjax.tracking import writers as writers_lib
 from mvjax.train import checkpoint
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
-from mvjax.train import warm_start
 
 
 def from_torch(
@@ -51,9 +51,7 @@ def from_torch(
     """
     if checkpoint.find_steps(workdir):
         raise errors.UserError(f"{workdir} holds checkpoints already; choose another.")
-    converted = warm_start.from_torch(
-        run.method, file, run.shapes, table=table, part=part
-    )
+    converted = published.read(run.method, file, run.shapes, table=table, part=part)
     new = converted.variables
     missing = set(tree.flatten(run.shapes["params"])) - set(tree.flatten(new["params"]))
     if missing:

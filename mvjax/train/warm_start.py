@@ -3,24 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mvjax.convert import files
 from mvjax.convert import hugging_face
-from mvjax.convert import torch_map
-from mvjax.convert import torch_names
-from mvjax.convert import torch_report
-from mvjax.convert import torch_table
+from mvjax.convert import published as published_lib
 from mvjax.core import errors
 from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import method as method_lib
 from mvjax.core import nested
+from mvjax.core import notice
 from mvjax.core import schema
 from mvjax.core import storage
 from mvjax.core import tree
@@ -29,15 +26,6 @@ from mvjax.train import checkpoint
 
 PREVIOUS = "previous"  # The stage before, filled in by `mvjax chain`.
 WHOLE = "*"  # In `take`: all components of the source, nested in one of ours.
-
-
-class Converted(NamedTuple):
-    """What came out of published weights."""
-
-    variables: method_lib.Variables  # Of the components that they hold.
-    report: torch_report.Report
-    table: str
-    notes: list[str]  # What was taken off, left out and not read; whole lines.
 
 
 def apply(
@@ -52,11 +40,13 @@ def apply(
     Args:
       config: Mapping from a label to `source` (a workdir, a folder of Hugging Face, or a
         file of PyTorch weights; one of the method's tables describes the latter two,
-        `table` where several do, `part` where a file holds several) and, for a
-        workdir, `take`: our component to its component, or to `"*"` for all of its
-        components, and `differ`: fields of the method that need not be as there.
-        `fresh` names leaves that keep their initial values, such as a first layer of
-        other channels: patterns of their paths, `"*/conv1/kernel"`.
+        `table` where several do, `part` where a file holds several) and `take`: our
+        component to that of a workdir, or to `"*"` for all of its components. Of a
+        file, whose table says what is what, it names ours that are read, without it
+        all. Those in `optional` may be missing and keep their initial values then.
+        `differ` has fields of the method that need not be as in the workdir. `fresh`
+        names leaves that keep their initial values, such as a first layer of other
+        channels: patterns of their paths, `"*/conv1/kernel"`.
       method: The method that `variables` are of.
       variables: Fresh variables.
       replica: Which seed of a source that has as many seeds.
@@ -77,20 +67,6 @@ def apply(
     return variables
 
 
-def _is_fresh(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a leaf, named with its collection, keeps its initial value."""
-    return tree.matches(path.partition("/")[2], patterns)
-
-
-def _check_fresh(paths: Iterable[str], patterns: tuple[str, ...]) -> None:
-    """Raises `UserError` for a pattern that no leaf of a source's components fits."""
-    paths = list(paths)
-    for pattern in patterns:
-        if not any(_is_fresh(path, (pattern,)) for path in paths):
-            choices = {path.partition("/")[2] for path in paths}
-            raise errors.unknown("leaf in `fresh`", pattern, choices)
-
-
 def _keep_fresh(
     variables: method_lib.Variables,
     new: method_lib.Variables,
@@ -105,8 +81,12 @@ def _keep_fresh(
         for path, leaf in tree.flatten(variables).items()
         if "/".join(path.split("/")[:2]) in taken
     }
-    _check_fresh(ours, patterns)
-    kept = {path: leaf for path, leaf in ours.items() if _is_fresh(path, patterns)}
+    published_lib.check_fresh(ours, patterns)
+    kept = {
+        path: leaf
+        for path, leaf in ours.items()
+        if published_lib.is_fresh(path, patterns)
+    }
     return tree.unflatten({**tree.flatten(new), **kept})
 
 
@@ -164,13 +144,22 @@ def _read(
                 f"nor a folder of Hugging Face (it has no {hugging_face.CONFIG} with a "
                 f"{hugging_face.MODEL_TYPE} and no {hugging_face.FILES[0]})."
             )
+    take, optional = dict(entry.get("take") or {}), tuple(entry.get("optional") or ())
+    for name in optional:
+        if name not in take:
+            raise errors.unknown("component in `optional`", name, take)
     if not published:
-        new = _from_workdir(path, dict(entry.get("take") or {}), replica)
+        new = _from_workdir(path, take, optional, replica)
         check_fields(method, entry, lambda: read_fields(path))
-        return new
-    options = {key: entry.get(key) for key in ("table", "part")}
-    options["fresh"] = tuple(entry.get("fresh") or ())
-    return from_torch(method, path, variables, **options).variables
+    else:
+        options = {key: entry.get(key) for key in ("table", "part")}
+        options["fresh"] = tuple(entry.get("fresh") or ())
+        options |= dict(take=tuple(take), optional=optional)
+        new = published_lib.read(method, path, variables, **options).variables
+    for name in optional:
+        if name not in new["params"]:
+            notice.warn(f"{path} holds no {name}, which starts afresh")
+    return new
 
 
 def _is_workdir(path: pathlib.Path) -> bool:
@@ -181,7 +170,10 @@ def _is_workdir(path: pathlib.Path) -> bool:
 
 
 def _from_workdir(
-    workdir: pathlib.Path, take: dict[str, str], replica: int
+    workdir: pathlib.Path,
+    take: dict[str, str],
+    optional: tuple[str, ...],
+    replica: int,
 ) -> method_lib.Variables:
     if not take:
         raise errors.UserError(
@@ -200,7 +192,7 @@ def _from_workdir(
             elif name in components:
                 new.setdefault(collection, {})[mine] = components[name]
                 found = True
-        if not found:
+        if not found and mine not in optional:
             raise errors.unknown(
                 f"component of {workdir}", name, (*theirs["params"], WHOLE)
             )
@@ -287,79 +279,6 @@ def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
         return fields
     code = lookup.find("methods", fields["name"]).Method
     return nested.complete(code, fields)
-
-
-def from_torch(
-    method: method_lib.Method,
-    path: pathlib.Path,
-    variables: method_lib.Variables,
-    *,
-    table: str | None = None,
-    part: str | None = None,
-    fresh: tuple[str, ...] = (),
-) -> Converted:
-    """Reads published weights by the method's table that fits them.
-
-    Args:
-      method: Method with `torch_tables`.
-      path: A file that `convert/files.py` reads, or a folder of Hugging Face.
-      variables: Arrays or shapes that the result must fit.
-      table: One of the method's tables; None: the first of the nearest ones.
-      part: Which weights of a file that holds several.
-      fresh: Patterns of leaves that are not read, see `apply`.
-
-    Raises:
-      UserError: No table fits; the message is that of the nearest one.
-    """
-    tables = method.torch_tables()
-    if not tables:
-        raise errors.UserError("This method knows no PyTorch files.")
-    if table is not None and table not in tables:
-        raise errors.unknown("table", table, tables)
-    chosen = tables if table is None else {table: tables[table]}
-    parted = part is None and any(held.parted for held in chosen.values())
-    weights = hugging_face.load(path, part=part, parted=parted)
-    if any(torch_table.PARTS in key for key in weights.tensors):
-        chosen = {name: held.outside() for name, held in chosen.items()}
-    fit = torch_names.fit(chosen, weights.tensors, method.standard_names)
-    config = hugging_face.config_beside(path)
-    if config is not None:
-        try:
-            method.check_published(fit.table, config)
-        except errors.UserError as error:
-            raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
-    held, flat = chosen[fit.table], tree.flatten(variables)
-    _check_fresh((leaf.path for leaf in held), fresh)
-    leaves = [leaf for leaf in held if not _is_fresh(leaf.path, fresh)]
-    template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in leaves})
-    left = {n for leaf in held for n in leaf.torch_names}
-    left -= {n for leaf in leaves for n in leaf.torch_names}
-    try:
-        new, report = torch_map.to_flax(
-            leaves, fit.tensors, template=template, ignore=(*held.ignore, *left)
-        )
-    except errors.UserError as error:
-        rest = f" Left unread: {errors.listed(weights.unread)}."
-        note = method.torch_notes().get(fit.table, "")
-        raise errors.UserError(
-            f"{path} is no {fit.table!r} file here: {error}"
-            f"{rest if weights.unread else ''}{note and f' Note: {note}'}"
-        ) from None
-    return Converted(new, report, fit.table, _notes(weights, fit))
-
-
-def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
-    """Lines about what of the file is not in the variables."""
-    notes = []
-    if fit.prefixes:
-        notes.append(f"taken off all keys: {', '.join(fit.prefixes)}")
-    if fit.dropped:
-        notes.append(
-            f"{len(fit.dropped)} keys not needed: {errors.listed(fit.dropped)}"
-        )
-    if weights.unread:
-        notes.append(f"left unread: {errors.listed(weights.unread)}")
-    return notes
 
 
 def _check(label: str, source: str, variables: Any, new: Any) -> None:

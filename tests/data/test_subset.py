@@ -26,6 +26,18 @@ def test_each_class_keeps_its_share():
     assert len(twice) == len(LABELS) > len(np.unique(twice))
 
 
+def test_a_share_of_all_may_be_drawn_whatever_the_classes():
+    spec = batch.Spec({"a": batch.ViewSpec((1,), "float32", 0, 200)}, 3)
+    source = arrays.ArraySource(spec, {"a": np.zeros((180, 1), np.float32)}, LABELS)
+    settings = dict(share=0.1, replace=True, stratified=False)
+    part = subset.make(source, settings)
+    assert len(part) == 18 and len(subset.make(source, dict(share=0.1))) == 18
+    counts = np.unique(LABELS[part.chosen], return_counts=True)[1]
+    assert tuple(counts) != (3, 10, 4, 1)  # Those of a stratified one.
+    again = subset.make(source, settings)
+    np.testing.assert_array_equal(part.chosen, again.chosen)
+
+
 def test_records_are_numbered_anew_with_and_without_gather():
     spec = batch.Spec({"a": batch.ViewSpec((1,), "float32", 0, 200)}, 3)
     x = np.arange(180, dtype=np.float32)[:, None]
