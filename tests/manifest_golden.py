@@ -9,9 +9,12 @@ import numpy as np
 
 from mvjax.core import backbone
 from mvjax.core import tree
+from mvjax.methods import classify
+from mvjax.methods import mvmr
 from mvjax.models import mit
 from mvjax.models import resnet
 from mvjax.models import resnet_cifar
+from mvjax.models import transfer
 from mvjax.models import vit
 from tests import golden_data
 
@@ -126,8 +129,35 @@ def check_decur(case: golden_data.Case) -> None:
     assert count
 
 
+def _check_layouts(files: Mapping[str, Mapping[str, Any]]) -> None:
+    """All keys of MV-MR's files, those of a part behind its name, against our tables."""
+    pretrained, task = mvmr.Method(classes=10), classify.Method(classes=10)
+    script, lightning = (
+        pretrained.torch_tables()[kind] for kind in ("script", "lightning")
+    )
+    whole = {
+        n for x in task.torch_tables()["encoder_classifier"] for n in x.torch_names
+    }
+    for name in ("ssl_stl10", "ssl_imagenet", "clip_cifar100", "semi_imagenet", "voc"):
+        state = files[f"{name}/lightning_state_dict"]
+        parts = {
+            f"{part}:{key}": key
+            for part in ("encoder", "online_finetuner", "classifier")
+            for key in files.get(f"{name}/script_{part}", ())
+        }
+        for keys, table in ((state, lightning), (parts, script)):
+            found = transfer.standard_names(dict.fromkeys(keys), linear=True)
+            assert set(found) == whole, name
+            if name.startswith(("ssl", "clip")):
+                known = {key for leaf in table for key in leaf.torch_names}
+                left = set(keys) - known
+                assert known <= set(keys)
+                assert all(tree.matches(key, table.ignore) for key in left), name
+
+
 def check_mvmr(case: golden_data.Case) -> None:
-    """Every ResNet in the published files of MV-MR."""
+    """Every ResNet in the published files of MV-MR, and all keys of these files."""
+    _check_layouts(case.meta["manifest"])
     count = 0
     for name, entries in case.meta["manifest"].items():
         shapes = {key: tuple(shape) for key, (shape, _) in entries.items()}

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from mvjax import cli
 from mvjax.convert import files
+from mvjax.convert import published
 from mvjax.convert import torch_file
 from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
@@ -120,6 +122,12 @@ def test_the_released_files_say_what_our_configs_say(name, variant, tmp_path):
     ours = flat(config_lib.load(ours).to_dict())
     found = official(tmp_path, FILES[name], "folder=DATA", f"variant={variant}")
     found = flat(found.to_dict())
+    # The files say of evaluations only how often they are.
+    every = "evals.probe.every_epochs", "evals.top.every_epochs"
+    found, ours = (
+        {k: v for k, v in x.items() if not k.startswith("evals.") or k in every}
+        for x in (found, ours)
+    )
     assert set(found) == set(ours)
     differ = {k: x for k, x in found.items() if x != pytest.approx(ours[k])}
     assert differ == MEANT
@@ -335,23 +343,27 @@ def test_a_layer_that_a_workdir_lacks_starts_afresh_where_that_is_allowed(source
     config_lib.set_value(config, "warm_start.weights.optional=()")
     with pytest.raises(errors.UserError, match="component of .*'heed'"):
         warm_start.apply(config.warm_start, run.method, fresh)
+    config_lib.set_value(config, f"warm_start.weights.source={folder / 'script.pth'}")
+    config_lib.set_value(config, "warm_start.weights.table=published")
+    with pytest.raises(
+        errors.UserError, match="component .* 'head'. Choices: backbone"
+    ):
+        warm_start.apply(config.warm_start, run.method, fresh)
     config_lib.set_value(config, "warm_start.weights.optional=hed")
     with pytest.raises(errors.UserError, match="in `optional` 'hed'.*mean 'head'"):
         warm_start.apply(config.warm_start, run.method, fresh)
 
 
-def test_files_of_a_task_are_evaluated_by_conversion(sources, tmp_path):
+def test_files_become_whole_runs_of_a_task(sources):
     folder, held, other = sources
     for name, config, head in (
         ("tuned.pth", "semi.py", other["params"]["head"]),
         ("script.pth", "probe.py", held["params"]["probe"]),
     ):
-        config = config_lib.load(f"{FOLDER}/{config}:dataset=fashion,debug")
-        run = run_lib.Run(config, data_needed=False)
-        torch_weights.from_torch(run, folder / name, tmp_path / name)
-        with run.checkpoints(tmp_path / name, read_only=True) as checkpoints:
-            found, _ = checkpoints.variables(run=run)
+        run, _ = made(f"{config}:dataset=fashion")
+        found = published.read(run.method, folder / name, run.shapes).variables
         assert is_same(found["params"]["head"], head)
+        assert set(tree.flatten(found)) == set(tree.flatten(run.shapes))
 
 
 def test_a_teacher_comes_from_every_kind_of_file(tmp_path, sources):
@@ -461,3 +473,53 @@ def test_flags_of_the_released_code_can_be_set():
     )
     run = run_lib.Run(config, data_needed=False)
     assert run.method.settings.augment.kind == "per_image"
+
+
+@pytest.mark.slow
+def test_a_chain_distils_then_probes_then_tells_tags(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    devices = jax.devices()[:1]
+    monkeypatch.setattr("jax.devices", lambda *unused: devices)
+    with pytest.raises(SystemExit) as end:
+        cli.main(
+            [
+                "chain",
+                "configs/mvmr/clip.py:dataset=fashion,variant=released,debug",
+                "configs/mvmr/probe.py:dataset=fashion,debug,weights=previous",
+                "configs/mvmr/voc.py:variant=released,debug,weights=previous",
+                *(f"--workdir={tmp_path}", "--no-progress"),
+            ]
+        )
+    assert end.value.code == 0
+    for stage, score in (("clip", "probe/top1"), ("probe", "top/top5")):
+        found = json.loads((tmp_path / stage / "evaluation.json").read_text())
+        label, _, name = score.partition("/")
+        assert 0 <= found["results"][label][name] <= 1
+    found = json.loads((tmp_path / "voc/evaluation.json").read_text())["results"]
+    assert {"map_micro", "map_macro", "map_11", "map_micro_batchmean"} <= set(
+        found["tags"]
+    )
+    student, probe, tags = (
+        run_lib.Run.open(tmp_path / stage).checkpoints(tmp_path / stage, read_only=True)
+        for stage in ("clip", "probe", "voc")
+    )
+    held = []
+    for checkpoints in (student, probe, tags):
+        with checkpoints:
+            held.append(checkpoints.variables()[0])
+    backbones = [{k: v["backbone"] for k, v in x.items()} for x in held]
+    assert is_same(backbones[1], backbones[0])
+    # The released norms drift, the weights do not.
+    assert is_same(backbones[2]["params"], backbones[0]["params"])
+    assert not is_same(backbones[2]["batch_stats"], backbones[0]["batch_stats"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stl10.py", "semi.py"])
+def test_released_files_train_in_half_precision(name, tmp_path):
+    config = official(tmp_path, FILES[name], "debug")
+    assert config.method.dtype == "bfloat16"
+    program = program_lib.Program(run_lib.Run(config), devices=jax.devices()[:1])
+    state = loop.train(program, tmp_path / "run", progress=False)
+    assert state.steps_done == 2
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))

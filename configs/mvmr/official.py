@@ -91,17 +91,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     c = ml_collections.ConfigDict()
     c.seed = 0
-    c.epochs = 1 if arg.debug else values.whole("epochs")
-    accumulate = values.whole("accumulate_grad_batches", 1) or 1
-    c.accumulate = 1 if arg.debug else accumulate
+    c.epochs = values.whole("epochs")
+    c.accumulate = values.whole("accumulate_grad_batches", 1) or 1
     c.data = find_data(values, stage, arg)
-    c.data.batch_size = 16 if arg.debug else values.whole("batch_size") * accumulate
+    c.data.batch_size = values.whole("batch_size") * c.accumulate
     c.data.synthetic = arg.debug
     c.data.limit = ml_collections.config_dict.placeholder(int)
     c.data.threads = 4
-    c.data.workers = 0 if arg.debug else values.whole("n_workers", 0)
+    c.data.workers = values.whole("n_workers", 0)
     if arg.debug:
-        c.data.limit = 32
+        c.epochs, c.accumulate = 1, 1
+        c.data.update(batch_size=16, workers=0, limit=32)
     c.optim = dict(
         name="adam", lr=values.number("lr"), weight_decay=values.number("wd", 0.0)
     )
@@ -109,8 +109,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     make(c, values, stage, arg)
     c.method.dtype = "bfloat16" if values.flag("fp16") else "float32"
 
-    usual = 100 if stage in ("ssl", "clip") else 50
-    c.log_every_steps = 1 if arg.debug else values.whole("log_every", usual)
+    c.log_every_steps = values.whole("log_every", 100 if make == make_pair else 50)
+    if arg.debug:
+        c.log_every_steps = 1
     left = sorted(set(values.unused()) - set(NOTES))
     if left:
         notice.warn(f"{arg.yaml}: the stage {stage} has no use for {', '.join(left)}")
@@ -166,7 +167,7 @@ def find_data(values: yaml_values.Values, stage: str, arg: Any) -> dict[str, Any
         policy = dict(name="voc", size=size, resize=size * 11 // 10)
         return dict(
             name="voc2007",
-            options=dict(folder=arg.folder or "data"),
+            options=dict() if arg.debug else dict(folder=arg.folder or "data"),
             last_batch="keep",
             train_policy=policy,
             eval_policy=policy,
@@ -193,17 +194,22 @@ def find_data(values: yaml_values.Values, stage: str, arg: Any) -> dict[str, Any
     if stage == "semi":
         part.get("aug_policy")  # It is not asked.
         data["train_policy"] = dict(name="styled", style="custom", **policy)
-        share = 1.0 if arg.debug else part.number("percentage") / 100
-        released = arg.variant == "released"
-        drawn = dict(replace=released, stratified=not released)
-        data["subset"] = dict(share=share, seed=0, **drawn)
+        share, released = part.number("percentage") / 100, arg.variant == "released"
+        data["subset"] = dict(
+            share=1.0 if arg.debug else share,
+            seed=0,
+            replace=released,
+            stratified=not released,
+        )
     else:
         style = part.choose("aug_policy", POLICIES, "custom")
         data["train_policy"] = dict(name="pair", style=style, **policy)
         times = part.whole("n_aug", 1)
         if times > 1:  # All copies of an image are in one batch.
-            options = dict(of=ours, times=times, options=options)
-            data |= dict(name="repeated", options=options, shuffle=False)
+            copied = dict(of=ours, times=times, options=options)
+            data |= dict(name="repeated", options=copied, shuffle=False)
+    if arg.debug:  # No files are asked.
+        del options["folder"]
     if not native:
         resize = size * 8 // 7
         data["eval_policy"] = dict(name="resize_crop", size=size, resize=resize)
@@ -405,7 +411,7 @@ def make_classifier(c: Any, values: yaml_values.Values, stage: str, arg: Any) ->
         best = "tags/map_micro_batchmean" if released else "tags/map_macro"
     else:
         wave = "epoch_wave" if released else "cosine"
-        c.optim.schedule = dict(name=wave, unit="step", end=0.0)
+        c.optim.schedule = dict(name=wave, unit="step")
         top = dict(name="classification", split=find_split(name), ks=(1, 5))
         c.evals = dict(top=dict(**top, every_epochs=every))
         best = "top/top1"

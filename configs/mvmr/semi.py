@@ -106,9 +106,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.debug:
         c.data.limit, c.data.subset.share = 32, 1.0
 
-    schedule = dict(name="cosine", unit="step", end=0.0)
+    schedule = dict(name="cosine", unit="step")
     if released:
-        schedule = dict(name="epoch_wave", unit="step", end=0.0)
+        schedule = dict(name="epoch_wave", unit="step")
     c.optim = dict(
         name="adam",
         lr=1e-3 if arg.dataset == "fashion" else 1e-4,

@@ -3,7 +3,7 @@
 `--config=configs/transfer/classify.py`; datasets: digits (bundled), mnist (with the
 edges, `mvjax data fetch mnist`), npz (your own, with file=; `view=` names the images).
 `backbone=resnet18` or another depth; `weights=FILE` takes its weights from a published
-file; `probe` freezes it, and its norms normalise by their running statistics, or with
+file or a workdir; `probe` freezes it, and its norms normalise by their running statistics, or with
 `variant=released` by the batch while those drift, as in MV-MR's official probe;
 `tags=NAME` reads a row of `classes=` tags in the target NAME; `debug` runs two steps on
 made-up data.
@@ -72,7 +72,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.probe:
         c.freeze = ("backbone",)
     if arg.weights:
-        c.warm_start = dict(backbone=dict(source=arg.weights, fresh=()))
+        take = dict(backbone="backbone")
+        c.warm_start = dict(backbone=dict(source=arg.weights, take=take, fresh=()))
     # Norms and biases are not decayed.
     c.optim = dict(
         name="sgd",

@@ -3,7 +3,7 @@
 `--config=configs/transfer/segment.py`; datasets: digits (bundled; paper, and ink of each
 digit), npz (your own, with file=; images in the view `view=image`, classes `[H, W]` in the
 target `target=mask`, `classes=` of them, 255 for unknown). `backbone=resnet18` or another
-depth; `weights=FILE` takes its weights from a published file; `probe` freezes it, and its
+depth; `weights=FILE` takes its weights from a published file or a workdir; `probe` freezes it, and its
 norms normalise by their running statistics, or with `variant=released` by the batch, as
 in train mode; `debug` runs two steps on made-up data.
 """
@@ -68,7 +68,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.probe:
         c.freeze = ("backbone",)
     if arg.weights:
-        c.warm_start = dict(backbone=dict(source=arg.weights, fresh=()))
+        take = dict(backbone="backbone")
+        c.warm_start = dict(backbone=dict(source=arg.weights, take=take, fresh=()))
     c.optim = dict(
         name="adamw",
         lr=1e-3,

@@ -231,27 +231,14 @@ def sawtooth(
 
 
 def epoch_wave(
-    t: jax.Array,
-    total: float,
-    base: float,
-    /,
-    *,
-    epoch: limits.Count | None = None,
-    end: limits.Weight = 0.0,
+    t: jax.Array, total: float, base: float, /, *, epoch: limits.Count | None = None
 ) -> jax.Array:
     """What the released fine-tuning of MV-MR makes of a cosine over one epoch.
 
-    Its scheduler is moved once an epoch along a wave whose half is as many calls as an
-    epoch has batches.
-
-    Args:
-      t: Step.
-      total: Unused.
-      base: Base rate.
-      epoch: Batches of an epoch; None: those of the run.
-      end: Lowest rate over the base.
+    An epoch is one step of a wave whose half has as many steps as an epoch has batches,
+    which `epoch` tells; None: those of the run.
     """
-    return cosine_wave(jnp.floor(t / epoch), total, base, half=float(epoch), end=end)
+    return cosine_wave(jnp.floor(t / epoch), total, base, half=float(epoch))
 
 
 SCHEDULES = {
