@@ -122,12 +122,6 @@ def test_the_released_files_say_what_our_configs_say(name, variant, tmp_path):
     ours = flat(config_lib.load(ours).to_dict())
     found = official(tmp_path, FILES[name], "folder=DATA", f"variant={variant}")
     found = flat(found.to_dict())
-    # The files say of evaluations only how often they are.
-    every = "evals.probe.every_epochs", "evals.top.every_epochs"
-    found, ours = (
-        {k: v for k, v in x.items() if not k.startswith("evals.") or k in every}
-        for x in (found, ours)
-    )
     assert set(found) == set(ours)
     differ = {k: x for k, x in found.items() if x != pytest.approx(ours[k])}
     assert differ == MEANT

@@ -163,6 +163,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         knn=dict(name="knn", features=("shared",), every_epochs=10, **rows),
         linear=dict(name="linear_probe", features=("shared",), every_epochs=0, **rows),
     )
+    if not small:  # The published evaluation.
+        c.evals.ten_crop = dict(
+            name="ten_crop", split=split, size=size, ks=(1, 5), every_epochs=0
+        )
     if arg.dataset == "imagenet":  # Too many rows for L-BFGS.
         c.evals.linear.update(solver="sgd", epochs=20)
     c.checkpoint = dict(every_epochs=1, keep=2, best="probe/top1", best_mode="max")

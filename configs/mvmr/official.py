@@ -278,7 +278,26 @@ def make_pair(c: Any, values: yaml_values.Values, stage: str, arg: Any) -> None:
         probe=dict(name="classification", split=split, ks=(1, 5), every_epochs=every),
         knn=dict(name="knn", every_epochs=10, **shared),
         linear=dict(name="linear_probe", every_epochs=0, **shared, **solver),
+        ten_crop=dict(
+            name="ten_crop",
+            split=split,
+            size=c.data.train_policy.size,
+            ks=(1, 5),
+            every_epochs=0,
+        ),
     )
+    if stage == "ssl":
+        c.evals.dependence = dict(
+            name="dependence",
+            features=("shared", "embedding"),
+            representations=("full_img",) if arg.debug else c.method.representations,
+            factors=("label",),
+            mean=c.method.mean,
+            std=c.method.std,
+            split=split,
+            rows=500 if ours == "imagenet" else 1000,
+            every_epochs=0,
+        )
     c.checkpoint = dict(every_epochs=1, keep=2, best="probe/top1", best_mode="max")
 
 
