@@ -65,6 +65,8 @@ def _part(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
             return _inside(config, folders)
         case ("evals", label):
             return _named(config.evals[label], schema.Evaluation, _evaluator)
+        case ("evals", _, *_):
+            return _inside(config, folders)
         case ("data", "options", *inside):
             return _options(config.data, inside)
         case ("data", ("train_policy" | "eval_policy") as key):
