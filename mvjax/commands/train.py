@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 from mvjax.commands import common
 
@@ -16,10 +17,26 @@ def add(commands) -> None:
         "train one stage; a workdir with checkpoints resumes by itself",
         f"mvjax train --config={common.STAGE_1} --workdir=runs/c --config.epochs=2\n"
         "Ctrl-C and SIGTERM end it with 130 and 143 and lose nothing; the same command\n"
-        "goes on. A second Ctrl-C ends it at once.\n" + common.FAILED_HELP,
+        "goes on. A second Ctrl-C ends it at once.\n" + common.FAILED_HELP + "\n\n"
+        "--auto-lr comes before --auto-batch-size, so the rate is that of the config's own\n"
+        "batch. What they find stands in config.json and run.json; the same command goes\n"
+        "on with it and does not look again.",
     )
     command.add_argument("--config", required=True, help=common.CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=common.workdir)
+    command.add_argument(
+        "--auto-lr",
+        action="store_true",
+        help="choose config.optim.lr first: 100 steps, which are then forgotten, at rates "
+        "from 1e-5 to 0.1; it is the one at which the smoothed loss falls fastest. Groups "
+        "with a rate of their own keep it",
+    )
+    command.add_argument(
+        "--auto-batch-size",
+        action="store_true",
+        help="choose config.data.batch_size first: the largest doubling whose compiled "
+        "step fits into 90%% of a device's memory, or of half of a CPU's free memory",
+    )
     common.add_process_arguments(command)
 
 
@@ -27,19 +44,52 @@ def _train(args: argparse.Namespace) -> int:
     from mvjax.core import config as config_lib
 
     common.join(args)
-    config = config_lib.load(
-        args.config, common.overrides_for(args.overrides, "config")
-    )
-    return train_run(config, args.workdir, args)
+    given = common.overrides_for(args.overrides, "config")
+
+    def load(*more: str) -> Any:
+        return config_lib.load(args.config, [*given, *more])
+
+    config, tuned = _tune(load, args)
+    return train_run(config, args.workdir, args, tuned)
 
 
-def train_quietly(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
+def _tune(load: Any, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The config with what is to be found for it, and what `run.json` tells of that."""
+    from mvjax.core import dist
+    from mvjax.core import notice
+    from mvjax.cost import tune
+
+    def say(text: str) -> None:
+        if dist.is_main():
+            print(f"mvjax: {text}", file=sys.stderr, flush=True)
+
+    asked = {tune.LR: args.auto_lr, tune.BATCH: args.auto_batch_size}
+    wanted = [name for name, flag in asked.items() if flag]
+    config = load()
+    tuned = tune.recorded(args.workdir, wanted)
+    if tuned is None and wanted:
+        with dist.end_together():
+            tuned = tune.find(load, args.workdir, wanted, cache=args.cache, say=say)
+    tuned = tuned or {}
+    if wanted:
+        config = load(*tune.overrides({name: tuned[name] for name in wanted}))
+    if text := tune.difference(config, tuned):
+        notice.warn(text)
+    return config, tuned
+
+
+def train_quietly(
+    config,
+    workdir: pathlib.Path,
+    args: argparse.Namespace,
+    tuned: dict[str, Any] | None = None,
+) -> int:
     """Trains one run to its end; returns the exit code if it was asked to stop, or 0."""
     from mvjax.train import loop
     from mvjax.train import program as program_lib
     from mvjax.train import run as run_lib
 
-    program = program_lib.Program(run_lib.Run(config, cache=args.cache))
+    program = program_lib.Program(run_lib.Run(config, cache=args.cache, tuned=tuned))
     try:
         loop.train(program, workdir, progress=not args.no_progress)
     except loop.Interrupted as stop:
@@ -48,13 +98,25 @@ def train_quietly(config, workdir: pathlib.Path, args: argparse.Namespace) -> in
     return 0
 
 
-def train_run(config, workdir: pathlib.Path, args: argparse.Namespace) -> int:
-    """Trains one run to its end and prints its scores; returns the exit code."""
+def train_run(
+    config,
+    workdir: pathlib.Path,
+    args: argparse.Namespace,
+    tuned: dict[str, Any] | None = None,
+) -> int:
+    """Trains one run to its end and prints its scores; returns the exit code.
+
+    Args:
+      config: Of the run.
+      workdir: Its folder.
+      args: Of the command.
+      tuned: See `run.Run`.
+    """
     from mvjax.core import dist
     from mvjax.core import workdir as workdir_lib
     from mvjax.report import terminal
 
-    code = train_quietly(config, workdir, args)
+    code = train_quietly(config, workdir, args, tuned)
     if code or not dist.is_main():
         return code
     evaluation = workdir_lib.read_evaluation(workdir)

@@ -50,6 +50,10 @@ ABOUT = {
         "fingerprint": {str: str},
     },
     "environment?": dict,
+    # What `mvjax train --auto-lr --auto-batch-size` found.
+    "lr_suggested?": float,
+    "batch_size_suggested?": int,
+    "lr_range?": [[float, float, float]],  # Rate, loss and smoothed loss of each step.
 }
 
 

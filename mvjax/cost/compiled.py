@@ -144,8 +144,8 @@ def state_table(program: program_lib.Program) -> str:
         if not leaves:
             continue
         shards = [leaf.sharding.shard_shape(leaf.shape) for leaf in leaves]
-        whole = sum(_bytes(leaf.shape, leaf.dtype) for leaf in leaves)
-        mine = sum(_bytes(s, x.dtype) for s, x in zip(shards, leaves, strict=True))
+        whole = sum(count_bytes(leaf.shape, leaf.dtype) for leaf in leaves)
+        mine = sum(count_bytes(s, x.dtype) for s, x in zip(shards, leaves, strict=True))
         split = sum(s != x.shape for s, x in zip(shards, leaves, strict=True))
         row = (text.mebibytes(whole), text.mebibytes(mine), f"{split} of {len(leaves)}")
         lines.append((name, *row))
@@ -153,7 +153,8 @@ def state_table(program: program_lib.Program) -> str:
     return "\n".join([*text.align(lines, right=(1, 2, 3)), f"mesh: {mesh}"])
 
 
-def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+def count_bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    """Bytes of an array."""
     return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 

@@ -61,6 +61,24 @@ def learning_rate(
     return figure
 
 
+def range_test(points: Sequence[Sequence[float]], chosen: float) -> "Figure":
+    """The loss over the learning rate that each step of a range test had.
+
+    Args:
+      points: Rate, loss and smoothed loss of each step.
+      chosen: The rate that was suggested.
+    """
+    rates, losses, smoothed = drawable(points).T
+    figure = make_figure(2.4)
+    panel = figure.subplots()
+    panel.plot(rates, losses, color=PALE, linewidth=0.7)
+    panel.plot(rates, smoothed, color=ACCENT, linewidth=1.4)
+    panel.axvline(chosen, color=INK, linewidth=0.9, linestyle="--")
+    panel.set_xscale("log")
+    label_panel(panel, f"chosen: {chosen:.3g}", "learning rate", "loss")
+    return figure
+
+
 def reconstructions(
     inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
 ) -> "Figure":

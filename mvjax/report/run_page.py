@@ -91,6 +91,10 @@ def _stage(
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     results, features = evaluation["results"], scoring.features(variables)
     pictures = _pictures(scoring, variables, features, results)
+    if points := about.get("lr_range"):
+        caption = "Loss, and smoothed loss, of each step of the range test"
+        chosen = about.get("lr_suggested", run.config.optim.lr)
+        pictures[caption] = plots.range_test(points, chosen)
     return page.Stage(
         name=name,
         summary=facts,

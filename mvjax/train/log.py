@@ -279,4 +279,5 @@ def describe(program: program_lib.Program, step: int) -> dict[str, Any]:
             **{name: metadata.version(name) for name in packages},
         },
         "data": run.describe_data(),
+        **run.tuned,
     }

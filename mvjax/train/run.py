@@ -36,6 +36,7 @@ class Run:
       cache: Folder of downloaded data.
       data_needed: Without it, steps per epoch are taken as 1: enough to look at a
         config or to convert weights.
+      tuned: What was found for this run before it trains, kept in `run.json`.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class Run:
         *,
         cache: pathlib.Path | None = None,
         data_needed: bool = True,
+        tuned: dict[str, Any] | None = None,
     ):
         self.config = config
+        self.tuned = tuned or {}
         self._cache = cache
         self.data_needed = data_needed
         self.inputs = inputs.Inputs(config.data, cache)
@@ -66,6 +69,12 @@ class Run:
             workdir / workdir_lib.CONFIG_FILE, overrides, allow_code=allow_code
         )
         return cls(config, cache=cache)
+
+    def changed(self, config: Any) -> "Run":
+        """A run of another config whose records are the same; no file is opened again."""
+        other = Run(config, cache=self._cache, data_needed=self.data_needed)
+        other.inputs = self.inputs
+        return other
 
     @functools.cached_property
     def method(self) -> method_lib.Method:

@@ -140,6 +140,18 @@ def warmup_exponential(
     return base * jnp.minimum(t / warmup, 1.0) * factor ** jnp.maximum(t - warmup, 0)
 
 
+def exponential(
+    t: jax.Array, total: float, base: float, /, *, start: limits.Part = 1e-4
+) -> jax.Array:
+    """A rise by equal factors from `start` times the base rate to it.
+
+    As PyTorch Lightning's range test has it, the very first step is at the low end and
+    each later one a unit ahead, so that the last of `total` steps is at the base rate.
+    """
+    done = jnp.where(t == 0, 0.0, jnp.minimum(t + 1, total) / total)
+    return base * start ** (1 - done)
+
+
 def cosine_restarts(
     t: jax.Array, total: float, base: float, /, *, period: limits.Positive = 1000.0
 ) -> jax.Array:
@@ -253,6 +265,7 @@ SCHEDULES = {
         cyclic,
         warmup_step,
         warmup_exponential,
+        exponential,
         cosine_restarts,
         cosine_cycles,
         cosine_wave,

@@ -1,0 +1,166 @@
+"""The largest batch whose step fits into the memory of the devices.
+
+Nothing is run. Steps are compiled for a few sizes, and the compiler's own count of their
+bytes is compared with what the devices have. A compilation takes seconds to minutes, so
+sizes are not doubled one by one: the bytes are nearly a line in the batch, and a line
+through two sizes that fit tells which one to compile next. What is found has always been
+compiled; that the size above it does not fit has been compiled or is read from the line.
+Where parts of a step grow faster than the batch, as pairs of rows do, the line is below
+the truth, so what it refuses would not fit either. Evaluators are not counted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from mvjax.core import dist
+from mvjax.core import errors
+from mvjax.core import memory
+from mvjax.core import text
+from mvjax.cost import compiled
+from mvjax.train import log
+from mvjax.train import program as program_lib
+from mvjax.train import run as run_lib
+from mvjax.train import sharding
+
+SHARE = 0.9  # Of a device's memory; the rest is for what a compiler does not count.
+_LARGEST = 2**20  # That `config.data.batch_size` may be.
+_LEAP = 3  # Doublings from the first size that is compiled to the second.
+
+
+class Found(NamedTuple):
+    """What a search has found."""
+
+    size: int | None  # None: not even the smallest fits.
+    tried: dict[
+        int, int | None
+    ]  # Bytes by size; None: more than the compiler could get.
+    above: (
+        tuple[int, float] | None
+    )  # A size that the line refuses, and its bytes there.
+
+
+def candidates(run: run_lib.Run) -> list[int]:
+    """The batch sizes of a search: a row for each device and micro-batch, and doublings.
+
+    There are at most twenty; the smallest is at least 2, the largest no more than the
+    training split has records.
+
+    Raises:
+      UserError: There are too few records, or the mesh does not fit the devices.
+    """
+    shape = sharding.make_mesh(run.config.mesh).shape
+    unit = shape["data"] * shape["fsdp"] * run.config.accumulate
+    records = len(run.source("train"))
+    sizes = [unit << i for i in range(_LARGEST.bit_length())]
+    sizes = [size for size in sizes if 2 <= size <= min(records, _LARGEST)]
+    if not sizes:
+        raise errors.UserError(
+            f"--auto-batch-size: the training split has {records} records, fewer than "
+            f"the smallest batch, {max(2, unit)} (config.mesh, config.accumulate)."
+        )
+    return sizes
+
+
+def limit(mesh: jax.sharding.Mesh) -> int:
+    """Bytes that a step may take on a device: `SHARE` of the least that any one has.
+
+    The devices of a CPU share what mvjax takes of the free memory elsewhere.
+    """
+    mine = mesh.local_devices
+    held = [(device.memory_stats() or {}).get("bytes_limit") for device in mine]
+    least = min(held) if all(held) else memory.bound() // len(mine)
+    most = 2**31 - 1  # What `greatest` can compare.
+    return -dist.greatest(-min(int(SHARE * least) >> 20, most)) << 20
+
+
+def need(program: program_lib.Program) -> int | None:
+    """Bytes that training takes on a device; None: the compiler ran out of memory.
+
+    Raises:
+      UserError: The compiler does not tell.
+    """
+    try:
+        step = compiled.measure(program)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        step = None
+    if dist.greatest(int(step is None)):
+        return None
+    if step.memory is None:
+        kind = program.mesh.devices.flat[0].device_kind
+        raise errors.UserError(
+            f"--auto-batch-size: the compiler for {kind} does not tell what a step needs; "
+            "set config.data.batch_size by hand."
+        )
+    return step.peak_bytes + _beside(program)
+
+
+def _beside(program: program_lib.Program) -> int:
+    """Bytes on a device that are no part of a step: later batches, or the whole split."""
+    run = program.run
+    leaves = jax.tree.leaves(program.step_arguments()[1])
+    if run.config.data.device_resident:
+        rows = run.batch_size * len(run.seeds)
+        whole = sum(compiled.count_bytes(x.shape, x.dtype) for x in leaves)
+        return whole // rows * len(run.source("train"))
+    shards = [(x.sharding.shard_shape(x.shape), x.dtype) for x in leaves]
+    return log.AHEAD * sum(compiled.count_bytes(*shard) for shard in shards)
+
+
+def search(
+    sizes: Sequence[int], need: Callable[[int], int | None], limit: int
+) -> Found:
+    """Finds the largest size that fits; each one is asked for at most once.
+
+    Args:
+      sizes: In rising order.
+      need: From a size to its bytes; None: too many to say.
+      limit: Bytes that fit.
+    """
+    tried: dict[int, int | None] = {}
+    size, line = sizes[0], None
+    while size not in tried:
+        tried[size] = need(size)
+        known = {n: b for n, b in sorted(tried.items()) if b is not None}
+        good = [n for n, b in known.items() if b <= limit]
+        if not good:
+            return Found(None, tried, None)
+        bad = min((n for n in tried if n not in good), default=sizes[-1] + 1)
+        left = [n for n in sizes if n < bad]
+        if len(good) < 2:
+            size = left[min(left.index(good[0]) + _LEAP, len(left) - 1)]
+            continue
+        low, high = good[-2:]
+        slope = (known[high] - known[low]) / (high - low)
+        line = {n: known[high] + slope * (n - high) for n in sizes}
+        size = max(n for n in left if n <= high or line[n] <= limit)
+    above = sizes[sizes.index(size) + 1 :][:1]
+    refused = [(n, line[n]) for n in above if n not in tried]
+    return Found(size, tried, refused[0] if refused else None)
+
+
+def table(found: Found, limit: int, seconds: dict[int, float]) -> str:
+    """The sizes that were looked at, with their bytes on a device.
+
+    Args:
+      found: What `search` has found.
+      limit: Bytes that fit.
+      seconds: What each compilation took.
+    """
+    lines = [("batch", "on a device", "", "")]
+    for size, needed in sorted(found.tried.items()):
+        shown = "more than there is" if needed is None else text.mebibytes(needed)
+        fits = needed is not None and needed <= limit
+        how = f"compiled in {seconds[size]:.1f} s"
+        lines.append((size, shown, "fits" if fits else "does not fit", how))
+    if found.above:
+        size, needed = found.above
+        how = "on the line through the two sizes before, not compiled"
+        lines.append((size, text.mebibytes(needed), "does not fit", how))
+    share = f"{SHARE:.0%} of the memory that a device has or may take"
+    return "\n".join(
+        [*text.align(lines, right=(0, 1)), f"limit: {text.mebibytes(limit)}, {share}"]
+    )
