@@ -42,6 +42,9 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       log.py             what a run prints and hands to its writers
     cost/              what a run costs               <- core data train
       compiled.py        memory and FLOPs of the compiled step
+      tune.py            what is found before a run trains: a rate, a batch size
+      lr_range.py        the range test of learning rates
+      batch_size.py      the largest batch that fits into memory
       bench.py           measures
       input_bench.py     how quickly batches are read, by threads and workers
       bench_tables.py    tables of measurements, and what changed

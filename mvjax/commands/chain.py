@@ -22,7 +22,9 @@ def add(commands) -> None:
         "mvjax chain plain=configs/rerd/rerd.py:debug robust=configs/rerd/rerd.py:debug "
         "--workdir=runs/drop --robust.method.modality_dropout=0.3\n"
         + common.FAILED_HELP
-        + "\nThe stages after it are trained all the same.",
+        + "\nThe stages after it are trained all the same.\n"
+        "--auto-lr and --auto-batch-size are of `mvjax train`: what it finds for a stage\n"
+        "is set here as --<stage>.optim.lr and --<stage>.data.batch_size.",
     )
     command.add_argument(
         "configs",

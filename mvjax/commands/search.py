@@ -20,7 +20,8 @@ def add(commands) -> None:
         f"mvjax search {common.STAGE_1},debug --workdir=runs/search --trials=4 \\\n"
         "  --draw=optim.lr=1e-4..1e-2:log --draw='method.c_dim=5|10|20' \\\n"
         "  --metric=knn/shared/accuracy --mode=max\n"
-        "the same command goes on where it was stopped; more --trials add to it",
+        "the same command goes on where it was stopped; more --trials add to it\n"
+        "--auto-lr and --auto-batch-size are of `mvjax train`; here draw optim.lr",
     )
     command.add_argument("config", help=common.CONFIG_HELP)
     command.add_argument("--workdir", required=True, type=common.workdir)

@@ -121,25 +121,57 @@ def search(
       limit: Bytes that fit.
     """
     tried: dict[int, int | None] = {}
-    size, line = sizes[0], None
-    while size not in tried:
+    size, line = sizes[0], {}
+    while size is not None:
         tried[size] = need(size)
-        known = {n: b for n, b in sorted(tried.items()) if b is not None}
-        good = [n for n, b in known.items() if b <= limit]
+        good = sorted(n for n, b in tried.items() if b is not None and b <= limit)
         if not good:
             return Found(None, tried, None)
-        bad = min((n for n in tried if n not in good), default=sizes[-1] + 1)
-        left = [n for n in sizes if n < bad]
+        bad = min(set(tried) - set(good), default=None)
+        left = [n for n in sizes if n > good[-1] and (bad is None or n < bad)]
         if len(good) < 2:
-            size = left[min(left.index(good[0]) + _LEAP, len(left) - 1)]
+            size = next(iter(left[:_LEAP][-1:]), None)
             continue
-        low, high = good[-2:]
-        slope = (known[high] - known[low]) / (high - low)
-        line = {n: known[high] + slope * (n - high) for n in sizes}
-        size = max(n for n in left if n <= high or line[n] <= limit)
-    above = sizes[sizes.index(size) + 1 :][:1]
+        line = _line(sizes, tried, *good[-2:])
+        left = [n for n in left if line[n] <= limit]
+        size = _next(left, tried, good[-1], bad, limit)
+    size = good[-1]
+    above = [n for n in sizes if n > size][:1]
     refused = [(n, line[n]) for n in above if n not in tried]
     return Found(size, tried, refused[0] if refused else None)
+
+
+def _line(
+    sizes: Sequence[int], tried: dict[int, int | None], low: int, high: int
+) -> dict[int, float]:
+    """Bytes of all sizes on the line through two of them."""
+    slope = (tried[high] - tried[low]) / (high - low)
+    return {n: tried[high] + slope * (n - high) for n in sizes}
+
+
+def _next(
+    left: list[int],
+    tried: dict[int, int | None],
+    good: int,
+    bad: int | None,
+    limit: int,
+) -> int | None:
+    """Which of the sizes that may fit to compile; None: there are none.
+
+    Args:
+      left: These sizes, between the two that follow.
+      tried: Bytes by size.
+      good: The largest that fits.
+      bad: The smallest that does not; None: none is known.
+      limit: Bytes that fit.
+    """
+    if not left or bad is None:
+        return left[-1] if left else None
+    if tried[bad] is None:
+        return left[len(left) // 2]
+    # A truth that rises ever faster lies below the line to what does not fit.
+    between = _line(left, tried, good, bad)
+    return max((n for n in left if between[n] <= limit), default=left[0])
 
 
 def table(found: Found, limit: int, seconds: dict[int, float]) -> str:

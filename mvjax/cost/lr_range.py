@@ -76,14 +76,38 @@ def suggest(points: list[Point]) -> float:
             f"too few to suggest a learning rate ({SKIP_FIRST + SKIP_LAST + 2} are "
             f"needed). Look at the data with `mvjax data check`, or {by_hand}"
         )
-    slopes = np.gradient([point.smoothed for point in considered])
-    steepest = int(np.argmin(slopes))
-    if slopes[steepest] >= 0:
+    slopes = _slopes(considered)
+    if min(slopes) >= 0:
         raise errors.UserError(
             f"--auto-lr: the loss falls at no rate from {considered[0].lr:.2g} to "
             f"{considered[-1].lr:.2g}; {by_hand}"
         )
-    return considered[steepest].lr
+    return considered[np.argmin(slopes)].lr
+
+
+def doubt(points: list[Point]) -> str:
+    """What speaks against the rate that `suggest` gives, in words; "" if nothing does.
+
+    A loss that rises and comes down again may fall fastest there, at a rate that is too
+    high to train with.
+    """
+    considered = points[SKIP_FIRST:-SKIP_LAST]
+    slopes, smoothed = _slopes(considered), [point.smoothed for point in considered]
+    low, chosen = np.argmin(smoothed), considered[np.argmin(slopes)]
+    if chosen.lr <= considered[low].lr:
+        return ""
+    text = (
+        f"at the learning rate {chosen.lr:.2g} the smoothed loss falls from a peak: it is "
+        f"{chosen.smoothed:.4g} there and was {smoothed[low]:.4g} at {considered[low].lr:.2g}"
+    )
+    before = np.argmin(slopes[: low + 1])
+    if slopes[before] < 0:
+        text += f", before which it fell fastest at {considered[before].lr:.2g}"
+    return text
+
+
+def _slopes(considered: list[Point]) -> np.ndarray:
+    return np.gradient([point.smoothed for point in considered])
 
 
 def kept_groups(config: Any) -> list[str]:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from mvjax.core import errors
+from mvjax.core import notice
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
 from mvjax.cost import batch_size
@@ -103,6 +104,8 @@ def find(
         points = _try_rates(run, say)
         tuned = {LR: lr_range.suggest(points), CURVE: points}
         say(f"--auto-lr chose config.optim.lr={tuned[LR]:.4g}")
+        if text := lr_range.doubt(points):
+            notice.warn(f"{text}; consider to set config.optim.lr by hand")
     if BATCH in wanted:
         given = overrides(tuned)
         tuned[BATCH] = _try_sizes(
