@@ -35,7 +35,7 @@ def add(commands) -> None:
         "--auto-batch-size",
         action="store_true",
         help="choose config.data.batch_size first: the largest doubling whose compiled "
-        "step fits into 90%% of a device's memory, or of half of a CPU's free memory",
+        "step fits into 90%% of a device's memory, or a quarter of a CPU's free memory",
     )
     common.add_process_arguments(command)
 

@@ -52,6 +52,15 @@ def keep_memory() -> None:
         mallopt(option, value)
 
 
+def return_memory() -> None:
+    """Gives what is freed back to the system, before that is asked what is free."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return  # Not glibc.
+
+
 def collect_seldom() -> None:
     """Has Python look for unreachable cycles less often.
 

@@ -17,6 +17,7 @@ import jax
 from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import memory
+from mvjax.core import process_settings
 from mvjax.core import text
 from mvjax.cost import compiled
 from mvjax.train import log
@@ -24,7 +25,11 @@ from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import sharding
 
-SHARE = 0.9  # Of a device's memory; the rest is for what a compiler does not count.
+# Of a device's memory; the rest is for what a compiler does not count.
+SHARE = 0.9
+# Of the free memory of a CPU. The heap of the C library, which `process_settings` has keep
+# what is freed, was seen to grow to four times the temporaries of a step.
+CPU_SHARE = 0.25
 _LARGEST = 2**20  # That `config.data.batch_size` may be.
 _LEAP = 3  # Doublings from the first size that is compiled to the second.
 
@@ -64,15 +69,19 @@ def candidates(run: run_lib.Run) -> list[int]:
 
 
 def limit(mesh: jax.sharding.Mesh) -> int:
-    """Bytes that a step may take on a device: `SHARE` of the least that any one has.
+    """Bytes that a step may take on a device of this process, the same in all processes.
 
-    The devices of a CPU share what mvjax takes of the free memory elsewhere.
+    The devices of a CPU share its memory.
     """
+    process_settings.return_memory()
     mine = mesh.local_devices
     held = [(device.memory_stats() or {}).get("bytes_limit") for device in mine]
-    least = min(held) if all(held) else memory.bound() // len(mine)
+    if all(held):
+        least = int(SHARE * min(held))
+    else:
+        least = int(CPU_SHARE * memory.available()) // len(mine)
     most = 2**31 - 1  # What `greatest` can compare.
-    return -dist.greatest(-min(int(SHARE * least) >> 20, most)) << 20
+    return -dist.greatest(-min(least >> 20, most)) << 20
 
 
 def need(program: program_lib.Program) -> int | None:
@@ -192,7 +201,9 @@ def table(found: Found, limit: int, seconds: dict[int, float]) -> str:
         size, needed = found.above
         how = "on the line through the two sizes before, not compiled"
         lines.append((size, text.mebibytes(needed), "does not fit", how))
-    share = f"{SHARE:.0%} of the memory that a device has or may take"
+    share = (
+        f"{SHARE:.0%} of a device's memory, or {CPU_SHARE:.0%} of what a CPU has free"
+    )
     return "\n".join(
         [*text.align(lines, right=(0, 1)), f"limit: {text.mebibytes(limit)}, {share}"]
     )

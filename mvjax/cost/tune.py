@@ -15,6 +15,7 @@ from mvjax.train import checkpoint
 from mvjax.train import loop
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
+from mvjax.train import sharding
 
 # Keys of `run.json`.
 LR, BATCH, CURVE = "lr_suggested", "batch_size_suggested", "lr_range"
@@ -99,7 +100,6 @@ def find(
     first = [] if LR in wanted else [f"data.batch_size={sizes[0]}"]
     program = program_lib.Program(run.changed(load(*first)))
     loop.build(program)  # Mistakes show before the work.
-    limit = batch_size.limit(program.mesh)
     if LR in wanted:
         points = _try_rates(run, say)
         tuned = {LR: lr_range.suggest(points), CURVE: points}
@@ -111,7 +111,6 @@ def find(
         tuned[BATCH] = _try_sizes(
             lambda size: run.changed(load(*given, f"data.batch_size={size}")),
             sizes,
-            limit,
             say,
         )
         records = len(run.source("train"))
@@ -140,7 +139,6 @@ def _try_rates(run: run_lib.Run, say: Callable[[str], None]) -> list[lr_range.Po
 def _try_sizes(
     make: Callable[[int], run_lib.Run],
     sizes: list[int],
-    limit: int,
     say: Callable[[str], None],
 ) -> int:
     """The largest size that fits."""
@@ -159,7 +157,12 @@ def _try_sizes(
         seconds[size] = time.perf_counter() - start
         return needed
 
-    found = batch_size.search(sizes, need, limit)
+    first = need(sizes[0])
+    # What a compiler takes of a CPU's memory is not free any more.
+    limit = batch_size.limit(sharding.make_mesh(run.config.mesh))
+    found = batch_size.search(
+        sizes, lambda size: first if size == sizes[0] else need(size), limit
+    )
     say(f"batch sizes\n{batch_size.table(found, limit, seconds)}")
     if found.size is None:
         raise errors.UserError(

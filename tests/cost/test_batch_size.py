@@ -103,5 +103,5 @@ def test_a_compiler_that_runs_out_of_memory_says_it_does_not_fit(monkeypatch):
 def test_devices_of_a_cpu_share_its_memory(monkeypatch):
     monkeypatch.setattr("mvjax.core.memory.available", lambda: 80 << 20)
     one, eight = (make_program(devices=n).mesh for n in (1, 8))
-    assert batch_size.limit(one) == int(0.9 * 40) << 20
-    assert batch_size.limit(eight) == int(0.9 * 5) << 20
+    assert batch_size.limit(one) == 20 << 20
+    assert batch_size.limit(eight) == 2 << 20  # Whole mebibytes.
