@@ -98,7 +98,8 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       inputs.py          policies and specs of a config, from stored to seen
       policies.py        what the host does to each record
       augment/           one policy a file: random views on the host
-      pictures.py        changes of Pillow images with given parameters
+      pictures.py        places of images, and published operations on them
+      photometry.py      changes of colour and sharpness with given parameters
       styles.py          published augmentations: what is drawn, and what is done
       subset.py          a part of the training split
       pipeline.py        from a config to batches, the same on any number of hosts

@@ -8,6 +8,7 @@ import numpy as np
 from mvjax.data import channel_statistics
 from mvjax.data import cifar
 from mvjax.data import imagenet_subsets
+from mvjax.data import photometry
 from mvjax.data import pictures
 from mvjax.data import styles
 from mvjax.data.augment import resize_crop
@@ -46,8 +47,8 @@ def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
     assert difference.max() <= _MOST, name
 
 
-def _jitter(params: dict) -> pictures.Jitter:
-    return pictures.Jitter(tuple(params["order"]), *(params[k] for k in _STEPS))
+def _jitter(params: dict) -> photometry.Jitter:
+    return photometry.Jitter(tuple(params["order"]), *(params[k] for k in _STEPS))
 
 
 def _box(params: dict) -> pictures.Box:
@@ -62,16 +63,16 @@ def _custom(case: golden_data.Case) -> dict[str, np.ndarray]:
     params, size = case.meta["params"]["custom"], case.config["size"]
     jitter, style = _jitter(params), styles.make("custom", size)
     style = dataclasses.replace(style, kernel=params["kernel"])
-    image = pictures.from_array(case.inputs["img"])
+    image = case.inputs["img"]
     draw = styles.CustomDraw(_box(params), True, jitter, False, params["sigma"])
-    stages = {"crop": pictures.crop(image, draw.box, size)}
+    stages = {"crop": pictures.resized_crop(image, draw.box, size)}
     stage = pictures.mirror(stages["crop"])
     for step in jitter.order:
-        stage = pictures.jitter_step(stage, jitter, step)
+        stage = photometry.jitter_step(stage, jitter, step)
         stages[f"jitter_{_STEPS[step]}"] = stage
-    stages["gray"] = pictures.grey(stage)
+    stages["gray"] = photometry.grey(stage)
     stages["blur"] = style.apply(image, draw)
-    found = {f"custom/{k}": pictures.to_array(v) for k, v in stages.items()}
+    found = {f"custom/{k}": v for k, v in stages.items()}
     final = _normalised(found["custom/blur"], channel_statistics.find("imagenet"))
     return found | {"custom/final": final}
 
@@ -79,15 +80,15 @@ def _custom(case: golden_data.Case) -> dict[str, np.ndarray]:
 def _cifar20(case: golden_data.Case) -> dict[str, np.ndarray]:
     params, size = case.meta["params"]["cifar20"], case.config["size"]
     jitter, style = _jitter(params), styles.make("cifar20", size)
-    image = stage = pictures.from_array(case.inputs["img"])
+    image = stage = case.inputs["img"]
     stages = {}
     for step in jitter.order:
-        stage = pictures.jitter_step(stage, jitter, step)
+        stage = photometry.jitter_step(stage, jitter, step)
         stages[f"jitter_{_STEPS[step]}"] = stage
     draw = styles.Cifar20Draw(jitter, False, _box(params), False)
     stages["crop"] = style.apply(image, draw)
-    found = {f"cifar20/{k}": pictures.to_array(v) for k, v in stages.items()}
-    mirrored = pictures.to_array(style.apply(image, draw._replace(flip=True)))
+    found = {f"cifar20/{k}": v for k, v in stages.items()}
+    mirrored = style.apply(image, draw._replace(flip=True))
     statistics = channel_statistics.find("cifar20")
     return found | {"cifar20/final": _normalised(mirrored, statistics)}
 
@@ -96,8 +97,7 @@ def _cifar(case: golden_data.Case) -> dict[str, np.ndarray]:
     params, image = case.meta["params"]["cifar"], case.inputs["img32"]
     style = styles.make("cifar", len(image))
     draw = styles.CifarDraw(params["i"], params["j"], False)
-    found = style.apply(pictures.from_array(image), draw)
-    return {"cifar/crop": pictures.to_array(found)}
+    return {"cifar/crop": style.apply(image, draw)}
 
 
 def _plain(case: golden_data.Case) -> dict[str, np.ndarray]:
@@ -124,8 +124,7 @@ def _plain(case: golden_data.Case) -> dict[str, np.ndarray]:
 def _voc(case: golden_data.Case) -> dict[str, np.ndarray]:
     params = case.meta["params"]["voc_train"]
     draw = voc.Draw(params["brightness"], False, True, params["angle"])
-    image = voc.Policy().apply(pictures.from_array(case.inputs["val_img"]), draw)
-    image, found = pictures.to_array(image), {}
+    image, found = voc.Policy().apply(case.inputs["val_img"], draw), {}
     for name in case.outputs:
         kind = re.fullmatch(r"voc_train/(rotated|final)_every(\d+)", name)
         if kind:

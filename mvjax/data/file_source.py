@@ -92,8 +92,7 @@ class FileSource:
             return image
         from mvjax.data import pictures
 
-        picture = pictures.from_array(image)
-        return pictures.to_array(pictures.resize_shorter(picture, self._shorter))
+        return pictures.resize_shorter(image, self._shorter)
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits of names, truths and the sizes of some files.

@@ -1,7 +1,8 @@
-"""Changes of Pillow images as torchvision 0.13 makes them, each with given parameters.
+"""Places of images and published operations with given parameters, by Pillow.
 
-Random numbers are drawn elsewhere (`data/styles.py`), so that a recording can give the
-parameters. All images are RGB; nothing changes in place.
+The results are those of torchvision 0.13. Random numbers are drawn elsewhere
+(`data/styles.py`), so that a recording can give the parameters. All images are RGB;
+nothing changes in place. Arrays go in and come out where nothing else is said.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ from PIL import ImageEnhance
 from PIL import ImageOps
 
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # The steps of a `Jitter`.
 
 
 class Box(NamedTuple):
@@ -24,16 +24,6 @@ class Box(NamedTuple):
     left: int
     height: int
     width: int
-
-
-class Jitter(NamedTuple):
-    """Changes of colour: three factors, a shift of the hue in turns, and their order."""
-
-    order: tuple[int, ...]
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
 
 
 def from_array(image: np.ndarray) -> Image.Image:
@@ -46,104 +36,64 @@ def to_array(image: Image.Image) -> np.ndarray:
     return np.array(image, np.uint8)
 
 
-def crop(
-    image: Image.Image,
-    box: Box,
-    size: int | None = None,
+def resize(
+    image: np.ndarray,
+    size: tuple[int, int],
     resampling: Image.Resampling = BILINEAR,
-) -> Image.Image:
-    """A part of an image, resized to a square of `size`; None: as it is.
-
-    It is cut out before it is resized, so pixels beside the box have no influence. Where
-    the box leaves the image it is black.
-    """
-    part = image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
-    return part if size is None else part.resize((size, size), resampling)
-
-
-def resize_shorter(image: Image.Image, size: int) -> Image.Image:
-    """An image whose shorter side becomes `size`, the longer one rounded down."""
-    width, height = image.size
-    if min(width, height) == size:
+) -> np.ndarray:
+    """An image of another height and width."""
+    if image.shape[:2] == size:
         return image
-    short, long = sorted((width, height))
-    other = int(size * long / short)
-    return image.resize((size, other) if width <= height else (other, size), BILINEAR)
+    return to_array(from_array(image).resize(size[::-1], resampling))
 
 
-def centre(width: int, height: int, size: int) -> Box:
+def resize_shorter(image: np.ndarray, size: int) -> np.ndarray:
+    """An image whose shorter side becomes `size`, the longer one rounded down."""
+    height, width = image.shape[:2]
+    long = int(size * max(height, width) / min(height, width))
+    return resize(image, (size, long) if height <= width else (long, size))
+
+
+def crop(image: np.ndarray, box: Box) -> np.ndarray:
+    """A part of an image; where the box leaves the image it is black."""
+    top, left = max(box.top, 0), max(box.left, 0)
+    part = image[top : box.top + box.height, left : box.left + box.width]
+    if part.shape[:2] == (box.height, box.width):
+        return part
+    found = np.zeros((box.height, box.width, 3), np.uint8)
+    top, left = top - box.top, left - box.left
+    found[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return found
+
+
+def resized_crop(
+    image: np.ndarray,
+    box: Box,
+    size: int,
+    resampling: Image.Resampling = BILINEAR,
+) -> np.ndarray:
+    """A part of an image, resized to a square of `size`.
+
+    It is cut out before it is resized, so pixels beside the box have no influence.
+    """
+    return resize(crop(image, box), (size, size), resampling)
+
+
+def centre(image: np.ndarray, size: int) -> Box:
     """The square of `size` in the middle of an image."""
+    height, width = image.shape[:2]
     return Box(round((height - size) / 2), round((width - size) / 2), size, size)
 
 
-def mirror(image: Image.Image) -> Image.Image:
+def mirror(image: np.ndarray) -> np.ndarray:
     """Left and right change places."""
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-
-
-def grey(image: Image.Image) -> Image.Image:
-    """The brightness in all three channels."""
-    return image.convert("L").convert("RGB")
-
-
-def brighten(image: Image.Image, factor: float) -> Image.Image:
-    """Multiplies the levels, up to 255."""
-    return ImageEnhance.Brightness(image).enhance(factor)
-
-
-def shift_hue(image: Image.Image, turns: float) -> Image.Image:
-    """Shifts the hue by -0.5..0.5 turns, cut to whole levels of 256."""
-    hue, saturation, value = image.convert("HSV").split()
-    levels = np.uint8(int(turns * 255) % 256)
-    shifted = Image.fromarray(np.asarray(hue) + levels)  # Wraps round, as hues do.
-    return Image.merge("HSV", (shifted, saturation, value)).convert("RGB")
-
-
-def jitter_step(image: Image.Image, jitter: Jitter, step: int) -> Image.Image:
-    """One of the four changes of colour."""
-    if step == HUE:
-        return shift_hue(image, jitter.hue)
-    factors = (jitter.brightness, jitter.contrast, jitter.saturation)
-    return _ENHANCE[step](image).enhance(factors[step])
-
-
-def jitter(image: Image.Image, jitter: Jitter) -> Image.Image:
-    """The changes of colour in their order."""
-    for step in jitter.order:
-        image = jitter_step(image, jitter, step)
-    return image
-
-
-_ENHANCE = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-
-
-def blur_kernel(size: int, sigma: float) -> np.ndarray:
-    """A Gaussian's values at whole pixels, `[size]` float32, whose sum is 1."""
-    x = np.linspace(-(size - 1) / 2, (size - 1) / 2, size, dtype=np.float32)
-    values = np.exp(-0.5 * (x / np.float32(sigma)) ** 2)
-    return values / values.sum()
-
-
-def blur(image: Image.Image, size: int, sigma: float) -> Image.Image:
-    """Gaussian blur in float32 with reflected margins, rounded at the end.
-
-    Args:
-      image: RGB.
-      size: Of the kernel, odd, less than twice the image's sides.
-      sigma: Of the Gaussian, in pixels.
-    """
     import cv2
 
-    kernel = blur_kernel(size, sigma)
-    pixels = np.asarray(image)
-    found = cv2.sepFilter2D(
-        pixels, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101
-    )
-    return Image.fromarray(np.rint(np.clip(found, 0, 255)).astype(np.uint8))
+    return cv2.flip(image, 1)
 
 
 def rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """Turns an image against the clock about its centre, nearest, black corners."""
+    """Turns a Pillow image against the clock about its centre, nearest, black corners."""
     return image.rotate(degrees, resample=Image.Resampling.NEAREST, fillcolor=0)
 
 
@@ -159,7 +109,7 @@ def _affine(image: Image.Image, matrix: Sequence[float]) -> Image.Image:
 
 
 def operate(image: Image.Image, name: str, magnitude: float) -> Image.Image:
-    """One operation of RandAugment and AutoAugment.
+    """One operation of RandAugment and AutoAugment on a Pillow image.
 
     Args:
       image: RGB.

@@ -1,8 +1,8 @@
 """The published augmentations of MV-MR's images, each a class that draws and applies.
 
 `draw(generator, width, height)` gives the parameters of one image, `apply(image, draw)` is
-free of chance. Pillow images go in and come out; normalisation is the method's. The
-orders of the steps are those of the released code, and so are the distributions.
+free of chance. Images are `[H, W, 3]` uint8; normalisation is the method's. The orders
+of the steps are those of the released code, and so are the distributions.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mvjax.core import errors
+from mvjax.data import photometry
 from mvjax.data import pictures
 
 _TRIES = 10  # Boxes that are drawn before the greatest one that fits is taken.
@@ -22,6 +22,16 @@ _BINS = 31  # Of the magnitudes of RandAugment.
 _POLICY_BINS = 10  # Of those of AutoAugment.
 # Shift of RandAugment's and AutoAugment's greatest translation, by the side.
 _TRANSLATION = 150 / 331
+
+
+def _between(generator: np.random.Generator, low: float, high: float) -> float:
+    """What `generator.uniform` gives, in a third of its time."""
+    return low + (high - low) * generator.random()
+
+
+@functools.cache
+def _logarithms(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(np.log(numbers).tolist())
 
 
 def draw_box(
@@ -37,8 +47,8 @@ def draw_box(
     is allowed.
     """
     for _ in range(_TRIES):
-        area = generator.uniform(*scale) * width * height
-        aspect = math.exp(generator.uniform(*np.log(ratio)))
+        area = _between(generator, *scale) * width * height
+        aspect = math.exp(_between(generator, *_logarithms(ratio)))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             top = int(generator.integers(0, height - h + 1))
@@ -58,14 +68,14 @@ def draw_jitter(
     contrast: float,
     saturation: float,
     hue: float,
-) -> pictures.Jitter:
+) -> photometry.Jitter:
     """Factors around 1, a shift around 0, and a random order."""
     order = tuple(int(step) for step in generator.permutation(4))
     factors = [
-        generator.uniform(max(0.0, 1 - most), 1 + most)
+        _between(generator, max(0.0, 1 - most), 1 + most)
         for most in (brightness, contrast, saturation)
     ]
-    return pictures.Jitter(order, *factors, generator.uniform(-hue, hue))
+    return photometry.Jitter(order, *factors, _between(generator, -hue, hue))
 
 
 class CustomDraw(NamedTuple):
@@ -73,7 +83,7 @@ class CustomDraw(NamedTuple):
 
     box: pictures.Box
     flip: bool
-    jitter: pictures.Jitter | None  # None: the colours stay.
+    jitter: photometry.Jitter | None  # None: the colours stay.
     grey: bool
     sigma: float  # Of the blur.
 
@@ -95,26 +105,24 @@ class Custom:
     ) -> CustomDraw:
         """Parameters for an image of this size."""
         box = draw_box(generator, width, height)
-        flip, colours, grey = generator.random(3) < (0.5, 0.8, 0.2)
+        flip, colours, grey = (generator.random() < p for p in (0.5, 0.8, 0.2))
         jitter = draw_jitter(generator, 0.8, 0.8, 0.8, 0.2)
-        sigma = generator.uniform(0.1, 2.0)
-        return CustomDraw(
-            box, bool(flip), jitter if colours else None, bool(grey), sigma
-        )
+        sigma = _between(generator, 0.1, 2.0)
+        return CustomDraw(box, flip, jitter if colours else None, grey, sigma)
 
-    def apply(self, image: Image.Image, draw: CustomDraw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: CustomDraw) -> np.ndarray:
         """The augmented image, a square of `size`."""
-        image = pictures.crop(image, draw.box, self.size)
+        image = pictures.resized_crop(image, draw.box, self.size)
         image = pictures.mirror(image) if draw.flip else image
-        image = pictures.jitter(image, draw.jitter) if draw.jitter else image
-        image = pictures.grey(image) if draw.grey else image
-        return pictures.blur(image, self.blur_width, draw.sigma)
+        image = photometry.jitter(image, draw.jitter) if draw.jitter else image
+        image = photometry.grey(image) if draw.grey else image
+        return photometry.blur(image, self.blur_width, draw.sigma)
 
 
 class Cifar20Draw(NamedTuple):
     """Parameters of `Cifar20`."""
 
-    jitter: pictures.Jitter | None
+    jitter: photometry.Jitter | None
     grey: bool
     box: pictures.Box
     flip: bool
@@ -130,16 +138,16 @@ class Cifar20:
         self, generator: np.random.Generator, width: int, height: int
     ) -> Cifar20Draw:
         """Parameters for an image of this size."""
-        colours, grey, flip = generator.random(3) < (0.8, 0.1, 0.5)
+        colours, grey, flip = (generator.random() < p for p in (0.8, 0.1, 0.5))
         jitter = draw_jitter(generator, 0.4, 0.4, 0.4, 0.1)
         box = draw_box(generator, width, height, scale=(0.2, 1.0))
-        return Cifar20Draw(jitter if colours else None, bool(grey), box, bool(flip))
+        return Cifar20Draw(jitter if colours else None, grey, box, flip)
 
-    def apply(self, image: Image.Image, draw: Cifar20Draw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: Cifar20Draw) -> np.ndarray:
         """The augmented image, a square of `size`."""
-        image = pictures.jitter(image, draw.jitter) if draw.jitter else image
-        image = pictures.grey(image) if draw.grey else image
-        image = pictures.crop(image, draw.box, self.size, pictures.BICUBIC)
+        image = photometry.jitter(image, draw.jitter) if draw.jitter else image
+        image = photometry.grey(image) if draw.grey else image
+        image = pictures.resized_crop(image, draw.box, self.size, pictures.BICUBIC)
         return pictures.mirror(image) if draw.flip else image
 
 
@@ -174,7 +182,7 @@ class Cifar:
         top, left = (int(generator.integers(0, n + 1)) for n in spare)
         return CifarDraw(top, left, bool(generator.random() < 0.5))
 
-    def apply(self, image: Image.Image, draw: CifarDraw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: CifarDraw) -> np.ndarray:
         """The augmented image, a square of `size`."""
         top, left = draw.top - self.padding, draw.left - self.padding
         image = pictures.crop(image, pictures.Box(top, left, self.size, self.size))
@@ -188,13 +196,11 @@ class OperationsDraw(NamedTuple):
     operations: tuple[tuple[str, float], ...]  # Names and signed magnitudes, in order.
 
 
-def _apply_operations(
-    image: Image.Image, draw: OperationsDraw, size: int
-) -> Image.Image:
-    image = pictures.crop(image, draw.box, size)
+def _apply_operations(image: np.ndarray, draw: OperationsDraw, size: int) -> np.ndarray:
+    picture = pictures.from_array(pictures.resized_crop(image, draw.box, size))
     for name, magnitude in draw.operations:
-        image = pictures.operate(image, name, magnitude)
-    return image
+        picture = pictures.operate(picture, name, magnitude)
+    return pictures.to_array(picture)
 
 
 class Magnitudes(NamedTuple):
@@ -250,7 +256,7 @@ class RandAugment:
             drawn.append((name, -value if flipped else value))
         return OperationsDraw(box, tuple(drawn))
 
-    def apply(self, image: Image.Image, draw: OperationsDraw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: OperationsDraw) -> np.ndarray:
         """The augmented image, a square of `size`."""
         return _apply_operations(image, draw, self.size)
 
@@ -311,7 +317,7 @@ class AutoAugment:
                 drawn.append((name, -value if signed and sign < 0.5 else value))
         return OperationsDraw(box, tuple(drawn))
 
-    def apply(self, image: Image.Image, draw: OperationsDraw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: OperationsDraw) -> np.ndarray:
         """The augmented image, a square of `size`."""
         return _apply_operations(image, draw, self.size)
 
@@ -344,5 +350,5 @@ def augment(
     Returns:
       `[size, size, 3]` uint8.
     """
-    picture = pictures.from_array(image)
-    return pictures.to_array(style.apply(picture, style.draw(generator, *picture.size)))
+    height, width = image.shape[:2]
+    return style.apply(image, style.draw(generator, width, height))

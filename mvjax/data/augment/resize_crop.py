@@ -58,6 +58,5 @@ class Policy:
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The square of an image `[H, W, 3]` uint8, `[size, size, 3]`."""
-        picture = pictures.resize_shorter(pictures.from_array(image), self.shorter)
-        box = pictures.centre(*picture.size, self.size)
-        return pictures.to_array(pictures.crop(picture, box))
+        image = pictures.resize_shorter(image, self.shorter)
+        return pictures.crop(image, pictures.centre(image, self.size))

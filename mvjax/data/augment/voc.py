@@ -8,12 +8,12 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import batch
 from mvjax.data import images
+from mvjax.data import photometry
 from mvjax.data import pictures
 from mvjax.data.augment import resize_crop
 
@@ -69,8 +69,7 @@ class Policy:
         """A record with its augmented image; None: with its plain one."""
         if generator is None:
             return self._plain(record, None)
-        picture = pictures.from_array(record["views"][self.view])
-        image = pictures.to_array(self.apply(picture, self.draw(generator)))
+        image = self.apply(record["views"][self.view], self.draw(generator))
         return record | {"views": record["views"] | {self.view: image}}
 
     def draw(self, generator: np.random.Generator) -> Draw:
@@ -84,11 +83,12 @@ class Policy:
             generator.uniform(-self.degrees, self.degrees),
         )
 
-    def apply(self, image: Image.Image, draw: Draw) -> Image.Image:
+    def apply(self, image: np.ndarray, draw: Draw) -> np.ndarray:
         """The augmented image, a square of `size`."""
-        image = image.resize((self.size, self.size), pictures.BILINEAR)
+        image = pictures.resize(image, (self.size, self.size))
         if draw.brightness is not None:
-            image = pictures.brighten(image, draw.brightness)
-        image = pictures.grey(image) if draw.grey else image
+            image = photometry.brighten(image, draw.brightness)
+        image = photometry.grey(image) if draw.grey else image
         image = pictures.mirror(image) if draw.flip else image
-        return pictures.rotate(image, draw.degrees)
+        picture = pictures.rotate(pictures.from_array(image), draw.degrees)
+        return pictures.to_array(picture)

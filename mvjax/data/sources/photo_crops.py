@@ -186,8 +186,7 @@ def _read(folder: str | None, cache: str | None) -> list[np.ndarray]:
     for name in _SUMS:
         image = image_file.read(root / name, 3)
         if min(image.shape[:2]) > _SHORTER:
-            picture = pictures.resize_shorter(pictures.from_array(image), _SHORTER)
-            image = pictures.to_array(picture)
+            image = pictures.resize_shorter(image, _SHORTER)
         found.append(image)
     return found
 
