@@ -86,6 +86,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
     transforms/        what the device does to batches    <- core ops
       colouring.py       two coloured views of a grey image
       photometry.py      colours and blur of RGB views
+      custom.py          MV-MR's augmented view beside the plain one
     convert/           PyTorch and Flax               <- core
       torch_map.py       tables of names and layouts, both ways
       torch_file.py      reads and writes .pth without PyTorch

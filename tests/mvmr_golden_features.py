@@ -82,13 +82,10 @@ def check_batch_augment(case: golden_data.Case) -> None:
         assert kernel == batch_augment.blur_size(case.config["size"])
         stages = [("crop", run_crop(size)), ("flip", run_flip)]
         if params["jitter_applied"]:
-            stages += [
-                (
-                    f"jitter_{batch_augment.WAYS[way]}",
-                    functools.partial(run_change, place=place),
-                )
-                for place, way in enumerate(params["order"])
-            ]
+            for place, number in enumerate(params["order"]):
+                way = batch_augment.WAYS[number]
+                run = functools.partial(run_change, way=way, place=place)
+                stages.append((f"jitter_{way}", run))
         stages += [("gray", run_grey), ("blur", run_blur(kernel))]
         recorded = {k for k in case.outputs if k.startswith(f"{name}/")}
         assert recorded <= {f"{name}/{stage}" for stage, _ in stages}, recorded
@@ -118,11 +115,13 @@ run_all = jax.jit(batch_augment.apply, static_argnames=("size", "kernel"))
 run_flip, run_grey = for_batch(batch_augment.flip), for_batch(batch_augment.grey)
 
 
-@functools.partial(jax.jit, static_argnames="place")
-def run_change(x: jax.Array, draw: batch_augment.Draw, place: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("way", "place"))
+def run_change(x: jax.Array, draw: batch_augment.Draw, way: str, place: int):
     """One of the changes of colour."""
-    change = functools.partial(batch_augment.change, place=place)
-    return jax.vmap(change, in_axes=(0, None))(x, draw)
+    blend = functools.partial(batch_augment.blend, place=place)
+    if way == "hue":
+        return jax.vmap(batch_augment.turn_hue, in_axes=(0, None))(x, draw.hue)
+    return jax.vmap(blend, in_axes=(0, None))(x, draw)
 
 
 @functools.cache

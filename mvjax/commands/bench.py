@@ -62,7 +62,9 @@ def _bench(args: argparse.Namespace) -> int:
     if args.data:
         if args.output or args.compare:
             raise errors.UserError("bench --data has no --output and no --compare.")
-        print(input_bench.table(input_bench.measure(run, steps=args.steps, say=say)))
+        rows = input_bench.measure(run, steps=args.steps, say=say)
+        print(input_bench.table(rows))
+        print(input_bench.advise(rows))
         return 0
     if args.output:
         atomic.check(args.output)

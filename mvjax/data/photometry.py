@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # The steps of a `Jitter`.
-_LEVELS = np.arange(256, dtype=np.float32)
-# Added to values whose fractions are cut off, so that whole numbers survive float32.
-_TINY = 1e-4
+_TINY = 1e-4  # What whole numbers need so that float32 does not fall below them.
+_CUT = _TINY - 0.5  # Added before rounding, where Pillow cuts fractions off.
 
 
 class Jitter(NamedTuple):
@@ -69,8 +68,7 @@ def saturate(image: np.ndarray, factor: float) -> np.ndarray:
     """Multiplies the distance of the colours from grey."""
     import cv2
 
-    # It rounds, where Pillow cuts fractions off.
-    return cv2.addWeighted(image, factor, grey(image), 1 - factor, _TINY - 0.5)
+    return cv2.addWeighted(image, factor, grey(image), 1 - factor, _CUT)
 
 
 def shift_hue(image: np.ndarray, turns: float) -> np.ndarray:
@@ -122,8 +120,7 @@ def _stretch_around(image: np.ndarray, level: int, factor: float) -> np.ndarray:
     """Multiplies the distance of the levels from one of them; fractions are cut off."""
     import cv2
 
-    table = level + np.float32(factor) * (_LEVELS - level)
-    return cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8))
+    return cv2.addWeighted(image, factor, image, 0, level * (1 - factor) + _CUT)
 
 
 class _HueTables(NamedTuple):
@@ -146,12 +143,12 @@ def _hue_tables() -> _HueTables:
     scales = np.array((255 / 360, 255, 1), np.float32)
     to_levels = np.zeros((3, 4), np.float32)
     to_levels[:, :3], to_levels[:, 3] = np.diag(scales), _TINY
-    numbers = _LEVELS[None, :, None] / scales
+    numbers = np.arange(256, dtype=np.float32)[None, :, None] / scales
     corrections = np.zeros((1, 256, 3), np.float32)
     for channel in (0, 1):
         pure = np.full((1, 256, 3), (0, 1, 255), np.float32)
         pure[..., channel] = numbers[..., channel]
         image = cv2.convertScaleAbs(cv2.cvtColor(pure, cv2.COLOR_HSV2RGB))
         found = np.asarray(Image.fromarray(image).convert("HSV"))[..., channel]
-        corrections[..., channel][found == _LEVELS - 1] = -2 * _TINY
+        corrections[..., channel][found == np.arange(256) - 1] = -2 * _TINY
     return _HueTables(to_levels, corrections, numbers)

@@ -32,8 +32,8 @@ def from_array(image: np.ndarray) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """`[H, W, 3]` uint8 of an image, in memory of its own."""
-    return np.array(image, np.uint8)
+    """`[H, W, 3]` uint8 of an image, read-only."""
+    return np.asarray(image)
 
 
 def resize(

@@ -206,13 +206,21 @@ class _Steps:
             [
                 self._augment(
                     self._source[int(index)],
-                    np.random.default_rng((_RECORD, self._seed, int(position))),
+                    _generator(self._seed, int(position)),
                 )
                 for index, position in zip(
                     indices, self._order.positions(step)[mine], strict=True
                 )
             ]
         )
+
+
+def _generator(seed: int, position: int) -> np.random.Generator:
+    """The generator of the record at a position of the order."""
+    entropy = (_RECORD, seed, position)
+    if max(entropy) < 2**32:  # NumPy takes tuples apart to this, in twice the time.
+        entropy = np.array(entropy, np.uint32)
+    return np.random.default_rng(entropy)
 
 
 def train_batches(

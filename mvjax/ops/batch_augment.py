@@ -28,6 +28,7 @@ from mvjax.ops import photometry
 
 KINDS = ("official", "per_image")
 WAYS = ("brightness", "contrast", "saturation", "hue")  # As `Draw.order` counts them.
+_HUE = WAYS.index("hue")
 _ORDERS = np.array(list(itertools.permutations(range(len(WAYS)))), np.int32)
 _TRIES = 10  # Boxes that are drawn before the centre is taken.
 _FACTOR = Annotated[float, limits.Range(low=0, high=1)]
@@ -61,6 +62,8 @@ class Augmentation:
     )
     scale: tuple[limits.Part, limits.Part] = (0.08, 1.0)  # Of the area.
     ratio: tuple[limits.Positive, limits.Positive] = (3 / 4, 4 / 3)  # Width by height.
+    # Whether boxes that shrink are smoothed first, as Pillow does.
+    antialias: bool = False
     flip: limits.Share = 0.5  # How often.
     jitter: limits.Share = 0.8  # How often.
     brightness: _FACTOR = 0.8  # Factors lie between 1 - this and 1 + this.
@@ -93,9 +96,9 @@ class Augmentation:
         batch, *shape, channels = images.shape
         images = images.astype(jnp.float32)
         size = (self.size, self.size) if self.size else tuple(shape)
-        kernel = blur_size(min(size))
+        sides = dict(size=size, kernel=blur_size(min(size)), antialias=self.antialias)
         if self.kind == "official":
-            return apply(images, self.draw(key, shape), size=size, kernel=kernel)
+            return apply(images, self.draw(key, shape), **sides)
         for name, given in (("mean", mean), ("std", std)):
             if len(given) not in (1, channels):
                 raise errors.UserError(
@@ -105,7 +108,7 @@ class Augmentation:
         mean, std = jnp.array(mean), jnp.array(std)
         keys = jax.random.split(key, batch)
         draws = jax.vmap(functools.partial(self.draw, shape=shape))(keys)
-        images = apply(images * std + mean, draws, size=size, kernel=kernel)
+        images = apply(images * std + mean, draws, **sides)
         return (images - mean) / std
 
     def draw(self, key: jax.Array, shape: Sequence[int]) -> Draw:
@@ -140,7 +143,12 @@ def blur_size(side: int) -> int:
 
 
 def apply(
-    images: jax.Array, draw: Draw, *, size: tuple[int, int], kernel: int
+    images: jax.Array,
+    draw: Draw,
+    *,
+    size: tuple[int, int],
+    kernel: int,
+    antialias: bool = False,
 ) -> jax.Array:
     """Does to images what was drawn.
 
@@ -149,6 +157,7 @@ def apply(
       draw: One for all images, or a row for each.
       size: Height and width of the result.
       kernel: Side of the blur's kernel, odd.
+      antialias: See `resized_crop`.
 
     Returns:
       `[B, *size, C]` float32.
@@ -162,21 +171,24 @@ def apply(
         )
 
     def one(image: jax.Array, draw: Draw) -> jax.Array:
-        image = flip(resized_crop(image, draw, size), draw)
-        # A loop, as each place is a switch of all ways, which takes long to compile.
-        image = jax.lax.fori_loop(
-            0, len(WAYS), lambda place, image: change(image, draw, place), image
-        )
-        return blur(grey(image, draw), draw, kernel)
+        image = flip(resized_crop(image, draw, size, antialias=antialias), draw)
+        return blur(grey(jitter(image, draw), draw), draw, kernel)
 
     rows = 0 if jnp.ndim(draw.top) else None
     return jax.vmap(one, in_axes=(0, rows))(images, draw)
 
 
-def resized_crop(image: jax.Array, draw: Draw, size: tuple[int, int]) -> jax.Array:
-    """Cuts the box out of `[H, W, C]` and resizes it, bilinear, without antialiasing."""
-    rows = _resizing(draw.top, draw.height, image.shape[0], size[0])
-    columns = _resizing(draw.left, draw.width, image.shape[1], size[1])
+def resized_crop(
+    image: jax.Array, draw: Draw, size: tuple[int, int], *, antialias: bool = False
+) -> jax.Array:
+    """Cuts the box out of `[H, W, C]` and resizes it, bilinear.
+
+    Pixels beside the box have no influence. With `antialias`, pixels of a box that
+    shrinks are means over as many of its pixels as there are for each, as Pillow takes
+    them; without, they lie between the two nearest.
+    """
+    rows = _resizing(draw.top, draw.height, image.shape[0], size[0], antialias)
+    columns = _resizing(draw.left, draw.width, image.shape[1], size[1], antialias)
     image = precision.einsum("uh,hwc->uwc", rows, image)
     return precision.einsum("vw,uwc->uvc", columns, image)
 
@@ -186,20 +198,32 @@ def flip(image: jax.Array, draw: Draw) -> jax.Array:
     return jnp.where(draw.flip, image[:, ::-1], image)
 
 
-def change(image: jax.Array, draw: Draw, place: jax.Array | int) -> jax.Array:
-    """Does to `[H, W, C]` the change that stands at `place` in the order."""
-    colours = image.shape[-1] > 1  # Without them, torchvision leaves the image alone.
-    branches = (
-        lambda x: photometry.brightness(x[None], draw.brightness[None])[0],
-        lambda x: photometry.contrast(x[None], draw.contrast[None])[0],
-        lambda x: (
-            photometry.saturation(x[None], draw.saturation[None])[0] if colours else x
-        ),
-        lambda x: turn_hue(x, draw.hue) if colours else x,
-        lambda x: x,
-    )
-    way = jnp.where(draw.jitter, draw.order[place], len(WAYS))
-    return jax.lax.switch(way, branches, image)
+def jitter(image: jax.Array, draw: Draw) -> jax.Array:
+    """Does to `[H, W, C]` the four changes of colour in their order, where drawn.
+
+    The orders of a batch's images differ. As the hue takes most time, it is turned once
+    for all, and the other changes of each image come before it or after it.
+    """
+    changed, turn = image, jnp.argmax(draw.order == _HUE)
+    for place in range(_HUE):
+        changed = jnp.where(place < turn, blend(changed, draw, place), changed)
+    if image.shape[-1] > 1:  # Without colours, torchvision leaves the image alone.
+        changed = turn_hue(changed, draw.hue)
+    for place in range(1, len(WAYS)):
+        changed = jnp.where(place > turn, blend(changed, draw, place), changed)
+    return jnp.where(draw.jitter, changed, image)
+
+
+def blend(image: jax.Array, draw: Draw, place: int) -> jax.Array:
+    """Does to `[H, W, C]` the change at `place` of the order, which is not the hue's."""
+    way, luma = draw.order[place], photometry.grey(image)
+    other = jnp.where(way == 1, jnp.mean(luma), luma)
+    other = jnp.where(way == 0, 0, other)
+    factors = jnp.stack([draw.brightness, draw.contrast, draw.saturation])
+    found = photometry.blend(image[None], other[None], factors[way][None])[0]
+    if image.shape[-1] > 1:
+        return found
+    return jnp.where(way == 2, image, found)
 
 
 def grey(image: jax.Array, draw: Draw) -> jax.Array:
@@ -229,7 +253,8 @@ def turn_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
         to_blue - to_green,
         jnp.where(green >= blue, 2 + to_red - to_blue, 4 + to_green - to_red),
     )
-    angle = (angle / 6 + shift) % 1 * 6
+    turns = angle / 6 + shift
+    angle = (turns - jnp.floor(turns)) * 6  # `% 1` calls a function for each pixel.
     sector = jnp.floor(angle)
     part = angle - sector
     # Value times saturation is the span, also where the value is 0 or negative.
@@ -246,13 +271,17 @@ def turn_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
     return jnp.stack(channels, axis=-1)
 
 
-def _resizing(start: jax.Array, length: jax.Array, side: int, size: int) -> jax.Array:
+def _resizing(
+    start: jax.Array, length: jax.Array, side: int, size: int, antialias: bool
+) -> jax.Array:
     """Matrix `[size, side]` that takes `length` pixels from `start` on to `size` ones."""
     scale = length.astype(jnp.float32) / size
     place = (jnp.arange(size) + 0.5) * scale - 0.5  # In the box, as torch rounds it.
-    place = jnp.clip(place, 0, (length - 1).astype(jnp.float32))
     pixel = (jnp.arange(side) - start).astype(jnp.float32)
-    return jnp.maximum(1 - jnp.abs(pixel[None] - place[:, None]), 0)
+    reach = jnp.maximum(scale, 1) if antialias else 1
+    weights = jnp.maximum(1 - jnp.abs(pixel[None] - place[:, None]) / reach, 0)
+    weights *= (pixel >= 0) & (pixel < length)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
 def _draw_box(

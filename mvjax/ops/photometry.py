@@ -14,23 +14,23 @@ def grey(images: jax.Array) -> jax.Array:
     """Luma of RGB images, `[N, H, W, 1]`; images of one channel are their own."""
     if images.shape[-1] == 1:
         return images
-    return jnp.sum(images * jnp.array(_GREY), axis=-1, keepdims=True)
+    return sum(weight * images[..., i : i + 1] for i, weight in enumerate(_GREY))
 
 
 def brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
     """Scales all values by `factor` `[N]`; 1 changes nothing."""
-    return _blend(images, jnp.zeros(()), factor)
+    return blend(images, jnp.zeros(()), factor)
 
 
 def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
     """Stretches values around the image's mean luma by `factor` `[N]`."""
     mean = jnp.mean(grey(images), axis=(1, 2, 3), keepdims=True)
-    return _blend(images, mean, factor)
+    return blend(images, mean, factor)
 
 
 def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
     """Stretches colours away from grey by `factor` `[N]`; 0: grey."""
-    return _blend(images, grey(images), factor)
+    return blend(images, grey(images), factor)
 
 
 def hue(images: jax.Array, shift: jax.Array) -> jax.Array:
@@ -90,7 +90,7 @@ def smooth(images: jax.Array, sigma: jax.Array, *, size: int) -> jax.Array:
     return images
 
 
-def _blend(images: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
+def blend(images: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
     """`factor * images + (1 - factor) * other`, in [0, 1]."""
     factor = factor[:, None, None, None]
     return jnp.clip(factor * images + (1 - factor) * other, 0, 1)

@@ -26,3 +26,19 @@ def test_rows_count_records(monkeypatch):
         [input_bench.Row(0, 0, 50.0), input_bench.Row(2, 1, 125.0)]
     )
     assert shown.splitlines()[-1].split() == ["2", "1", "125.0", "2.50"]
+
+
+def test_advice_takes_processes_only_where_threads_are_slow():
+    def advise(*rates):
+        ways = ((0, 0), (1, 0), (2, 0), (1, 1), (1, 2))
+        rows = [
+            input_bench.Row(*way, rate) for way, rate in zip(ways, rates, strict=True)
+        ]
+        return input_bench.advise(rows)
+
+    assert advise(100, 95, 190, 90, 200).startswith(
+        "--config.data.threads=2 --config.data.workers=0: nothing"
+    )
+    assert advise(100, 95, 96, 97, 99).startswith("--config.data.threads=0 ")
+    slow = advise(100, 95, 130, 90, 200)
+    assert slow.startswith("--config.data.threads=1 --config.data.workers=2: threads")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
-from mvjax.data import photometry
 from mvjax.data import styles
 
 RNG = np.random.default_rng(0)
@@ -94,28 +93,3 @@ def test_windows_that_no_margin_holds_are_refused():
     rng = np.random.default_rng(0)
     tops = {styles.make("cifar", 32).draw(rng, 32, 32).top for _ in range(100)}
     assert tops == set(range(9))
-
-
-def test_blur_is_a_weighted_mean_with_reflected_margins():
-    found = photometry.blur(IMAGE, 7, 1.3)
-    x = np.arange(-3, 4)
-    weights = np.exp(-0.5 * (x / 1.3) ** 2)
-    weights = np.outer(weights, weights) / weights.sum() ** 2
-    padded = np.pad(IMAGE.astype(float), ((3, 3), (3, 3), (0, 0)), mode="reflect")
-    wanted = sum(
-        weights[i, j] * padded[i : i + 40, j : j + 60]
-        for i in range(7)
-        for j in range(7)
-    )
-    # Half a level of rounding, and float32.
-    assert np.abs(found - wanted).max() <= 0.5 + 1e-3
-
-
-def test_hues_turn_round():
-    image = np.zeros((1, 3, 3), np.uint8)
-    image[0, :, :] = np.eye(3) * 255  # Red, green, blue.
-    third = photometry.shift_hue(image, 1 / 3)
-    # A level of hue is 6 levels of a colour.
-    assert np.abs(third - np.roll(image, -1, axis=1).astype(int)).max() <= 6
-    back = photometry.shift_hue(image, -2 / 3)
-    assert np.abs(back - third.astype(int)).max() <= 12

@@ -41,8 +41,8 @@ def test_a_crop_is_cut_first_and_resized_then():
     np.testing.assert_allclose(whole, IMAGES[:, :, ::-1], atol=1e-6)
 
 
-def test_changes_follow_the_order():
-    order = [3, 1, 0, 2]
+@pytest.mark.parametrize("order", [[3, 1, 0, 2], [0, 3, 2, 1], [2, 1, 0, 3]])
+def test_changes_follow_the_order(order):
     draw = make_draw(jitter=True, order=order, grey=False, sigma=1.3)
     factors = (draw.brightness, draw.contrast, draw.saturation, draw.hue)
     wanted = IMAGES
