@@ -73,6 +73,18 @@ def test_batches_hold_the_records_that_they_name():
             assert found["label"][row] == source[index]["label"]
 
 
+@pytest.mark.parametrize("seed", [3, 2**32 + 3])  # Of more than a word, too.
+def test_a_record_draws_by_the_seed_and_its_position(seed):
+    def draw(record, rng):
+        return record | {"views": {"x": rng.random(3)}}
+
+    found = take(memory_source(), 2, seed=seed, augment=draw, step=5)
+    for position in range(40, 56):
+        wanted = np.random.default_rng((1, seed, position)).random(3)
+        row = found[position // 8 - 5]["views"]["x"][position % 8]
+        np.testing.assert_array_equal(row, wanted)
+
+
 def test_every_epoch_holds_each_record_once_in_its_own_order():
     index = np.concatenate([b["index"] for b in take(memory_source(), 37)])
     epochs = index.reshape(8, 37)
