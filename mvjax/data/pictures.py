@@ -15,6 +15,9 @@ from PIL import ImageEnhance
 from PIL import ImageOps
 
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+_TINY = (
+    1e-4  # Added before OpenCV rounds halves to even; Pillow rounds most of them up.
+)
 
 
 class Box(NamedTuple):
@@ -76,7 +79,24 @@ def resized_crop(
 
     It is cut out before it is resized, so pixels beside the box have no influence.
     """
-    return resize(crop(image, box), (size, size), resampling)
+    part = crop(image, box)
+    if resampling == BILINEAR and max(part.shape[:2]) <= size:
+        return _enlarge(part, size)
+    return resize(part, (size, size), resampling)
+
+
+def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
+    """What Pillow makes of an image that shrinks nowhere, in a quarter of its time.
+
+    Like Pillow, it rounds after the rows and after the columns; it may round halves
+    otherwise.
+    """
+    import cv2
+
+    for shape in ((size, image.shape[0]), (size, size)):
+        wide = cv2.resize(image.astype(np.float32), shape)
+        image = cv2.convertScaleAbs(wide, beta=_TINY)
+    return image
 
 
 def centre(image: np.ndarray, size: int) -> Box:

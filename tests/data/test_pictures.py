@@ -1,6 +1,7 @@
 """Parts of images are cut out before they are resized, and sizes are as published."""
 
 import numpy as np
+from PIL import Image
 
 from mvjax.data import pictures
 
@@ -15,6 +16,22 @@ def test_what_lies_beside_a_box_has_no_influence():
     np.testing.assert_array_equal(one, same)
     whole = pictures.resized_crop(IMAGE, box, 20, pictures.BICUBIC)
     assert one.shape == (16, 16, 3) and whole.shape == (20, 20, 3)
+
+
+def test_crops_are_resized_as_pillow_does_it():
+    shares = []
+    for size in (24, 60, 96):
+        for height, width in ((1, 1), (20, 30), (37, 60), (40, 17), (40, 60), (33, 34)):
+            box = pictures.Box(0, 0, height, width)
+            found = pictures.resized_crop(IMAGE, box, size)
+            part = Image.fromarray(IMAGE[:height, :width].copy())
+            wanted = np.asarray(part.resize((size, size), pictures.BILINEAR))
+            difference = np.abs(found.astype(int) - wanted)
+            # Halves may be rounded otherwise, also after the columns; of ratios such as
+            # 2 to 3, every sixth value is one.
+            assert difference.max() <= 2
+            shares.append((difference > 0).mean())
+    assert max(shares) < 1 / 6 / 2 and np.mean(shares) < 0.02
 
 
 def test_boxes_that_leave_the_image_are_black_there():
