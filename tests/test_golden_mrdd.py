@@ -38,8 +38,12 @@ CHECKS = {
 }
 
 
-# Others of their kinds stay in the quick suite; stage 2 as `train_stage2`.
+# Others of their kinds stay in the quick suite, encoders as `consistency_discrete`, stage 2
+# and its encoders as `train_stage2`.
 LONG = (
+    "train_stage1",
+    "viewspecific_noc",
+    "encdec_attention",
     "manifests",  # It builds every network of the published sizes.
     "consistency_emnist",
     "consistency_rgb3",

@@ -36,6 +36,7 @@ SLOW = {
 
 # Others of their kinds stay in the quick suite.
 LONG = (
+    "model_full_mosi_glove",
     "model_av",
     "model_l",
     "model_bert_l",

@@ -201,6 +201,7 @@ def test_modes_and_layouts_give_finite_gradients(mode, layout):
     assert np.any(grads["refine_audio"]["attention0"]["attention"]["query"]["kernel"])
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_loss_and_gradients_of_one():
     # All plans stop together, so the regulariser is of the global batch.
     assert jax.device_count() == 8
