@@ -127,9 +127,10 @@ def test_the_released_files_say_what_our_configs_say(name, variant, tmp_path):
     assert differ == MEANT
 
 
-def with_line(text, key, line):
-    """A file with another line for a key, or one more."""
-    lines = [x for x in text.splitlines() if not x.startswith(f"{key}:")]
+def with_line(text, line):
+    """A file with other lines for their keys, or more of them."""
+    keys = {x.partition(":")[0] for x in line.splitlines()}
+    lines = [x for x in text.splitlines() if x.partition(":")[0] not in keys]
     return "\n".join([*lines, line])
 
 
@@ -172,8 +173,7 @@ def with_line(text, key, line):
     ],
 )
 def test_keys_of_a_released_file_become_settings(line, settings, tmp_path):
-    key = line.partition(":")[0]
-    found = flat(official(tmp_path, with_line(FILES["stl10.py"], key, line)).to_dict())
+    found = flat(official(tmp_path, with_line(FILES["stl10.py"], line)).to_dict())
     assert {k: found[k] for k in settings} == settings
 
 
@@ -204,6 +204,11 @@ def test_keys_of_a_released_file_become_settings(line, settings, tmp_path):
         ),
         ("stl10.py", "lr: open('x')", 'lr is "open.*; it must be a number'),
         ("stl10.py", "lr: 9**9**9**9", "lr is .*; it must be a number"),
+        ("stl10.py", "lr: 0", "lr is 0; it must be above 0"),
+        ("stl10.py", "lr: [1e-4]", "lr is .*; it must be a number .it is of type list"),
+        ("stl10.py", "lr: 1\nlr: 2", "'lr' stands there twice"),
+        ("stl10.py", "scheduler: multistep", "lacks 'milestones'"),
+        ("stl10.py", "dataset: {name: [stl10]}", "name in .*stl10.*Choices: cifar10"),
         ("stl10.py", "epochs: 1.5", "epochs is 1.5; it must be a whole number"),
         ("stl10.py", "batch_size:", "lacks 'batch_size'"),
         ("stl10.py", "fine_tune_from: a.ckpt", "fine_tune_from is set.*--workdir"),
@@ -219,15 +224,28 @@ def test_keys_of_a_released_file_become_settings(line, settings, tmp_path):
     ],
 )
 def test_mistakes_in_a_released_file_are_named(name, line, message, tmp_path):
-    text = with_line(FILES[name], line.partition(":")[0], line)
+    text = with_line(FILES[name], line)
     with pytest.raises(errors.UserError, match=message):
         official(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("cifar.py:classes=30", "classes 30.*Choices: 10, 20, 100"),
+        ("imagenet.py:subset=60", "subset 60.*Choices: 0, 50, 100, 200"),
+        ("probe.py:dataset=stl10,stem=tiny", "'tiny'.*Choices: small, standard"),
+        ("semi.py:percentage=-5", "percentage=-5: it must be above 0 and at most 100"),
+        ("semi.py:percentage=200", "percentage=200: it must be above 0"),
+    ],
+)
+def test_mistakes_in_an_argument_name_the_choices(config, message):
+    with pytest.raises(errors.UserError, match=message):
+        config_lib.load(f"configs/mvmr/{config},debug")
+
+
 def test_the_stage_is_told_by_the_keys_or_given(tmp_path, capsys):
-    semi = with_line(
-        FILES["semi.py"], "num_features", ""
-    )  # As a removed file lacks it.
+    semi = with_line(FILES["semi.py"], "num_features:")  # As a removed file lacks it.
     found = official(tmp_path, semi, "weights=a.pth")
     assert found.data.subset.share == 0.1 and found.data.subset.replace
     assert found.warm_start.weights.take.to_dict() == {"backbone": "backbone"}

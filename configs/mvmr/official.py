@@ -102,9 +102,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg.debug:
         c.epochs, c.accumulate = 1, 1
         c.data.update(batch_size=16, workers=0, limit=32)
-    c.optim = dict(
-        name="adam", lr=values.number("lr"), weight_decay=values.number("wd", 0.0)
-    )
+    lr = values.number("lr")
+    if lr <= 0:
+        raise values.wrong("lr", "above 0")
+    c.optim = dict(name="adam", lr=lr, weight_decay=values.number("wd", 0.0))
     make = make_pair if stage in ("ssl", "clip") else make_classifier
     make(c, values, stage, arg)
     c.method.dtype = "bfloat16" if values.flag("fp16") else "float32"
@@ -375,6 +376,10 @@ def find_schedule(
     name = values.choose("scheduler", SCHEDULERS, "warmup_cosine")
     if name == "multistep":
         milestones = values.numbers("milestones")
+        if not milestones:
+            raise values.wrong(
+                "milestones", "a list of epochs for a multistep schedule"
+            )
         factor = values.number("gamma", 0.1)
         return dict(name=name, unit="epoch", milestones=milestones, factor=factor)
     # The released code counts an epoch as so many steps as it has batches.

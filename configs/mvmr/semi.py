@@ -17,6 +17,7 @@ the rate once an epoch along a wave whose half is as many epochs as an epoch has
 import ml_collections
 
 from mvjax.core import config as config_lib
+from mvjax.core import errors
 from mvjax.data import channel_statistics
 
 DATASETS = ("imagenet", "stl10", "fashion")
@@ -41,6 +42,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("subset", arg.subset, (0, 50, 100, 200))
     config_lib.choose("backbone", arg.backbone, ("", *BACKBONES))
     config_lib.choose("stem", arg.stem, ("", "standard", "small"))
+    if not 0 <= arg.percentage <= 100:
+        raise errors.UserError(
+            f"Config argument percentage={arg.percentage:g}: it must be above 0 and at "
+            "most 100; without it, the published one is taken."
+        )
     released = arg.variant == "released"
     imagenet = arg.dataset == "imagenet"
     share = (arg.percentage or (10.0 if imagenet else 1.0)) / 100

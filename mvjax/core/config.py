@@ -65,7 +65,7 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**values)
 
 
-def choose(name: str, value: str, choices: Sequence[str]) -> str:
+def choose(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """Returns `value` if it is one of the choices of config argument `name`."""
     if value not in choices:
         raise errors.unknown(f"config argument {name}", value, choices)

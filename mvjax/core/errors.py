@@ -15,7 +15,7 @@ class UserError(Exception):
     """
 
 
-def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
+def unknown(what: str, name: Any, choices: Iterable[Any]) -> UserError:
     """Builds the error for a name that does not exist.
 
     Args:
@@ -24,10 +24,12 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> UserError:
       choices: The names that exist.
 
     Returns:
-      A `UserError` that shows the nearest name first and then all of them.
+      A `UserError` that shows the nearest name first and then all of them, but for an
+      empty one, which stands for a default.
     """
-    choices = sorted(choices)
-    near = difflib.get_close_matches(name[:_LONGEST], choices, n=1, cutoff=0.5)
+    choices = [str(choice) for choice in sorted(choices) if choice != ""]
+    text = str(name)[:_LONGEST]
+    near = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(
         f"Unknown {what} {quote(name)}.{hint} Choices: {', '.join(choices) or 'none'}."

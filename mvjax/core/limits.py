@@ -79,7 +79,9 @@ class Entries(NamedTuple):
     def __str__(self) -> str:
         if not self.least:
             return "not name anything twice"
-        enough = "not be empty" if self.least == 1 else f"have {self.least} entries"
+        enough = (
+            "not be empty" if self.least == 1 else f"have at least {self.least} entries"
+        )
         return enough + (" or name anything twice" if self.distinct else "")
 
 

@@ -29,7 +29,8 @@ class Run:
     ema_decay: limits.Rate = 0.0  # 0: no moving average of the parameters.
     log_every_steps: limits.Count = 20
     health_every_steps: limits.Natural = 100  # Looks at the codes' spread; 0: never.
-    # "skip": a step with NaN or inf changes nothing.
+    # "skip": a step with NaN or inf changes nothing; where all steps between two lines of
+    # the log are such, the run stops.
     nonfinite: limits.one_of("stop", "skip") = "stop"
     # "pmap": statistics and losses of each device's own rows.
     parallel: limits.one_of("jit", "pmap") = "jit"

@@ -86,7 +86,7 @@ class Values:
         found = self.get(key, default)
         try:
             if type(found) not in (int, float, str):
-                raise ValueError("it is none")
+                raise ValueError(f"it is of type {type(found).__name__}")
             return calculate(str(found))
         except ValueError as error:
             raise self.wrong(key, f"a number ({error})") from None
@@ -117,7 +117,7 @@ class Values:
     def choose(self, key: str, choices: Iterable[str], default: str = "") -> str:
         """One of several texts."""
         found = self.get(key, default)
-        if found not in choices:
+        if not isinstance(found, str) or found not in choices:
             raise errors.unknown(f"{key} in {self.where}:", str(found), choices)
         return found
 
@@ -152,6 +152,18 @@ class Values:
         )
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain values, and no key twice, of which YAML would take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """A dictionary."""
+        seen = [key.value for key, _ in node.value]
+        for key in seen:
+            if seen.count(key) > 1:
+                raise ValueError(f"key {errors.quote(key)} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str, keys: Keys) -> Values:
     """Reads a file.
 
@@ -159,7 +171,7 @@ def read(path: str, keys: Keys) -> Values:
       UserError: It is missing, or no YAML file of these keys.
     """
     try:
-        held = yaml.safe_load(pathlib.Path(path).read_bytes())
+        held = yaml.load(pathlib.Path(path).read_bytes(), _Loader)
     except OSError as error:
         raise errors.UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

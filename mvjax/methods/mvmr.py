@@ -179,6 +179,11 @@ class Base(method.Method):
                 f"beside {tuple(views)}: set config.data.train_policy.name=pair, or give "
                 "it in the data."
             )
+        if len(views[self.view]) < 2:
+            raise errors.UserError(
+                "config.data.batch_size must leave 2 images for each loss, as distances "
+                "are of pairs of images."
+            )
         return views[self.augmented], views[self.view]
 
     def loss(

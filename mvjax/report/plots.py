@@ -280,8 +280,9 @@ def _curve(panel: "Axes", steps: np.ndarray, values: np.ndarray) -> None:
 
     _tidy(panel)
     panel.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
-    if len(values) == 1:
-        panel.plot(steps, values, "o", color=ACCENT, markersize=4)
+    if len(set(steps)) == 1:  # Of values at one step the last one is shown.
+        panel.plot(steps[-1:], values[-1:], "o", color=ACCENT, markersize=4)
+        panel.set_xticks(steps[:1])
         return
     finite = values[np.isfinite(values)]
     if not finite.size:

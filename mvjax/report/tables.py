@@ -14,6 +14,8 @@ _STD = "_std"
 LOWER_IS_BETTER = frozenset({"mse", "mae", "nll", "loss", "error"})
 # What others are measured against; there is no best one.
 REFERENCES = frozenset({"chance"})
+# What each row says of another target; rows cannot be compared.
+_UNLIKE = frozenset({"dcor"})
 # Ends of intervals and differences; there is no best one either.
 _BESIDE = ("_low", "_high", "_change")
 # Predictors that saw no input, then what they predicted.
@@ -96,7 +98,7 @@ def _best(
         for key, other in places.items()
         if _contest(other) == _contest(place) and math.isfinite(means[key])
     ]
-    beside = place[1] in REFERENCES or place[1].endswith(_BESIDE)
+    beside = place[1] in REFERENCES | _UNLIKE or place[1].endswith(_BESIDE)
     if len(values) < 2 or beside:
         return None
     choose = min if place[1] in LOWER_IS_BETTER else max

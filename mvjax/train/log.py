@@ -153,10 +153,16 @@ class Log:
             self.warn(f"step {step}: {skipped.sum()} of {count} steps were skipped")
             return
         first = step - count + 1 + int(np.flatnonzero(skipped)[0])
+        found = f"{', '.join(bad)} is not finite at step {first}"
+        advice = "lower config.optim.lr, or look at the data with `mvjax data check`"
+        if self._run.config.nonfinite == "skip":
+            raise errors.UserError(
+                f"{found}, so config.nonfinite=skip left out all {count} steps since the "
+                f"last line of the log (config.log_every_steps): {advice}."
+            )
         raise errors.UserError(
-            f"{', '.join(bad)} is not finite at step {first}. The last checkpoint is "
-            "kept; lower config.optim.lr, look at the data with `mvjax data check`, or "
-            "leave such steps out with --config.nonfinite=skip."
+            f"{found}. Checkpoints are kept; {advice}, or leave such steps out with "
+            "--config.nonfinite=skip."
         )
 
     def _learning_rates(self, step: int) -> dict[str, float]:

@@ -40,6 +40,13 @@ def test_curves_take_any_length_gaps_and_range(values):
     assert draw(figure).std() > 0
 
 
+def test_the_last_of_several_values_at_one_step_is_a_point():
+    figure = plots.curves({"top1": ([2, 2], [0.5, 0.6])})
+    (line,) = figure.axes[0].lines
+    assert line.get_marker() == "o" and line.get_xydata().tolist() == [[2, 0.6]]
+    assert figure.axes[0].get_xticks().tolist() == [2]
+
+
 @pytest.mark.parametrize(
     ("number", "width", "way"),
     [

@@ -32,6 +32,11 @@ def test_equal_printed_values_share_the_first_place():
     assert [table.cells[row, "acc"].best for row in "abc"] == [True, True, False]
 
 
+def test_dependences_on_different_things_have_no_best_one():
+    scores = {"shared/hog/dcor": 0.9, "shared/lbp/dcor": 0.5}
+    assert not any(cell.best for cell in tables.build(scores).cells.values())
+
+
 def test_errors_are_compared_with_the_baseline_of_the_same_target():
     table = tables.build(
         {

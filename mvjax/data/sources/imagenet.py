@@ -137,6 +137,13 @@ def _root(folder: str | None) -> pathlib.Path:
     return paths.find(folder)
 
 
+def _without_classes(place: pathlib.Path) -> str:
+    """Says that there are no classes in a place, or no such place."""
+    if not place.is_dir():
+        return f"There is no folder {place}."
+    return f"{place} holds no folders of classes."
+
+
 def _find_classes(folder: str | None, subset: int) -> tuple[str, ...]:
     """Names of the classes' folders in the order of their numbers."""
     if subset:
@@ -144,7 +151,7 @@ def _find_classes(folder: str | None, subset: int) -> tuple[str, ...]:
     root = _root(folder)
     found = tuple(file_source.list_folders(root / "train"))
     if not found:
-        raise errors.UserError(f"{root / 'train'} holds no folders of classes.")
+        raise errors.UserError(_without_classes(root / "train"))
     return found
 
 
@@ -157,7 +164,7 @@ def _list(root: pathlib.Path, split: str, classes: tuple[str, ...]) -> _Listing:
     problems, names, labels = [], [], []
     missing = [name for name in classes if name not in there]
     if not there:
-        problems.append(f"{place} holds no folders of classes.")
+        problems.append(_without_classes(place))
     elif missing:
         problems.append(
             f"{place} lacks the folders of {len(missing)} of {len(classes)} classes: "
