@@ -44,7 +44,7 @@ CHECKS = {
 
 
 # They compile many large networks; the tests of the models have small ones.
-LONG = ("checkpoint_manifests", "mit_forward", "resnet_forward")
+LONG = ("checkpoint_manifests", "mit_forward", "resnet_forward", "vit_forward")
 
 
 @pytest.mark.parametrize("file", golden_data.cases("decur", slow=LONG))

@@ -39,6 +39,9 @@ CHECKS = {
 
 # Others of their kinds stay in the quick suite.
 LONG = (
+    "ssl_step_resnet18_32",  # `ssl_step_resnet8x4_24_normz` is another one.
+    "traj_ssl_adam_warmcos",  # Its rates are among `schedules`.
+    "semi_supervised_traj",
     "backbone_resnet50_std_64",
     "backbone_resnet50_small_32",
     "backbone_resnet18_std_64",
