@@ -92,7 +92,7 @@ def _stage(
     results, features = evaluation["results"], scoring.features(variables)
     pictures = _pictures(scoring, variables, features, results)
     if points := about.get("lr_range"):
-        caption = "Loss, and smoothed loss, of each step of the range test"
+        caption = "Loss, and smoothed loss, at the rates that --auto-lr tried"
         chosen = about.get("lr_suggested", run.config.optim.lr)
         pictures[caption] = plots.range_test(points, chosen)
     return page.Stage(

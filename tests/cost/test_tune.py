@@ -125,7 +125,7 @@ def test_a_resumed_run_keeps_what_was_found(tuned, monkeypatch, capsys):
 
 def test_the_report_shows_the_range_test(tuned):
     stage = run_page._stage("w", tuned, None, ("toy",))
-    (caption,) = [name for name in stage.pictures if "range test" in name]
+    (caption,) = [name for name in stage.pictures if "--auto-lr" in name]
     smoothed = stage.pictures[caption].axes[0].lines[1].get_xydata()
     about = read(tuned, "run.json")
     np.testing.assert_array_equal(smoothed, np.array(about["lr_range"])[:, [0, 2]])
