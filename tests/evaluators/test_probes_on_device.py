@@ -31,15 +31,27 @@ def small_chunks(monkeypatch):
             monkeypatch.setattr(module, name, 384)
 
 
+def fit_to_the_end(rows, labels, strength):
+    """Scaled rows, scikit-learn's classifier at the minimum, and what scales."""
+    from sklearn import linear_model
+    from sklearn import preprocessing
+
+    scaler = preprocessing.StandardScaler().fit(rows)
+    scaled = scaler.transform(rows).astype(np.float64)
+    model = linear_model.LogisticRegression(C=strength, max_iter=20_000, tol=1e-9)
+    return scaled, model.fit(scaled, labels), scaler
+
+
 @pytest.mark.parametrize("classes", [10, 2])
 def test_the_linear_probe_agrees_on_digits(digits, small_chunks, classes):
     rows, labels, test_rows, truth = digits
     labels, truth = labels % classes, truth % classes
+    _, converged, scaler = fit_to_the_end(rows, labels, 1.0)
     guesses = {
-        where: linear_probe.classify(rows, labels, test_rows, where=where)
-        for where in ("host", "device")
+        "host": converged.predict(scaler.transform(test_rows)),
+        "device": linear_probe.classify(rows, labels, test_rows, where="device"),
     }
-    # Both stop where the gradient is small; rounding may move a sample on the border.
+    # Rounding may move a sample on the border.
     assert np.mean(guesses["host"] == guesses["device"]) >= 0.998
     accuracy = {where: np.mean(guess == truth) for where, guess in guesses.items()}
     assert abs(accuracy["host"] - accuracy["device"]) <= 0.002
@@ -48,17 +60,41 @@ def test_the_linear_probe_agrees_on_digits(digits, small_chunks, classes):
 
 @pytest.mark.parametrize("strength", [0.01, 10.0])
 def test_the_penalty_is_that_of_scikit_learn(digits, strength):
-    from sklearn import linear_model
-    from sklearn import preprocessing
-
     rows, labels, _, _ = digits
     rows = rows[:, 16:40]
     model = logistic.fit(rows, labels, strength=strength, steps=2000)
-    scaled = preprocessing.StandardScaler().fit_transform(rows)
-    other = linear_model.LogisticRegression(C=strength, max_iter=2000)
-    other.fit(scaled, labels)
+    _, other, _ = fit_to_the_end(rows, labels, strength)
     size = np.abs(other.coef_).max()
     np.testing.assert_allclose(model.weights[:, :-1], other.coef_, atol=0.02 * size)
+
+
+def test_products_of_features_save_steps():
+    from sklearn import linear_model
+
+    # A few directions hold most of the variance, as in features of a network.
+    rng = np.random.default_rng(0)
+    inner = rng.normal(size=(1500, 60)) * (1 + np.arange(60)) ** -1.0
+    rows = (inner @ rng.normal(size=(60, 60))).astype(np.float32)
+    labels = np.argmax(inner[:, :5] + 0.3 * rng.normal(size=(1500, 5)), axis=1)
+    scaled, *_ = fit_to_the_end(rows, labels, 1.0)
+    plain = linear_model.LogisticRegression(max_iter=2000, tol=1e-5)
+    assert logistic.fit(rows, labels).steps < 0.5 * plain.fit(scaled, labels).n_iter_[0]
+
+
+def test_rows_far_from_zero_lose_no_digits(digits):
+    rows, labels, test_rows, _ = digits
+    near = logistic.fit(rows, labels).predict(test_rows)
+    far = logistic.fit(rows + 4096, labels)
+    assert far.scale.far
+    # Pixels are whole numbers of 0..16, so that none is rounded there.
+    assert np.mean(far.predict(test_rows + 4096) == near) >= 0.998
+
+
+def test_more_features_than_rows_are_fitted(digits):
+    rows, labels, test_rows, _ = digits
+    _, other, scaler = fit_to_the_end(rows[:50], labels[:50], 1.0)
+    found = logistic.fit(rows[:50], labels[:50]).predict(test_rows)
+    assert np.mean(found == other.predict(scaler.transform(test_rows))) >= 0.998
 
 
 def test_steps_end_the_fit(digits):
