@@ -1,8 +1,8 @@
 """Linear probe: logistic regression on standardised features.
 
-Few rows are given to scikit-learn; many are fitted on the device by the same solver with
-the same objective, see `common/logistic.py`. With `solver=sgd` a few passes over the rows
-minimise that objective, whatever their number.
+Few rows are given to scikit-learn, with its tolerance of 1e-4; many are fitted on the device
+to 1e-5 of the same objective, see `common/logistic.py`. With `solver=sgd` a few passes over
+the rows minimise that objective, whatever their number.
 """
 
 import dataclasses
