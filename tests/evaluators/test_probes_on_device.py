@@ -38,7 +38,7 @@ def fit_to_the_end(rows, labels, strength):
 
     scaler = preprocessing.StandardScaler().fit(rows)
     scaled = scaler.transform(rows).astype(np.float64)
-    model = linear_model.LogisticRegression(C=strength, max_iter=20_000, tol=1e-9)
+    model = linear_model.LogisticRegression(C=strength, max_iter=20_000, tol=1e-7)
     return scaled, model.fit(scaled, labels), scaler
 
 
