@@ -55,6 +55,14 @@ def keep_memory() -> None:
 def return_memory() -> None:
     """Gives what is freed back to the system, before that is asked what is free."""
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Gives pages that nothing uses back to the system, once, in spite of `keep_memory`.
+
+    What compiling leaves behind is full of holes, in which no step's large buffer fits.
+    """
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):

@@ -13,6 +13,7 @@ from mvjax.core import errors
 from mvjax.core import interrupt
 from mvjax.core import json_value
 from mvjax.core import older
+from mvjax.core import process_settings
 from mvjax.core import state as state_lib
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
@@ -85,7 +86,7 @@ def train(
         _begin(program, workdir) as (checkpoints, state, meta, started),
         dist.end_together(Interrupted),  # Before anything waits for other processes.
     ):
-        step, total = state.steps_done, run.total_steps
+        begin = step = state.steps_done
         if dist.is_main():
             table = (
                 log_lib.run_table(program, started) if progress else f"run {started}"
@@ -102,7 +103,7 @@ def train(
         signals.obey(f"Stopped at step {step}; run again to go on.")
         observers = _Observers(program, log, meta)
         with feed_lib.make(program, step) as feed, log:
-            while step < total and not observers.stopped:
+            while step < run.total_steps and not observers.stopped:
                 limit = _next_stop(run, step) - step
                 state, metrics, count = feed.advance(state, limit, signals.code)
                 step += count
@@ -114,6 +115,8 @@ def train(
                 observers.look(state, step)
                 if due:
                     state = observers.evaluate(state, step, due)
+                if due or step == begin + count:  # After something was compiled.
+                    process_settings.trim_memory()
                 planned = observers.stopped or _due_checkpoint(run, step)
                 if planned or stop:
                     _save(run, checkpoints, state, step, log, observers, planned)
@@ -315,8 +318,7 @@ def _check_best(run: run_lib.Run, log: log_lib.Log, step: int) -> None:
 
 def _next_stop(run: run_lib.Run, step: int) -> int:
     """The next step at which the loop does more than train."""
-    settings = run.config
-    everies = (settings.log_every_steps, settings.health_every_steps)
+    everies = (run.config.log_every_steps, run.config.health_every_steps)
     everies = [*everies, run.steps_per_epoch]
     stops = [step - step % every + every for every in everies if every]
     return min(*stops, run.total_steps)

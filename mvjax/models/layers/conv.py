@@ -3,13 +3,14 @@
 On GPU and TPU `conv2d` is `jax.lax.conv_general_dilated`. On CPU that function is near
 the machine's peak forwards, but two cases are 10 to 1000 times slower than they need be:
 
-- The weight gradient becomes a convolution whose kernel is as large as the image.
-  `_kernel_gradient` computes it as a matrix product instead.
+- The weight gradient becomes a convolution whose kernel is as large as the image, or, of
+  strides, one between transposed arrays. `_kernel_gradient` and
+  `_kernel_gradient_of_patches` are matrix products instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 
 `upsampled_conv2d` saves 5 of 9 products of a convolution behind an enlargement, on CPU.
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
-differentiation does not pass through the first case (on CPU, stride 1).
+differentiation does not pass through the first case.
 """
 
 from collections.abc import Callable
@@ -104,9 +105,7 @@ def conv2d(
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
     if small or x.dtype == jnp.float64 or dilation > 1 or groups > 1:
         return _matmul_conv2d(x, kernel, strides, padding, dilation, groups)
-    if strides == (1, 1):
-        return _stride1_conv2d(x, kernel, padding)
-    return _lax_conv2d(x, kernel, strides, padding)
+    return _cpu_conv2d(x, kernel, strides, padding)
 
 
 def upsampled_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -247,31 +246,43 @@ def _matmul_conv2d(
     return y.reshape(shape).astype(x.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _stride1_conv2d(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    return _lax_conv2d(x, kernel, (1, 1), padding)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _cpu_conv2d(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> jax.Array:
+    return _lax_conv2d(x, kernel, strides, padding)
 
 
-def _stride1_forward(
-    x: jax.Array, kernel: jax.Array, padding: Padding
+def _cpu_forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _stride1_conv2d(x, kernel, padding), (x, kernel)
+    return _cpu_conv2d(x, kernel, strides, padding), (x, kernel)
 
 
-def _stride1_backward(
-    padding: Padding, residuals: tuple[jax.Array, jax.Array], dy: jax.Array
+def _cpu_backward(
+    strides: tuple[int, int],
+    padding: Padding,
+    residuals: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, (1, 1), padding), x)
+    _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, strides, padding), x)
     (dx,) = pull_back(dy)
     kh, kw, channels, features = kernel.shape
-    gradient = functools.partial(_kernel_gradient, size=(kh, kw), padding=padding)
-    row = x.shape[1] * dy.shape[2] * (kw * channels + kh * features)
-    chunks = _count_chunks(x.shape[0], row * x.dtype.itemsize)
+    # Numbers a pixel that either product needs; few channels, as images have, make few
+    # numbers of patches.
+    shifts, patches = kw * channels + kh * features, kh * kw * channels + features
+    if strides == (1, 1) and shifts <= patches:
+        numbers, gradient = x.shape[1] * dy.shape[2] * shifts, _kernel_gradient
+    else:
+        numbers = dy.shape[1] * dy.shape[2] * patches
+        gradient = functools.partial(_kernel_gradient_of_patches, strides=strides)
+    gradient = functools.partial(gradient, size=(kh, kw), padding=padding)
+    chunks = _count_chunks(x.shape[0], numbers * x.dtype.itemsize)
     return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
 
 
-_stride1_conv2d.defvjp(_stride1_forward, _stride1_backward)
+_cpu_conv2d.defvjp(_cpu_forward, _cpu_backward)
 
 
 def _kernel_gradient(
@@ -312,6 +323,25 @@ def _kernel_gradient(
     )  # [kw C, kh D]
     gradient = gradient.reshape(kw, channels, kh, features)
     return jnp.transpose(gradient, (2, 0, 1, 3))[::-1]
+
+
+def _kernel_gradient_of_patches(
+    x: jax.Array,
+    dy: jax.Array,
+    *,
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Padding,
+) -> jax.Array:
+    """`_kernel_gradient` with any strides: a product of all patches and dy."""
+    patches = jnp.concatenate(_taps(x, size, strides, padding, 1), axis=-1)
+    gradient = jax.lax.dot_general(
+        patches.reshape(-1, patches.shape[-1]),
+        dy.reshape(-1, dy.shape[-1]),
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=_wide(x),
+    )  # [kh kw C, D]
+    return gradient.reshape(*size, x.shape[-1], dy.shape[-1])
 
 
 def _count_chunks(batch: int, image_bytes: int) -> int:
