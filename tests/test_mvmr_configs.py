@@ -421,6 +421,22 @@ def test_a_teacher_comes_from_every_kind_of_file(tmp_path, sources):
     assert is_same(found["params"]["teacher"], student["params"]["backbone"])
 
 
+def test_efficientnet_lite_teaches_from_its_published_file(tmp_path):
+    file = tmp_path / "lite.pth"
+    tower = "tower=EfficientNet-Lite0"
+    config = config_lib.load(
+        f"{FOLDER}/clip.py:dataset=fashion,debug,{tower},teacher={file}"
+    )
+    run = run_lib.Run(config, data_needed=False)
+    held = jax.device_get(run.fresh_variables(3))
+    mine = {kind: {"teacher": parts["teacher"]} for kind, parts in held.items()}
+    tensors = torch_map.to_torch(run.method.torch_tables()["teacher_published"], mine)
+    files.write(file, tensors | {"_fc.bias": np.zeros(1000, np.float32)})
+    found = warm_start.apply(config.warm_start, run.method, run.fresh_variables())
+    for kind in ("params", "batch_stats"):
+        assert is_same(found[kind]["teacher"], held[kind]["teacher"])
+
+
 @pytest.mark.parametrize(
     "spec",
     [

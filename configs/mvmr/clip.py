@@ -6,8 +6,9 @@ the policy of CIFAR-20, or 10), imagenet (`subset=50|100|200` takes the publishe
 classes), and for a CPU fashion and photo_crops, with resnet8x4 and a narrow projector. FILE
 holds the tower as open_clip, OpenAI or Hugging Face save it; without one the teacher is the
 stage before in `mvjax chain`. `tower` is one of CLIP's by its name in open_clip (by default
-ViT-B-16, for a CPU ViT-B-32), `quick` gives it the activation of OpenAI's weights. Its
-features are computed once and kept.
+ViT-B-16, for a CPU ViT-B-32), `quick` gives it the activation of OpenAI's weights; or it is
+EfficientNet-Lite0 to 4, by whose statistics the student's images are normalised, too. The
+teacher's features are computed once and kept.
 
 The rate is held for 10 epochs and then falls to zero; `variant=released` lets it swing
 between its height and zero as the released code does, normalises the teacher's images as
@@ -22,6 +23,8 @@ from mvjax.core import nested
 from mvjax.data import channel_statistics
 from mvjax.models import vit
 
+LITE = tuple(f"EfficientNet-Lite{i}" for i in range(5))
+LITE_SIZES = (224, 240, 260, 280, 300)  # Pixels that they were taught with.
 DATASETS = ("stl10", "cifar", "imagenet", "fashion", "photo_crops")
 
 
@@ -47,7 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     released = arg.variant == "released"
     small = arg.dataset in ("fashion", "photo_crops")  # For a CPU.
     tower = arg.tower or ("ViT-B-32" if small else "ViT-B-16")
-    config_lib.choose("tower", tower, tuple(vit.CLIP_TOWERS))
+    config_lib.choose("tower", tower, (*vit.CLIP_TOWERS, *LITE))
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -58,15 +61,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         backbone["stem"] = "small"
     if small:
         backbone = dict(name="resnet_cifar", blocks=1)
-    teacher = nested.plain(vit.CLIP_TOWERS[tower])
-    teacher["activation"] = "quick_gelu" if arg.quick else "gelu"
-    if arg.debug:
-        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8, 8, 16))
-        sizes = dict(image_size=32, patch=16, features=12, layers=1, heads=2)
-        teacher |= sizes | dict(projection=8)
     statistics = channel_statistics.IMAGENET
     if arg.dataset == "cifar":
         statistics = channel_statistics.CIFAR
+    if tower in LITE:
+        statistics = channel_statistics.EFFICIENTNET_LITE
+        teacher = dict(name="efficientnet_lite", size=LITE.index(tower))
+        teacher_size = 32 if arg.debug else LITE_SIZES[teacher["size"]]
+    else:
+        teacher = nested.plain(vit.CLIP_TOWERS[tower])
+        teacher["activation"] = "quick_gelu" if arg.quick else "gelu"
+        if arg.debug:
+            sizes = dict(image_size=32, patch=16, features=12, layers=1, heads=2)
+            teacher |= sizes | dict(projection=8)
+        teacher_size = teacher["image_size"]
+    if arg.debug:
+        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8, 8, 16))
     classes = dict(imagenet=arg.subset or 1000, cifar=arg.classes, photo_crops=14)
     c.method = dict(
         name="mvmr_clip",
@@ -80,8 +90,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         std_margin=1.0,
         weights=dict(mse=1.0, std=1.0, dc_zz=1.0, dc=1.0),
         teacher=teacher,
-        teacher_size=teacher["image_size"],
-        teacher_norm=arg.teacher_norm or ("dataset" if released else "clip"),
+        teacher_size=teacher_size,
+        teacher_norm=arg.teacher_norm
+        or ("dataset" if released or tower in LITE else "clip"),
         teacher_target="",
         classes=classes.get(arg.dataset, 10),
         labelled="probe" if arg.dataset == "stl10" else "",

