@@ -5,7 +5,7 @@ published one; `subset=50|100|200` takes the published lists of classes), stl10,
 for a CPU. `percentage` of the labels are used, by default 10 of ImageNet and 1 of the
 others. FILE is a script's or Lightning's file, before or after a task was learned, one of
 torchvision, or a workdir, of which the backbone is taken; without one it is the stage
-before in `mvjax chain`. `backbone=resnet50|resnet18|resnet8x4` and `stem=standard|small`
+before in `mvjax chain`, and `weights=none` starts from chance. `backbone=resnet50|resnet18|resnet8x4` and `stem=standard|small`
 are those of the file, by default those that MV-MR has for the data set.
 
 Each class keeps its percentage, and the rate falls to zero along half a cosine.
@@ -81,9 +81,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         frozen_norm="eval",
         dtype="float32",
     )
-    source = arg.weights or ("" if arg.debug else "previous")
+    source = arg.weights or ("none" if arg.debug else "previous")
     c.warm_start = dict()
-    if source:
+    if source != "none":
         c.warm_start.weights = dict(source=source, take=dict(backbone="backbone"))
 
     options = dict(folder=arg.folder) if arg.folder else dict()
