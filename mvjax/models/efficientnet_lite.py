@@ -2,9 +2,9 @@
 
 Tan and Le, 2019 (arXiv 1905.11946), as changed for small devices: the stem and the head
 have the same width in each size, the first and the last stage the same depth. Convolutions
-are padded as TensorFlow's `SAME`, by the size of the image; efficientnet-lite-pytorch 0.1.0 pads for
-224 pixels (of size 0) whatever comes in, which is the same for that size only.
-The published weights read images as (x - 0.498) / 0.502.
+are padded as TensorFlow's `SAME`, by the size of the image; efficientnet-lite-pytorch 0.1.0
+pads for 224 pixels (size 0) whatever comes in, which is the same for that size only. The
+published weights read images as (x - 0.498) / 0.502.
 """
 
 from collections.abc import Mapping
