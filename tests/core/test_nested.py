@@ -94,7 +94,10 @@ def test_config_survives_the_workdir(write, tmp_path):
     [
         (["method.backbone.dept=18"], "key of config.method.backbone.*mean 'depth'"),
         (["method.backbone.depth=19"], "config.method.backbone.depth .*19.*18.*34"),
-        (["method.backbone.name=resnett"], "mean 'resnet'.*Choices: mit, resnet, res"),
+        (
+            ["method.backbone.name=resnett"],
+            "mean 'resnet'.*Choices: efficientnet_lite, mit, resnet, res",
+        ),
         (["method.backbone=vit"], "backbone holds several settings: .*depth"),
         (["method.sizes.wide=3"], "key of config.method.sizes 'wide'.*mean 'width'"),
         (["method.sizes.width=0"], "config.method.sizes.width is 0"),
