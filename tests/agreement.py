@@ -89,7 +89,8 @@ def make_config(spec: str, way: dict):
         for group in config.optim.get("groups", {}).values():
             descend(group)
         schedule = config.optim.schedule
-        if "length" in schedule:  # Not that of a shorter run, which a resume would end.
+        if "length" in schedule or schedule.get("unit") in ("epoch", "fraction"):
+            # Not the length of a shorter run, which a resume would end.
             schedule.length = COMMON["epochs"]
         config.warm_start, config.evals = {}, {}
         config.checkpoint.best = ""
