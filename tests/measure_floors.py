@@ -8,6 +8,7 @@ the config evaluates with, on the same training rows, and all test images.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 import time
@@ -25,26 +26,26 @@ import numpy as np  # noqa: E402
 from mvjax.core import config as config_lib  # noqa: E402
 from mvjax.evaluators import knn  # noqa: E402
 from mvjax.evaluators import linear_probe  # noqa: E402
-from mvjax.ops import hog  # noqa: E402
 from mvjax.train import run as run_lib  # noqa: E402
 
-BATCH = 250  # Divides both splits.
+BATCH = 250
 
 
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--pool", type=int, default=8, help="side of a cell of HOG")
-    rows, pool = vars(parser.parse_args()).values()
+    rows = parser.parse_args().rows
     config = config_lib.load(f"{ROOT}/configs/mvmr/fashion.py", [])
     run = run_lib.Run(config)
     method, variables = run.method, run.fresh_variables()
 
+    evaluator = knn.Evaluator()
+    neighbours = dict(k=evaluator.k, metric=evaluator.metric)
+
     def describe(kind: str):
-        return lambda x: hog.describe(
-            method.tower.read(x), kind=kind, bins=24, pool=pool
-        )
+        histograms = dataclasses.replace(method.settings.hog, kind=kind)
+        return lambda x: histograms(method.tower.read(x))
 
     features = {
         "pixels": lambda x: x[..., :1] / 255.0,  # The three channels are equal.
@@ -55,7 +56,7 @@ def main() -> None:
     splits = {}
     for split, limit in (("train", rows), ("test", None)):
         records = run.source(split)
-        chosen = [records[i] for i in range(min(limit or len(records), len(records)))]
+        chosen = [records[i] for i in range(len(records))[:limit]]
         images = np.stack([record["views"][method.view] for record in chosen])
         splits[split] = images, np.array([record["label"] for record in chosen])
     print(f"{'features':18} {'width':>5} {'linear':>7} {'neighbours':>10} {'s':>6}")
@@ -64,25 +65,19 @@ def main() -> None:
         found = {}
         for split, (images, _) in splits.items():
             parts = [
-                np.asarray(compute(images[i : i + BATCH])).reshape(BATCH, -1)
+                np.asarray(compute(images[i : i + BATCH]))
                 for i in range(0, len(images), BATCH)
             ]
-            found[split] = np.concatenate(parts)
+            found[split] = np.concatenate(parts).reshape(len(images), -1)
         given = found["train"], splits["train"][1], found["test"]
         truth, scores = splits["test"][1], []
         scores.append(np.mean(linear_probe.classify(*given) == truth))
-        scores.append(np.mean(knn.classify(*given, **_neighbours()) == truth))
+        scores.append(np.mean(knn.classify(*given, **neighbours) == truth))
         print(
             f"{name:18} {given[0].shape[1]:5} {scores[0]:7.3f} {scores[1]:10.3f} "
             f"{time.perf_counter() - start:6.0f}",
             flush=True,
         )
-
-
-def _neighbours() -> dict:
-    """What the evaluator uses by default."""
-    evaluator = knn.Evaluator()
-    return dict(k=evaluator.k, metric=evaluator.metric)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ mixture of Gaussians that overlap, in fewer dimensions, seen through a random la
 ReLU, as pooled features of a network are. `sgd` is the linear probe with that solver,
 beside scikit-learn's L-BFGS. Of scikit-learn's linear probe there are three: with the
 tolerance that it has by default, 1e-4, with that of the device (`tight`, 1e-5), and with
-the one at which its accuracy hardly moves any more (`converged`, 1e-6). `memory` is what the call adds at its peak to
-the process that has loaded the features and both libraries.
+the one at which its accuracy hardly moves any more (`converged`, 1e-6). `memory` is what
+the call adds at its peak to the process that has loaded the features and both libraries.
 """
 
 import argparse

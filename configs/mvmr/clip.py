@@ -21,10 +21,10 @@ import ml_collections
 from mvjax.core import config as config_lib
 from mvjax.core import nested
 from mvjax.data import channel_statistics
+from mvjax.models import efficientnet_lite
 from mvjax.models import vit
 
-LITE = tuple(f"EfficientNet-Lite{i}" for i in range(5))
-LITE_SIZES = (224, 240, 260, 280, 300)  # Pixels that they were taught with.
+LITE = tuple(f"EfficientNet-Lite{i}" for i in range(len(efficientnet_lite.SCALES)))
 DATASETS = ("stl10", "cifar", "imagenet", "fashion", "photo_crops")
 
 
@@ -51,6 +51,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     small = arg.dataset in ("fashion", "photo_crops")  # For a CPU.
     tower = arg.tower or ("ViT-B-32" if small else "ViT-B-16")
     config_lib.choose("tower", tower, (*vit.CLIP_TOWERS, *LITE))
+    if tower in LITE:  # It has no other activation, nor CLIP's images.
+        config_lib.choose("quick", arg.quick, (False,))
+        config_lib.choose("teacher_norm", arg.teacher_norm, ("", "dataset"))
 
     c = ml_collections.ConfigDict()
     c.seed = 0
@@ -66,8 +69,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         statistics = channel_statistics.CIFAR
     if tower in LITE:
         statistics = channel_statistics.EFFICIENTNET_LITE
-        teacher = dict(name="efficientnet_lite", size=LITE.index(tower))
-        teacher_size = 32 if arg.debug else LITE_SIZES[teacher["size"]]
+        size = LITE.index(tower)
+        teacher = dict(name="efficientnet_lite", size=size)
+        teacher_size = 32 if arg.debug else efficientnet_lite.SCALES[size].pixels
     else:
         teacher = nested.plain(vit.CLIP_TOWERS[tower])
         teacher["activation"] = "quick_gelu" if arg.quick else "gelu"

@@ -5,8 +5,9 @@ published one; `subset=50|100|200` takes the published lists of classes), stl10,
 for a CPU. `percentage` of the labels are used, by default 10 of ImageNet and 1 of the
 others. FILE is a script's or Lightning's file, before or after a task was learned, one of
 torchvision, or a workdir, of which the backbone is taken; without one it is the stage
-before in `mvjax chain`, and `weights=none` starts from chance. `backbone=resnet50|resnet18|resnet8x4` and `stem=standard|small`
-are those of the file, by default those that MV-MR has for the data set.
+before in `mvjax chain`, and `weights=none` starts from chance.
+`backbone=resnet50|resnet18|resnet8x4` and `stem=standard|small` are those of the file, by
+default those that MV-MR has for the data set.
 
 Each class keeps its percentage, and the rate falls to zero along half a cosine.
 `variant=released` draws images whatever their classes and perhaps more than once, and moves

@@ -21,9 +21,8 @@ CIFAR = Statistics((0.491, 0.482, 0.447), (0.247, 0.243, 0.261))
 VOC = Statistics(
     (0.45704722, 0.43824774, 0.4061733), (0.23908591, 0.23509644, 0.2397309)
 )
-EFFICIENTNET_LITE = Statistics(
-    (0.498,) * 3, (0.502,) * 3
-)  # As its weights were taught.
+# As the published weights of EfficientNet-Lite were taught.
+EFFICIENTNET_LITE = Statistics((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 # By the names that the published configs have for their data sets.
 TABLE = {
     "stl10": IMAGENET,

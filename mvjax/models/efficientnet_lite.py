@@ -26,7 +26,23 @@ from mvjax.models.layers import norm
 from mvjax.models.layers import pooling
 
 STEM, HEAD = 32, 1280  # Widths.
-SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # Width, depth.
+
+
+class Scale(NamedTuple):
+    """What one size has against EfficientNet-Lite0."""
+
+    wider: float  # Factor of the widths.
+    deeper: float  # Factor of the numbers of blocks.
+    pixels: int  # Side of the images that its published weights were taught with.
+
+
+SCALES = (
+    Scale(1.0, 1.0, 224),
+    Scale(1.0, 1.1, 240),
+    Scale(1.1, 1.2, 260),
+    Scale(1.2, 1.4, 280),
+    Scale(1.4, 1.8, 300),
+)
 
 
 class Stage(NamedTuple):
@@ -52,7 +68,7 @@ STAGES = (
 
 def scale_stages(size: int) -> tuple[Stage, ...]:
     """The stages of EfficientNet-Lite `size`, in 0..4."""
-    wider, deeper = SCALES[size]
+    wider, deeper, _ = SCALES[size]
     found = []
     for i, stage in enumerate(STAGES):
         width = max(8, int(stage.width * wider + 4) // 8 * 8)
@@ -148,12 +164,12 @@ class Net(_Layers):
         for stage in self.stages:
             for i in range(stage.blocks):
                 block = Block(
-                    self.groups,
-                    self.dtype,
-                    stage.kernel,
-                    1 if i else stage.stride,
-                    stage.expand,
-                    stage.width,
+                    groups=self.groups,
+                    dtype=self.dtype,
+                    kernel=stage.kernel,
+                    stride=1 if i else stage.stride,
+                    expand=stage.expand,
+                    width=stage.width,
                     name=f"block{number}",
                 )
                 h, number = block(h, train=train), number + 1
@@ -197,7 +213,7 @@ class Backbone:
     """An EfficientNet-Lite.
 
     Attributes:
-      size: Which one; 0 was taught with images of 224 pixels.
+      size: Which one.
     """
 
     size: limits.one_of(*range(len(SCALES))) = 0
@@ -212,7 +228,8 @@ class Backbone:
     ) -> nn.Module:
         """The network, see `core/backbone.py`."""
         del channels  # Flax finds out.
-        return Net(groups, dtype, scale_stages(self.size))
+        stages = scale_stages(self.size)
+        return Net(groups=groups, dtype=dtype, stages=stages)
 
     def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
         """The table of the published files, without the classifier."""

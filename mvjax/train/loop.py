@@ -115,7 +115,7 @@ def train(
                 observers.look(state, step)
                 if due:
                     state = observers.evaluate(state, step, due)
-                if due or step == begin + count:  # After something was compiled.
+                if due or step == begin + count:  # Compiling left holes.
                     process_settings.trim_memory()
                 planned = observers.stopped or _due_checkpoint(run, step)
                 if planned or stop:

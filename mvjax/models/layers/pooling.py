@@ -15,7 +15,7 @@ def max_pool(x: jax.Array, *, size: int, stride: int, padding: int) -> jax.Array
 
     Args:
       x: Maps `[B, H, W, C]`, any float type.
-      size: Side of the square windows, at most 15.
+      size: Side of the square windows, at most 16.
       stride: Steps down and to the right.
       padding: Rows and columns of minus infinity on each side.
 
@@ -27,38 +27,23 @@ def max_pool(x: jax.Array, *, size: int, stride: int, padding: int) -> jax.Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
-    best = None
-    for _, tap in _taps(x, size, stride, padding):
-        best = tap if best is None else jnp.where(tap > best, tap, best)
-    return best
-
-
-def _taps(
-    x: jax.Array, size: int, stride: int, padding: int
-) -> list[tuple[int, jax.Array]]:
-    """Numbers and values `[B, H', W', C]` of the places in a window, row by row."""
-    margin = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    x = jnp.pad(x, margin, constant_values=-jnp.inf)
-    height, width = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
-    return [
-        (i * size + j, x[:, i : i + height : stride, j : j + width : stride])
-        for i in range(size)
-        for j in range(size)
-    ]
+    return _forward(x, size, stride, padding)[0]
 
 
 def _forward(
     x: jax.Array, size: int, stride: int, padding: int
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The result, and the number of each window's first greatest place."""
-    best, chosen = None, None
-    for number, tap in _taps(x, size, stride, padding):
-        if best is None:
-            best, chosen = tap, jnp.zeros(tap.shape, jnp.uint8)
-            continue
-        greater = tap > best
-        best = jnp.where(greater, tap, best)
-        chosen = jnp.where(greater, jnp.uint8(number), chosen)
+    margin = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(x, margin, constant_values=-jnp.inf)
+    height, width = ((n - size) // stride * stride + 1 for n in padded.shape[1:3])
+    best, chosen = padded[:, :height:stride, :width:stride], jnp.uint8(0)
+    for i in range(size):
+        for j in range(size):
+            tap = padded[:, i : i + height : stride, j : j + width : stride]
+            greater = tap > best
+            best = jnp.where(greater, tap, best)
+            chosen = jnp.where(greater, jnp.uint8(i * size + j), chosen)
     return best, (chosen, jax.ShapeDtypeStruct(x.shape, x.dtype))
 
 
@@ -88,10 +73,8 @@ def _backward(
         for i in range(a, size, stride):
             for j in range(b, size, stride):
                 row, column = reach - i // stride, reach - j // stride
-                rows, columns = (
-                    slice(row, row + sides[0]),
-                    slice(column, column + sides[1]),
-                )
+                rows = slice(row, row + sides[0])
+                columns = slice(column, column + sides[1])
                 mine = chosen[:, rows, columns] == i * size + j
                 total += jnp.where(mine, dy[:, rows, columns], 0)
         return total

@@ -26,7 +26,15 @@ def slow(x, size, stride, padding):
 
 @pytest.mark.parametrize(
     "shape, size, stride, padding",
-    [((2, 8, 8, 3), 3, 2, 1), ((1, 7, 9, 2), 3, 2, 1), ((2, 6, 5, 2), 2, 2, 0)],
+    [
+        ((2, 8, 8, 3), 3, 2, 1),
+        ((1, 7, 9, 2), 3, 2, 1),
+        ((2, 6, 5, 2), 2, 2, 0),
+        ((1, 9, 9, 1), 5, 2, 2),
+        ((1, 7, 6, 1), 3, 1, 1),
+        ((1, 8, 9, 2), 2, 3, 1),  # Windows leave pixels out.
+        ((1, 10, 11, 1), 3, 2, 0),  # The last column is of no window.
+    ],
 )
 def test_max_pool_equals_loops_also_where_values_are_equal(
     shape, size, stride, padding
