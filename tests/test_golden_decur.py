@@ -6,6 +6,7 @@ import pytest
 
 from tests import backbone_golden
 from tests import decur_golden_losses
+from tests import decur_golden_models
 from tests import decur_golden_train
 from tests import golden_data
 from tests import golden_scores
@@ -22,11 +23,8 @@ PLANNED = {
     "cmx_trajectory": "CMX",
     "data_records": "the data sets",
     "geonrw_fcn": "transfer to GeoNRW",
-    "model": "DeCUR and its baselines",
     "rda_module": "residual deformable attention",
     "rda_resnet50": "residual deformable attention",
-    "schedules": "the published schedules",
-    "trajectory": "DeCUR and its baselines",
     "transforms": "the published augmentations",
 }
 
@@ -37,14 +35,32 @@ CHECKS = {
     "losses_decur": decur_golden_losses.check_decur,
     "metrics": golden_scores.check_decur,
     "mit_forward": backbone_golden.check_mit,
+    "model": decur_golden_models.check_model,
     "optim_toy": decur_golden_train.check_optim,
     "resnet_forward": backbone_golden.check_decur,
+    "schedules": decur_golden_train.check_schedules,
+    "trajectory": decur_golden_models.check_trajectory,
     "vit_forward": backbone_golden.check_vit,
 }
 
 
 # They compile many large networks; the tests of the models have small ones.
-LONG = ("checkpoint_manifests", "mit_forward", "resnet_forward", "vit_forward")
+LONG = (
+    "checkpoint_manifests",
+    "mit_forward",
+    "model_barlowtwins_resnet18",
+    "model_clip_resnet18",
+    "model_decur_mitb2",
+    "model_decur_resnet18",
+    "model_decur_resnet50_rda",
+    "model_decur_vits16",
+    "model_simclr_resnet18",
+    "model_vicreg_resnet18",
+    "resnet_forward",
+    "trajectory_adamw",
+    "trajectory_lars",
+    "vit_forward",
+)
 
 
 @pytest.mark.parametrize("file", golden_data.cases("decur", slow=LONG))

@@ -116,20 +116,46 @@ def check_view(method: Any, spec: Any) -> None:
     """
     if method.view not in spec.views:
         raise errors.unknown("config.method.view", method.view, spec.views)
-    shape = tuple(spec.views[method.view].shape)
+    check_images(
+        method.backbone,
+        method.view,
+        tuple(spec.views[method.view].shape),
+        mean=method.mean,
+        std=method.std,
+    )
+
+
+def check_images(
+    network: backbone.Backbone,
+    view: str,
+    shape: tuple[int, ...],
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    fields: tuple[str, str] = ("mean", "std"),
+) -> None:
+    """Raises `UserError` where a backbone cannot read images of this shape.
+
+    Args:
+      network: The backbone.
+      view: Name of the images.
+      shape: Of one of them.
+      mean: Of each channel, or ().
+      std: Likewise.
+      fields: Of the method, which hold the two.
+    """
     if len(shape) != 3:
         raise errors.UserError(
-            f"View {method.view!r} has shape {shape}; a backbone reads images, height x "
+            f"View {view!r} has shape {shape}; a backbone reads images, height x "
             "width x channels."
         )
-    for name in ("mean", "std"):
-        found = len(getattr(method, name))
-        if found not in (0, shape[-1]):
+    for name, values in zip(fields, (mean, std)):
+        if len(values) not in (0, shape[-1]):
             raise errors.UserError(
-                f"config.method.{name} has {found} entries; view {method.view!r} has "
+                f"config.method.{name} has {len(values)} entries; view {view!r} has "
                 f"{shape[-1]} channels."
             )
-    method.backbone.check(shape[-1], shape[:2])
+    network.check(shape[-1], shape[:2])
 
 
 def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
