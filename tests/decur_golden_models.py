@@ -17,6 +17,7 @@ from mvjax.methods import simclr
 from mvjax.methods import vicreg
 from mvjax.models import mit
 from mvjax.models import resnet
+from mvjax.models import resnet_rda
 from mvjax.models import two_towers
 from mvjax.models import vit
 from mvjax.train import optim
@@ -31,7 +32,8 @@ def backbone_of(config: dict[str, Any]) -> backbone_lib.Backbone:
     """The backbone that a recording names."""
     name = config["backbone"]
     if name.startswith("resnet"):
-        return resnet.Backbone(int(name.removeprefix("resnet")))
+        module = resnet_rda if config["rda"] else resnet
+        return module.Backbone(int(name.removeprefix("resnet")))
     if name.startswith("mit_"):
         head = config.get("num_classes", 2048)
         return mit.Backbone(name.removeprefix("mit_"), head=head, drop_path=0.0)

@@ -329,15 +329,12 @@ class Towers(method.Method):
 
         `joint` is a bare state dict whose keys begin with `module`, `checkpoint` the same
         under `model`, `plain` one without `module`. A shared projector stands there once
-        for each view. `<view>` is a backbone as its own publishers name it; what the views
-        may share has the number of the view in its names, and all else `backbone.` before
-        it, which is missing in `<view>_bare`, a table for weights of ImageNet.
+        for each view. `<view>` is a backbone as its own publishers name it, see
+        `transfer.tables_by_view`.
         """
-        kinds, lent = self.backbone.torch_tables(transfer.CHANNELS), self.shareable
-        parts, first = [], next(iter(kinds.values()))
-        for i, view in enumerate(self.views, 1):
-            table = self._numbered(first, i, f"backbone_{i}.")
-            parts.append(table.nest(flax=backbone_name(view)))
+        components = {view: backbone_name(view) for view in self.views}
+        names = tuple(components.values())
+        parts = [transfer.joint_table(self.backbone, names, "backbone_")]
         leaves = projector_lib.torch_leaves(self.projector())
         for name in self.projectors:
             numbers = [
@@ -367,33 +364,8 @@ class Towers(method.Method):
             "checkpoint": dataclasses.replace(joint, inside="model"),
             "plain": plain,
         }
-        for i, view in enumerate(self.views, 1):
-            alone = {view: self._numbered(first, i, "backbone." if lent else "")}
-            if lent:
-                alone[f"{view}_bare"] = self._numbered(first, i, "")
-            else:
-                others = list(kinds.items())[1:]
-                alone |= {f"{view}_{kind}": table for kind, table in others}
-            for name, table in alone.items():
-                tables[name] = table.nest(flax=backbone_name(view))
-        return tables
-
-    def _numbered(
-        self, table: torch_table.Table, number: int, prefix: str
-    ) -> torch_table.Table:
-        """A backbone's table below a prefix; what may be shared has the view's number."""
-        leaves = []
-        for leaf in table:
-            part, names = leaf.path.split("/")[1], leaf.torch_names
-            if part in self.shareable:
-                own = part.replace("_", f"{number}_", 1)
-                names = tuple(f"{own}.{key.partition('.')[2]}" for key in names)
-            else:
-                names = tuple(
-                    f"{prefix}{key.removeprefix('backbone.')}" for key in names
-                )
-            leaves.append(leaf._replace(torch_names=names))
-        return torch_table.Table(leaves, tuple(prefix + key for key in table.ignore))
+        alone = transfer.tables_by_view(self.backbone, components)
+        return tables | {k: table for k, table in alone.items() if k not in tables}
 
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """Has all copies of a shared projector be the first one, with a warning."""

@@ -63,10 +63,9 @@ class Backbone:
         return Net(groups, dtype)
 
     def torch_tables(self, channels):
-        leaves = torch_map.conv2d("conv1", "backbone.conv1", bias=False)
-        leaves += torch_map.batch_norm("bn1", "backbone.bn1")
-        leaves += torch_map.linear("da_l3", "da1_l3")
-        return {"da1": torch_table.Table(leaves)}
+        leaves = torch_map.conv2d("conv1", "conv1", bias=False)
+        leaves += torch_map.batch_norm("bn1", "bn1")
+        return {"own": torch_table.Table(leaves + torch_map.linear("da_l3", "da_l3"))}
 
     def initial(self, channels):
         return {}
@@ -359,11 +358,8 @@ def test_published_files_come_back_as_they_were(kind):
     assert ("module.bn.running_var" in whole) == method.standardised
     plain = torch_map.to_torch(list(tables["plain"]), held)
     assert {f"module.{key}" for key in plain} == set(whole)
-    assert {"module.da1_l3.weight", "module.da2_l3.weight"} < set(whole)
-    for table, prefix in (("optical", "backbone."), ("optical_bare", "")):
-        keys = {n for leaf in tables[table] for n in leaf.torch_names}
-        assert {f"{prefix}conv1.weight", "da2_l3.bias"} < keys
-        assert not any("backbone_" in key for key in keys)
+    keys = {n for leaf in tables["optical"] for n in leaf.torch_names}
+    assert {"conv1.weight", "da_l3.bias"} < keys
 
 
 def test_copies_of_a_shared_projector_that_differ_are_told():
