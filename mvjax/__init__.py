@@ -102,6 +102,8 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       pictures.py        places of images, and published operations on them
       photometry.py      changes of colour and sharpness with given parameters
       styles.py          published augmentations: what is drawn, and what is done
+      modality_steps.py  the same of DeCUR, by modality
+      bands.py           bands of satellites by name, with their statistics
       subset.py          a part of the training split
       pipeline.py        from a config to batches, the same on any number of hosts
       read_ahead.py      threads and processes that read before it is asked

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from tests import backbone_golden
+from tests import decur_golden_data
 from tests import decur_golden_losses
 from tests import decur_golden_train
 from tests import golden_data
@@ -20,25 +21,25 @@ PLANNED = {
     "cmx_modules": "CMX",
     "cmx_swin": "CMX",
     "cmx_trajectory": "CMX",
-    "data_records": "the data sets",
     "geonrw_fcn": "transfer to GeoNRW",
     "model": "DeCUR and its baselines",
     "rda_module": "residual deformable attention",
     "rda_resnet50": "residual deformable attention",
     "schedules": "the published schedules",
     "trajectory": "DeCUR and its baselines",
-    "transforms": "the published augmentations",
 }
 
 CHECKS = {
     "checkpoint_manifests": manifest_golden.check_decur,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "data_records": decur_golden_data.check_data_records,
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
     "metrics": golden_scores.check_decur,
     "mit_forward": backbone_golden.check_mit,
     "optim_toy": decur_golden_train.check_optim,
     "resnet_forward": backbone_golden.check_decur,
+    "transforms": decur_golden_data.check_transforms,
     "vit_forward": backbone_golden.check_vit,
 }
 
