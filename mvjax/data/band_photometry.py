@@ -47,6 +47,15 @@ def resize_exact(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
+def resize_cubic(image: np.ndarray, side: int) -> np.ndarray:
+    """A square of another side, between four times four pixels."""
+    import cv2
+
+    if image.shape[:2] == (side, side):
+        return image
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
 def resized_crop(
     image: np.ndarray, box: pictures.Box, size: int, resampling: str = "bilinear"
 ) -> np.ndarray:

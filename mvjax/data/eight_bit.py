@@ -76,9 +76,17 @@ def clip_pairs(bands: np.ndarray, low: float = 0.01) -> np.ndarray:
     return np.clip(bands, limits[0][:, None, None], limits[1][:, None, None])
 
 
-def stretch_percentiles(values: np.ndarray) -> np.ndarray:
-    """From the 1st to the 99th percentile to 0 to 255, uint8."""
-    low, high = np.percentile(values, 1), np.percentile(values, 99)
+def stretch_percentiles(
+    values: np.ndarray, seen: np.ndarray | None = None
+) -> np.ndarray:
+    """From the 1st to the 99th percentile to 0 to 255, uint8.
+
+    Args:
+      values: Of any shape.
+      seen: What the percentiles are of; None: the values themselves.
+    """
+    seen = values if seen is None else seen
+    low, high = np.percentile(seen, 1), np.percentile(seen, 99)
     part = (np.clip(values, low, high) - low) / (high - low + _TINY)
     return (part * 255).astype(np.uint8)
 
