@@ -10,6 +10,7 @@ from mvjax.data import bands
 from mvjax.data import eight_bit
 from mvjax.data import modality_steps
 from mvjax.data import pictures
+from mvjax.data import ssl4eo
 from mvjax.data import subset
 from tests import golden_data
 
@@ -89,10 +90,11 @@ def _prepared(name: str, image: np.ndarray, case: golden_data.Case) -> np.ndarra
         statistics = bands.SSL4EO_S1[match[1].upper()]
         return eight_bit.normalise(case.inputs["s1_db"], *statistics)
     if name == "ssl4eo_s2c_norm":
-        means, stds = zip(*bands.SSL4EO_S2C.values())
-        return eight_bit.normalise_bands(case.inputs["s2c_raw"], means, stds, axis=0)
+        values = case.inputs["s2c_raw"][None]
+        return ssl4eo.to_levels(values, "s2c", normalize=True)[0]
     if name == "ssl4eo_s2c_8bit_no_norm":
-        return eight_bit.reflectance(case.inputs["s2c_raw"], wrap=True)
+        values = case.inputs["s2c_raw"]
+        return ssl4eo.to_levels(values, "s2c", normalize=False, wrap=True)
     if re.fullmatch(r"resize_linear_exact_\d+", name):
         return band_photometry.resize_exact(case.inputs["resize_linear_exact"], size)
     raise AssertionError(f"no check for {name}")
@@ -124,13 +126,10 @@ def _bigearthnet(case: golden_data.Case) -> dict[str, np.ndarray]:
 
 def _ssl4eo(case: golden_data.Case) -> dict[str, np.ndarray]:
     """Raw values, by the released quantiles."""
-    mixed = eight_bit.clip_pairs(case.inputs["ssl4eo/s1_float"])
-    means, stds = zip(*(bands.SSL4EO_S1_RAW[name] for name in bands.SAR))
+    radar, optical = case.inputs["ssl4eo/s1_float"], case.inputs["ssl4eo/s2c_int16"]
     return {
-        "ssl4eo/s1_uint8": eight_bit.normalise_bands(mixed, means, stds, axis=1),
-        "ssl4eo/s2c_float32": eight_bit.unit_reflectance(
-            case.inputs["ssl4eo/s2c_int16"]
-        ),
+        "ssl4eo/s1_uint8": ssl4eo.read_raw(radar, "s1", "official"),
+        "ssl4eo/s2c_float32": ssl4eo.read_raw(optical, "s2c", "official"),
     }
 
 

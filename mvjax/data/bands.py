@@ -61,23 +61,35 @@ BIGEARTHNET_S2 = _table(
 )
 
 
-def check(wanted: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    """The wanted bands; all where none is named.
+def choose(
+    wanted: Sequence[str],
+    held: Sequence[str],
+    missing: str,
+    *,
+    known: Sequence[str] = OPTICAL_13,
+    what: str = "options.bands",
+) -> tuple[str, ...]:
+    """The wanted bands; all that the data hold where none is named.
 
     Args:
       wanted: Names, or ().
-      known: What the sensor has.
-      what: Of the option, for the message.
+      held: What the data hold.
+      missing: Of `MISSING`.
+      known: What there is at all.
+      what: The option, for messages.
 
     Raises:
-      UserError: The sensor has no such band, or one is named twice.
+      UserError: There is no such band, or the data lack one and `missing` is "refuse".
     """
     for name in wanted:
         if name not in known:
             raise errors.unknown(f"band in {what}:", name, known)
-    if len(set(wanted)) < len(wanted):
-        raise errors.UserError(f"{what} names a band twice: {', '.join(wanted)}.")
-    return tuple(wanted) or tuple(known)
+        if name not in held and missing == "refuse":
+            raise errors.UserError(
+                f"{what} names {name}, which the data lack; take it out, or fill it with 0: "
+                "options.missing=zero."
+            )
+    return tuple(wanted) or tuple(held)
 
 
 def sar_levels(
@@ -108,7 +120,7 @@ def pick(
       UserError: A band is missing.
     """
     lacking = [name for name in wanted if name not in found]
-    if lacking and missing == "refuse":
+    if lacking and (missing == "refuse" or not found):
         raise errors.UserError(
             f"{where} lacks the band {', '.join(lacking)}; it has "
             f"{', '.join(found) or 'none'}."

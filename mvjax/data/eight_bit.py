@@ -22,7 +22,8 @@ def normalise(values: np.ndarray, mean: float, std: float) -> np.ndarray:
     """
     low = mean - _DEVIATIONS * std
     width = 2 * _DEVIATIONS * std
-    return np.clip((values - low) / width * 255, 0, 255).astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # Gaps, NaN, become 0.
+        return np.clip((values - low) / width * 255, 0, 255).astype(np.uint8)
 
 
 def normalise_bands(

@@ -4,7 +4,7 @@ Nothing in a pickle is run. A file is opened when its first record is asked for,
 process, and needs no lock file: nobody writes to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import functools
 import hashlib
 import importlib.util
@@ -135,12 +135,15 @@ def _unpickle(value: bytes, where: str) -> tuple[Any, ...]:
     return found
 
 
-def write(path: str | os.PathLike, records: Iterable[tuple[Any, ...]]) -> int:
+def write(
+    path: str | os.PathLike, records: Callable[[int], Iterable[tuple[Any, ...]]]
+) -> int:
     """Writes numbered records behind those that are there.
 
     Args:
       path: The file, which need not be there.
-      records: Tuples of bytes, shapes and the like, to be pickled.
+      records: Gets the number of records that are there and gives the ones behind them:
+        tuples of bytes, shapes and the like, to be pickled.
 
     Returns:
       How many the file holds then.
@@ -157,7 +160,7 @@ def write(path: str | os.PathLike, records: Iterable[tuple[Any, ...]]) -> int:
         with lmdb.open(str(target), subdir=False, map_size=_MAP, lock=False) as found:
             count = found.stat()["entries"]
             waiting: list[tuple[Any, ...]] = []
-            for record in records:
+            for record in records(count):
                 waiting.append(record)
                 if len(waiting) == _COMMIT:
                     count = _commit(found, count, waiting)
@@ -175,12 +178,6 @@ def _commit(environment: Any, count: int, records: list[tuple[Any, ...]]) -> int
         for i, record in enumerate(records):
             transaction.put(str(count + i).encode(), pickle.dumps(record, protocol=4))
     return count + len(records)
-
-
-def written(path: str | os.PathLike) -> int:
-    """How many records a file holds that may not be there yet."""
-    target = paths.find(path)
-    return len(Records(target)) if paths.is_file(target) else 0
 
 
 def array(content: Any, shape: Any, types: dict[int, str], where: str) -> np.ndarray:

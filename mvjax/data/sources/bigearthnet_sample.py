@@ -56,7 +56,7 @@ def spec(
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, cache, stride, test_stride, fold
-    wanted = _bands(bands, missing)
+    wanted = bands_lib.choose(bands, bands_lib.OPTICAL_12, missing)
     labels = batch.TargetSpec((len(bigearthnet.LABELS),), "float32", 0.0, 1.0)
     return batch.Spec(
         {
@@ -109,7 +109,7 @@ class Source(scene_crops.SceneCrops):
         """
         arrays.check_limit(limit)
         arrays.check_split(split)
-        wanted = _bands(bands, missing)
+        wanted = bands_lib.choose(bands, bands_lib.OPTICAL_12, missing)
         if size > bigearthnet.SIDE:
             raise errors.UserError(
                 f"The patches have {bigearthnet.SIDE} pixels a side; options.size="
@@ -138,13 +138,6 @@ class Source(scene_crops.SceneCrops):
             factors={"patch": places[:, 0]},
             targets={"ndvi": ndvi, "labels": labels[places[:, 0]]},
         )
-
-
-def _bands(bands: tuple[str, ...], missing: str) -> tuple[str, ...]:
-    """The bands of the optical view."""
-    if missing == "zero" and bands:
-        return bands_lib.check(bands, bands_lib.OPTICAL_13, "options.bands")
-    return bands_lib.check(bands, bands_lib.OPTICAL_12, "options.bands")
 
 
 def _read(
