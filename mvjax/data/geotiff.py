@@ -154,6 +154,49 @@ def _find_place(file, page, name: str) -> Place | None:
     return Place(float(left), float(top), float(width), float(height), system)
 
 
+def move(place: Place | None, rows: int, columns: int) -> Place | None:
+    """The place of a part that begins so many pixels below and beside the corner."""
+    if place is None:
+        return None
+    left, top = place.left + columns * place.width, place.top - rows * place.height
+    return place._replace(left=left, top=top)
+
+
+def encode(raster: Raster) -> bytes:
+    """A GeoTIFF file, compressed without loss."""
+    check_installed()
+    import tifffile
+
+    tags, place = [], raster.place
+    if place is not None:
+        corner = (0.0, 0.0, 0.0, place.left, place.top, 0.0)
+        tags.append((33550, "d", 3, (place.width, place.height, 0.0), True))
+        tags.append((33922, "d", 6, corner, True))
+        tags.append((34735, "H", None, _encode_system(place.system), True))
+    if raster.no_data is not None:
+        tags.append((_NO_DATA, "s", 0, f"{raster.no_data:g}", True))
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream,
+        raster.values,
+        photometric="minisblack",
+        planarconfig="contig" if raster.values.ndim == 3 else None,
+        compression="deflate",
+        metadata=None,
+        extratags=[(c, k, len(v) if n is None else n, v, w) for c, k, n, v, w in tags],
+    )
+    return stream.getvalue()
+
+
+def _encode_system(system: str) -> tuple[int, ...]:
+    """The keys of a system of coordinates; of one without a number that it is unknown."""
+    number = int(system.removeprefix("EPSG ")) if system.startswith("EPSG ") else 32767
+    degrees = 4000 <= number < 5000
+    keys = ((1024, 2 if degrees else 1), (1025, 1), (2048 if degrees else 3072, number))
+    head = (1, 1, 0, len(keys))
+    return (*head, *(n for key, value in keys for n in (key, 0, 1, value)))
+
+
 def check_same(
     one: Raster, other: Raster, names: tuple[str, str], *, shapes: bool = True
 ) -> None:
