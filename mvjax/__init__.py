@@ -102,6 +102,8 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       pictures.py        places of images, and published operations on them
       photometry.py      changes of colour and sharpness with given parameters
       styles.py          published augmentations: what is drawn, and what is done
+      modality_steps.py  the same of DeCUR, by modality
+      bands.py           bands of satellites by name, with their statistics
       subset.py          a part of the training split
       pipeline.py        from a config to batches, the same on any number of hosts
       read_ahead.py      threads and processes that read before it is asked
@@ -112,6 +114,9 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       build.py           data sets made ready for reading
       sources/           one data set a file
       file_source.py     records that are image files
+      scene_crops.py     records that are crops of a few scenes
+      geotiff.py         GeoTIFF files, and how two meet by where they lie
+      lmdb_file.py       LMDB files of numbered records, without running anything
       channel_statistics.py  means and deviations of the channels, by data set
     evaluators/        one protocol a file            <- core losses ops data
       common/            features by name, metrics, probes, the suite of a config

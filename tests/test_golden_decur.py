@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from tests import backbone_golden
+from tests import decur_golden_data
 from tests import decur_golden_losses
 from tests import decur_golden_models
 from tests import decur_golden_rda
@@ -22,14 +23,13 @@ PLANNED = {
     "cmx_modules": "CMX",
     "cmx_swin": "CMX",
     "cmx_trajectory": "CMX",
-    "data_records": "the data sets",
-    "transforms": "the published augmentations",
 }
 
 CHECKS = {
     "be_models": decur_golden_transfer.check_be,
     "checkpoint_manifests": manifest_golden.check_decur,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
     "losses_decur": decur_golden_losses.check_decur,
@@ -42,6 +42,7 @@ CHECKS = {
     "resnet_forward": backbone_golden.check_decur,
     "schedules": decur_golden_train.check_schedules,
     "trajectory": decur_golden_models.check_trajectory,
+    "transforms": decur_golden_data.check_transforms,
     "vit_forward": backbone_golden.check_vit,
 }
 

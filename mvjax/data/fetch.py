@@ -5,7 +5,7 @@ every file in it, and puts the files into the cache in one step: a folder in the
 whole or not there. Nothing is installed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import hashlib
 import importlib.util
 import io
@@ -23,6 +23,7 @@ import zipfile
 from mvjax.core import errors
 from mvjax.core import lookup
 from mvjax.core import storage
+from mvjax.data import paths
 
 _TIMEOUT = 900  # Seconds that a client may take.
 
@@ -140,6 +141,41 @@ def find(name: str) -> dict[str, Package]:
     if not found:
         raise errors.UserError(f"The data set {name!r} offers nothing to fetch.")
     return found
+
+
+def locate(
+    package: str,
+    files: Iterable[str],
+    *,
+    source: str,
+    folder: str | None,
+    cache: str | None,
+) -> pathlib.Path:
+    """The folder with files of a package: the one that a user names, or the cache's.
+
+    Args:
+      package: Name of the package, which is that of its folder in the cache.
+      files: Those that are needed, below the folder.
+      source: The data set, for the message.
+      folder: Named by the user; None: the cache is looked at.
+      cache: Cache of mvjax; None: `~/.cache/mvjax`.
+
+    Raises:
+      UserError: A file is missing; the message says how to get it.
+    """
+    if folder:
+        root = paths.find(folder)
+    else:
+        root = pathlib.Path(cache) if cache else storage.default_cache({})
+        root = root / package
+    missing = [name for name in files if not paths.is_file(root / name)]
+    if missing:
+        raise errors.UserError(
+            f"{root} lacks {errors.listed(missing)}. Either run `mvjax data fetch "
+            f"{source}`, or name a folder that has them: "
+            "`--config.data.options.folder=FOLDER`."
+        )
+    return root
 
 
 def _offering() -> list[str]:

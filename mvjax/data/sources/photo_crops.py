@@ -10,20 +10,17 @@ folder with them, such as `skimage/data` of an installed scikit-image 0.26. See 
 of that package for the photographs, most of which are CC0 or public domain.
 """
 
-from collections.abc import Sequence
-import hashlib
 import pathlib
 
 import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
-from mvjax.core import storage
 from mvjax.data import arrays
 from mvjax.data import batch
 from mvjax.data import fetch
 from mvjax.data import image_file
-from mvjax.data import paths
+from mvjax.data import scene_crops
 
 VIEW = "image"
 SPLITS = ("train", "test")
@@ -89,7 +86,7 @@ def spec(
     return batch.Spec({VIEW: view}, len(CLASS_NAMES), class_names=CLASS_NAMES)
 
 
-class Source:
+class Source(scene_crops.SceneCrops):
     """Photographs in memory, from which crops are cut when they are asked for.
 
     Attributes:
@@ -122,66 +119,24 @@ class Source:
         """
         arrays.check_limit(limit)
         arrays.check_split(split)
-        self.spec = spec(size=size)
-        self._photographs = _read(folder, cache)
-        splits = SPLITS if split == "all" else (split,)
+        photographs = _read(folder, cache)
         places = [
             _grid(number, photograph.shape, size, stride, name)
-            for name in splits
-            for number, photograph in enumerate(self._photographs)
+            for name in (SPLITS if split == "all" else (split,))
+            for number, photograph in enumerate(photographs)
         ]
-        self._places = np.concatenate(places)[:limit]  # [N, 3]: photograph, top, left.
-        self.labels = self._places[:, 0].astype(np.int32)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> batch.Record:
-        """Returns record `index`, 0 <= index < len."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"Record {index} of {len(self)}.")
-        number, top, left = self._places[index]
-        size = self.spec.views[VIEW].shape[0]
-        image = self._photographs[number][top : top + size, left : left + size]
-        return {
-            "views": {VIEW: image},
-            "label": self.labels[index],
-            "index": np.int32(index),
-        }
-
-    def gather(self, indices: Sequence[int] | np.ndarray) -> batch.Record:
-        """Returns the batch of the records `indices`, `[B]`, in that order."""
-        images = [self[int(i)]["views"][VIEW] for i in indices]
-        return {
-            "views": {VIEW: np.stack(images)},
-            "label": self.labels[indices],
-            "index": np.asarray(indices, np.int32),
-        }
-
-    def fingerprint(self) -> str:
-        """Returns 16 hexadecimal digits that change with any value of the data."""
-        digest = hashlib.sha256(f"{self.spec}".encode() + self._places.tobytes())
-        for photograph in self._photographs:
-            digest.update(photograph.tobytes())
-        return digest.hexdigest()[:16]
+        chosen = np.concatenate(places)[:limit]  # [N, 3]: photograph, top, left.
+        scenes = [{VIEW: photograph} for photograph in photographs]
+        super().__init__(spec(size=size), scenes, chosen, chosen[:, 0])
 
 
 def _read(folder: str | None, cache: str | None) -> list[np.ndarray]:
     """The photographs `[H, W, 3]` uint8 in the order of the classes."""
     from mvjax.data import pictures
 
-    if folder:
-        root = paths.find(folder)
-    else:
-        root = pathlib.Path(cache) if cache else storage.default_cache({})
-        root = root / _FETCHED
-    missing = [name for name in _SUMS if not paths.is_file(root / name)]
-    if missing:
-        raise errors.UserError(
-            f"{root} lacks {errors.listed(missing)}. Either run `mvjax data fetch "
-            "photo_crops`, or name a folder that has them: "
-            "`--config.data.options.folder=FOLDER`."
-        )
+    root = fetch.locate(
+        _FETCHED, _SUMS, source="photo_crops", folder=folder, cache=cache
+    )
     found = []
     for name in _SUMS:
         image = image_file.read(root / name, 3)
@@ -196,14 +151,10 @@ def _grid(
 ) -> np.ndarray:
     """Photograph, top and left of each crop, `[n, 3]`."""
     height, width = shape[:2]
-    border = width - max(size, round(_SHARE * width))  # Testing begins there.
-    if height < size or border < size:
+    columns = scene_crops.strips(width, size, _SHARE)
+    if height < size or columns["train"][1] < size:
         raise errors.UserError(
             f"Photograph {CLASS_NAMES[number]!r} has {height}x{width} pixels; no crops of "
             f"{size} for training and testing fit. Choose a smaller options.size."
         )
-    start, end = (0, border) if split == "train" else (border, width)
-    tops = np.arange(0, height - size + 1, stride)
-    lefts = np.arange(start, end - size + 1, stride)
-    grid = np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1).reshape(-1, 2)
-    return np.concatenate([np.full((len(grid), 1), number), grid], axis=1)
+    return scene_crops.grid(number, (0, height), columns[split], size, stride)
