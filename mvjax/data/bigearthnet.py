@@ -127,12 +127,12 @@ Read = Callable[[str], bytes | pathlib.Path]  # What is under a name below the f
 
 
 def multi_hot(names: Sequence[str], where: str) -> np.ndarray:
-    """The 19 labels `[19]` float32 of names of the 43; those of no group are dropped.
+    """The 19 labels `[19]` uint8 of names of the 43; those of no group are dropped.
 
     Raises:
       UserError: A name is none of the 43.
     """
-    found = np.zeros(len(LABELS), np.float32)
+    found = np.zeros(len(LABELS), np.uint8)
     for name in names:
         if name in _INDEX:
             found[_INDEX[name]] = 1

@@ -74,7 +74,7 @@ def spec(
     del split, folder, lists, cache
     wanted = bands_lib.choose(bands, bands_lib.OPTICAL_12, missing)
     sides = (side, side)
-    labels = batch.TargetSpec((len(patches_lib.LABELS),), "float32", 0.0, 1.0)
+    labels = batch.TargetSpec((len(patches_lib.LABELS),), "uint8", 0.0, 1.0)
     return batch.Spec(
         {
             patches_lib.SAR: batch.ViewSpec((*sides, 2), "uint8", 0.0, 255.0),
@@ -219,7 +219,7 @@ def build(
             optical, sar, labels = read_pair(root, pair, side)
             yield (
                 *(optical.tobytes(), optical.shape),
-                *(sar.tobytes(), sar.shape, labels.tobytes()),
+                *(sar.tobytes(), sar.shape, labels.astype(np.float32).tobytes()),
             )
 
     return lmdb_file.write(output, records)
@@ -382,4 +382,4 @@ def _take(
             )
     if not np.isin(labels, (0, 1)).all():
         raise errors.UserError(f"{where}: the labels are not 0 or 1 each.")
-    return optical, sar, labels.astype(np.float32)
+    return optical, sar, labels.astype(np.uint8)

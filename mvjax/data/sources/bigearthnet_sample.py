@@ -57,7 +57,7 @@ def spec(
     """Says what the records look like; needs no data."""
     del split, folder, cache, stride, test_stride, fold
     wanted = bands_lib.choose(bands, bands_lib.OPTICAL_12, missing)
-    labels = batch.TargetSpec((len(bigearthnet.LABELS),), "float32", 0.0, 1.0)
+    labels = batch.TargetSpec((len(bigearthnet.LABELS),), "uint8", 0.0, 1.0)
     return batch.Spec(
         {
             bigearthnet.SAR: batch.ViewSpec((size, size, 2), "uint8", 0.0, 255.0),
