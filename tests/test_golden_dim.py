@@ -32,7 +32,10 @@ BY_FILE = {"losses": dim_golden_losses.check_losses}
 ELSEWHERE = {"retrieval_reference": "tests/evaluators/test_retrieval.py"}
 
 
-@pytest.mark.parametrize("file", golden_data.cases("dim"))
+# `sdim_step_switched` stays in the quick suite.
+@pytest.mark.parametrize(
+    "file", golden_data.cases("dim", slow=("sdim_step_unswitched",))
+)
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)
     kind = case.meta["kind"]

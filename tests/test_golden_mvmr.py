@@ -45,6 +45,7 @@ LONG = (
     "backbone_resnet50_std_64",
     "backbone_resnet50_small_32",
     "backbone_resnet18_std_64",
+    "backbone_resnet18_small_32",
     "traj_ssl_sgd_multistep",
     "voc_linear_traj",
 )

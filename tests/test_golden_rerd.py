@@ -44,6 +44,9 @@ LONG = (
     "model_lv",
     "model_lav",
     "model_bert_lav",
+    "bert_tiny_3layers",
+    "distnet_e3",
+    "distnet_e2_nodistil",
 )
 
 

@@ -90,6 +90,7 @@ def test_its_codes_and_scores_are_what_they_were(workdir, tmp_path):
         assert after["leakage"][name] == pytest.approx(value, abs=0.1), name
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(workdir, capsys):
     train = ["train", f"--config={ROOT}/configs/dim/sdim.py:debug"]
     train += [f"--workdir={workdir}", "--config.epochs=2"]

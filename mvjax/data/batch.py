@@ -56,6 +56,18 @@ class Spec(NamedTuple):
     factor_names: dict[str, tuple[str, ...]] = {}  # The same by factor, where known.
     # Of the other streams that a training batch holds under "beside", by label.
     beside: dict[str, "Spec"] = {}
+    channel_names: dict[str, tuple[str, ...]] = {}  # By view, of bands that have names.
+
+    def __str__(self) -> str:
+        """What fingerprints are of: names of channels change no value."""
+        fields = self._asdict().items()
+        held = [f"{k}={v!r}" for k, v in fields if k != "channel_names"]
+        return f"Spec({', '.join(held)})"
+
+    def channels(self, view: str) -> tuple[str, ...]:
+        """Names of the last axis of a view; numbers where the data do not tell."""
+        count = self.views[view].shape[-1]
+        return self.channel_names.get(view) or tuple(map(str, range(count)))
 
     @property
     def scores(self) -> list[str]:

@@ -9,6 +9,7 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import offer as offer_lib
+from mvjax.evaluators.common import rows as rows_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Evaluator:
                 view = name.partition("/")[2]
                 if view not in batch["views"] or name not in outputs:
                     raise errors.unknown("view", view or name, batch["views"])
-                target = features_lib.unit_range(batch["views"][view])
+                target = rows_lib.unit_range(batch["views"][view])
                 output = outputs[name].astype(np.float32)
                 _check_shape(name, output.shape[1:], target.shape[1:])
                 present = batch.get("present", {}).get(view)

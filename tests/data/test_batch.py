@@ -213,3 +213,12 @@ def test_views_of_two_splits_are_compared():
         assert (
             f"'sound' {words} in the split 'test' but [7] of float32 in 'train'" in line
         )
+
+
+def test_names_of_channels_leave_fingerprints_as_they_were():
+    view = batch.ViewSpec((4, 4, 2), "uint8", 0, 255)
+    plain = batch.Spec({"sar": view}, 3)
+    named = plain._replace(channel_names={"sar": ("VV", "VH")})
+    assert str(named) == str(plain)
+    assert str(plain) == repr(plain).replace(", channel_names={})", ")")
+    assert named.channels("sar") == ("VV", "VH") and plain.channels("sar") == ("0", "1")

@@ -54,8 +54,15 @@ def losses_and_gradient(method, batch, seed=0):
     return float(value), aux, grads, variables
 
 
-@pytest.mark.parametrize("bound", sdim.BOUNDS)
-@pytest.mark.parametrize("negatives", dim.NEGATIVES)
+# Each bound and each kind once; all pairs of them with `-m slow`.
+@pytest.mark.parametrize(
+    ("bound", "negatives"),
+    [
+        pytest.param(bound, negatives, marks=() if i % 3 == j else pytest.mark.slow)
+        for i, bound in enumerate(sdim.BOUNDS)
+        for j, negatives in enumerate(dim.NEGATIVES)
+    ],
+)
 def test_every_bound_takes_every_kind_of_negatives(bound, negatives):
     method = sdim.Method(bound=bound, negatives=negatives, **SMALL)
     _, aux, grads, variables = losses_and_gradient(method, BATCH)

@@ -35,13 +35,6 @@ SPARE_BYTES = 2**28
 RAW, LABEL = rows_lib.RAW, rows_lib.LABEL
 
 
-def unit_range(view: np.ndarray) -> np.ndarray:
-    """A view as float32; uint8 is scaled from 0..255 to [0, 1], any shape."""
-    if view.dtype == np.uint8:
-        return view.astype(np.float32) / np.float32(255)
-    return view.astype(np.float32)
-
-
 class Insufficient(errors.UserError):
     """The data cannot give what a part of an evaluation needs; what else is asked can be.
 
@@ -211,7 +204,7 @@ class Features(LeavesOut):
         columns = []
         for name in names:
             group = RAW if name.startswith(f"{RAW}/") else prefix
-            rows = unit_range(self._kept[split, group][name])
+            rows = rows_lib.unit_range(self._kept[split, group][name])
             rows = rows.reshape(len(rows), -1)
             bad = int((~np.isfinite(rows)).any(axis=1).sum())
             if bad:
@@ -267,9 +260,13 @@ class Features(LeavesOut):
         """Names of the factors in the order of the data; `["label"]` without any."""
         return list(self._named(split, rows_lib.FACTOR)) or [LABEL]
 
+    def spec(self, split: str) -> Any:
+        """What every record of a split looks like, `batch.Spec`; None: nobody says."""
+        return getattr(self._sources[split], "spec", None)
+
     def class_names(self, split: str, factor: str) -> tuple[str, ...] | None:
         """What the data set calls the classes of a factor or `"label"`; None: nothing."""
-        spec = getattr(self._sources[split], "spec", None)
+        spec = self.spec(split)
         return (spec.names(factor) if spec is not None else ()) or None
 
     def target(self, split: str, name: str) -> np.ndarray:

@@ -13,6 +13,13 @@ FACTOR, TARGET, LENGTH = "factor/", "target/", "length/"
 _PARTS = {"factors": FACTOR, "targets": TARGET, "lengths": LENGTH}
 
 
+def unit_range(view: np.ndarray) -> np.ndarray:
+    """A view as float32; uint8 is scaled from 0..255 to [0, 1], any shape."""
+    if view.dtype == np.uint8:
+        return view.astype(np.float32) / np.float32(255)
+    return view.astype(np.float32)
+
+
 def add(total: dict[str, np.ndarray], sums: Mapping[str, Any] | None) -> None:
     """Adds the sums of a batch, in int64 or float64."""
     for name, value in (sums or {}).items():
