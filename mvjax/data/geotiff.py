@@ -276,6 +276,21 @@ def meet(
     return fine.values[inside_rows][:, inside_columns], found
 
 
+def fill(raster: Raster, name: str) -> np.ndarray:
+    """Values in float32, gaps being as low as the lowest one that was measured.
+
+    Raises:
+      UserError: Nothing was measured.
+    """
+    values = raster.values.astype(np.float32)
+    gaps = ~np.isfinite(values)
+    if raster.no_data is not None:
+        gaps |= values == np.float32(raster.no_data)
+    if gaps.all():
+        raise errors.UserError(f"{name} holds no measurement.")
+    return np.where(gaps, values[~gaps].min(), values) if gaps.any() else values
+
+
 def _measured(raster: Raster) -> np.ndarray:
     """Values `[H, W]` float64, NaN where there is no measurement."""
     values = raster.values.astype(np.float64)

@@ -142,21 +142,10 @@ class Source(paired_files.PairedSource):
         stretch = (
             eight_bit.unit_range if self._transfer else eight_bit.stretch_percentiles
         )
-        height = stretch(fill(dem, str(paths["dem"])))[..., None]
+        height = stretch(geotiff.fill(dem, str(paths["dem"])))[..., None]
         views = {"rgb": np.ascontiguousarray(rgb), "dem": height}
         masks = {MASK: found[MASK].astype(np.uint8)} if self._transfer else {}
         return views, masks
-
-
-def fill(dem: geotiff.Raster, name: str) -> np.ndarray:
-    """Elevations `[H, W]` float32, gaps being as low as the lowest one."""
-    values = dem.values.astype(np.float32)
-    gaps = ~np.isfinite(values)
-    if dem.no_data is not None:
-        gaps |= values == np.float32(dem.no_data)
-    if gaps.all():
-        raise errors.UserError(f"{name} holds no elevation.")
-    return np.where(gaps, values[~gaps].min(), values) if gaps.any() else values
 
 
 def build(
