@@ -84,6 +84,7 @@ def spec(
         },
         None,
         targets={"labels": labels},
+        channel_names={patches_lib.SAR: bands_lib.SAR, patches_lib.OPTICAL: wanted},
     )
 
 
@@ -184,6 +185,11 @@ class Source:
         for file in self._files:
             digest.update(file.fingerprint().encode())
         return digest.hexdigest()[:16]
+
+
+def describe(**options: Any) -> list[str]:
+    """Says how bright the bands are, for `mvjax data check`."""
+    return bands_lib.describe_levels(Source(**options))
 
 
 def build(

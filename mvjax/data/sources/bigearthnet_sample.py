@@ -70,6 +70,7 @@ def spec(
         {"ndvi": batch.TargetSpec((), "float32", -1.0, 1.0), "labels": labels},
         class_names=GREENNESS,
         factor_names={"patch": PATCH_NAMES},
+        channel_names={bigearthnet.SAR: bands_lib.SAR, bigearthnet.OPTICAL: wanted},
     )
 
 

@@ -18,6 +18,7 @@ from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import npz_file
 from mvjax.data import arrays
+from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import fetch
 from mvjax.data import hha as hha_lib
@@ -67,6 +68,10 @@ def spec(
         len(DISTANCES),
         targets={"distance": batch.TargetSpec((), "float32", 0.0, 100.0)},
         class_names=DISTANCES,
+        channel_names={
+            "rgb": bands.COLOURS,
+            encode: hha_lib.CHANNELS if encode == "hha" else ("nearness",),
+        },
     )
 
 

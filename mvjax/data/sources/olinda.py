@@ -27,6 +27,7 @@ from mvjax.data import scene_crops
 SPLITS = ("train", "test")
 GROUNDS = ("coast", "low", "middle", "hills")
 _SEA, _LIMITS = 0.25, (15.0, 30.0)  # Share, and metres.
+_BANDS = ("B1", "B2", "B3", "B4", "B5", "B7")  # In the order of the file.
 _VIEWS = {  # Bands of each view by their place in the file, by pair; (): the elevation.
     "elevation": {"optical": (0, 1, 2, 3, 4, 5), "dem": ()},
     "infrared": {"visible": (0, 1, 2), "infrared": (3, 4, 5)},
@@ -72,6 +73,10 @@ def spec(
         len(GROUNDS),
         targets={"height": batch.TargetSpec((), "float32", -500.0, 9000.0)},
         class_names=GROUNDS,
+        channel_names={
+            name: tuple(_BANDS[k] for k in bands) or ("elevation",)
+            for name, bands in _VIEWS[pair].items()
+        },
     )
 
 

@@ -168,6 +168,9 @@ class Source(paired_files.PairedSource):
                 )
                 for k, v in truths.items()
             },
+            channel_names={
+                k: tuple(v.split(",")) for k, v in (self._bands | self._take).items()
+            },
         )
 
     def _view(self, name: str, array: np.ndarray, fixed: bool) -> batch.ViewSpec:

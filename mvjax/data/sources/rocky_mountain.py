@@ -18,6 +18,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import arrays
+from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import eight_bit
 from mvjax.data import fetch
@@ -68,6 +69,7 @@ def spec(
         len(HEIGHTS),
         targets={"height": metres, "relief": metres},
         class_names=HEIGHTS,
+        channel_names={"rgb": bands.COLOURS, "dem": ("elevation",)},
     )
 
 

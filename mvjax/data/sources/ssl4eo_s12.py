@@ -50,16 +50,18 @@ def spec(
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, files, normalize, quantiles, arithmetic
-    views = {}
+    views, names = {}, {}
     for mode in modes:
-        shape = (ssl4eo.SEASONS, side, side, len(_bands(mode, bands, missing)))
+        wanted = _bands(mode, bands, missing)
+        shape = (ssl4eo.SEASONS, side, side, len(wanted))
+        names[ssl4eo.SENSORS[mode].view] = wanted
         levels = dtype == "uint8" or mode == "s1"
         views[ssl4eo.SENSORS[mode].view] = (
             batch.ViewSpec(shape, "uint8", 0.0, 255.0)
             if levels
             else batch.ViewSpec(shape, "float32", -4.0, 4.0)
         )
-    return batch.Spec(views, None)
+    return batch.Spec(views, None, channel_names=names)
 
 
 class Source:
@@ -184,6 +186,11 @@ class Source:
         for file in dict.fromkeys(self._files.values()):
             digest.update(file.fingerprint().encode())
         return digest.hexdigest()[:16]
+
+
+def describe(**options: Any) -> list[str]:
+    """Says how bright the bands are, for `mvjax data check`."""
+    return bands_lib.describe_levels(Source(**options))
 
 
 def build(

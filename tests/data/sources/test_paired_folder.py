@@ -87,6 +87,7 @@ def test_records_are_as_the_options_say(folder):
     chosen = paired_folder.Source(**options(folder, take=("s2=B8,B2",)))
     np.testing.assert_array_equal(chosen[1]["views"]["s2"], views["s2"][..., [3, 0]])
     assert chosen.fingerprint() != train.fingerprint()
+    assert train.spec.channels("s2")[3] == chosen.spec.channels("s2")[0] == "B8"
     policy = modalities.Policy(("rgb", "dem"), ("rgb", "dem"), size=4, draws=2)
     with pytest.raises(errors.UserError, match="truth 'land'.*joint=True"):
         policy.spec(train.spec)

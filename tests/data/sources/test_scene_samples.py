@@ -236,3 +236,21 @@ def test_the_real_scenes(name, package, count):
     assert len(source) == count and len(set(source.labels)) == source.spec.classes
     for index in range(0, count, 50):
         batch.validate_record(source[index], source.spec, "here")
+
+
+@pytest.mark.parametrize(
+    "source, options",
+    [
+        (bigearthnet_sample, {}),
+        (bigearthnet_sample, {"bands": ("B8", "B10")}),
+        (rocky_mountain, {}),
+        (olinda, {"pair": "infrared"}),
+        (motorcycle, {"encode": "hha"}),
+    ],
+)
+def test_every_channel_has_its_name(source, options):
+    spec = source.spec(**options)
+    for name, view in spec.views.items():
+        assert (
+            len(spec.channel_names[name]) == len(spec.channels(name)) == view.shape[-1]
+        )

@@ -1,6 +1,7 @@
 """SSL4EO-S12: the tree and the LMDB files give the same, and faults are named."""
 
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -91,6 +92,15 @@ def test_levels_are_of_the_band_of_the_name(tree):
     np.testing.assert_array_equal(
         views["optical"][0, :, :, 2], expected.astype(np.uint8)
     )
+
+
+def test_levels_in_other_units_are_told(tree):
+    options = dict(folder=str(tree), modes=("s1", "s2c"), side=SIDE)
+    sar, optical, *warnings = ssl4eo_s12.describe(**options)
+    assert re.fullmatch(r"view 'sar': mean level VV \d+, VH \d+ \(of 255\)\.", sar)
+    assert " B8A " in optical and "'sar'" not in " ".join(warnings)
+    # Reflectances of 0 to 12,000 are far too bright for B10, a band of thin clouds.
+    assert len(warnings) == 1 and re.search("'optical': .*B10.* are far", warnings[0])
 
 
 def test_records_of_two_four_and_six_are_read(tmp_path):
