@@ -87,6 +87,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       colouring.py       two coloured views of a grey image
       photometry.py      colours and blur of RGB views
       custom.py          MV-MR's augmented view beside the plain one
+      modalities.py      DeCUR's changes of values, by modality
     convert/           PyTorch and Flax               <- core
       torch_map.py       tables of names and layouts, both ways
       torch_file.py      reads and writes .pth without PyTorch
