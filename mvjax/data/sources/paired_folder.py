@@ -128,27 +128,14 @@ class Source(paired_files.PairedSource):
                 "Set config.data.options.folder and config.data.options.views, such as "
                 "('rgb=rgb/{id}.png', 'dem=dem/{id}.tif')."
             )
-        patterns = _pairs(views, "views")
-        masks = _pairs(targets, "targets")
+        patterns, masks = _pairs(views, "views"), _pairs(targets, "targets")
         for name, pattern in (patterns | masks).items():
             paired_files.check_pattern(pattern, f"config.data.options, {name!r}")
         self._views, self._masks = tuple(patterns), tuple(masks)
         self._ways = _known(_pairs(values, "values"), patterns, "values")
         self._bands = _known(_pairs(bands, "bands"), patterns, "bands")
         self._take = _known(_pairs(take, "take"), patterns, "take")
-        for name, way in self._ways.items():
-            _check_way(name, way)
-        for name, wanted in self._take.items():
-            if name not in self._bands:
-                raise errors.UserError(
-                    f"options.take names {name!r}, options.bands not."
-                )
-            for band in wanted.split(","):
-                known = self._bands[name].split(",")
-                if band not in known:
-                    raise errors.unknown(
-                        f"band in options.take of {name}:", band, known
-                    )
+        self._check_options()
         root, both = paths.find(folder), patterns | masks
         parts = [
             paired_files.pair(root, both, name)
@@ -157,20 +144,40 @@ class Source(paired_files.PairedSource):
         files = paired_files.join(parts).keep(limit)
         told = (values, bands, take, fixed)
         super().__init__(batch.Spec({}, None), files, told=told)
-        shown, truths = self.read({k: v[0] for k, v in files.paths.items()})
-        high = float(mask_classes - 1)
-        self.spec = batch.Spec(
-            {k: self._view(k, v, fixed) for k, v in shown.items()},
-            None,
-            targets={
-                k: batch.TargetSpec(
-                    v.shape, "uint8", 0.0, high, ignore=mask_ignore, varies=not fixed
+        self.spec = self._find_spec(fixed, mask_classes, mask_ignore)
+
+    def _check_options(self) -> None:
+        """Raises `UserError` where ways or bands are none."""
+        for name, way in self._ways.items():
+            _check_way(name, way)
+        for name, wanted in self._take.items():
+            if name not in self._bands:
+                raise errors.UserError(
+                    f"options.take names {name!r}, options.bands not."
                 )
-                for k, v in truths.items()
-            },
-            channel_names={
-                k: tuple(v.split(",")) for k, v in (self._bands | self._take).items()
-            },
+            known = self._bands[name].split(",")
+            for band in wanted.split(","):
+                if band not in known:
+                    what = f"band in options.take of {name}:"
+                    raise errors.unknown(what, band, known)
+
+    def _find_spec(
+        self, fixed: bool, mask_classes: int, mask_ignore: int | None
+    ) -> batch.Spec:
+        """What all records are like, by the first one."""
+        views, masks = self.read({k: v[0] for k, v in self.files.paths.items()})
+        high, named = float(mask_classes - 1), self._bands | self._take
+        targets = {
+            k: batch.TargetSpec(
+                v.shape, "uint8", 0.0, high, ignore=mask_ignore, varies=not fixed
+            )
+            for k, v in masks.items()
+        }
+        return batch.Spec(
+            {k: self._view(k, v, fixed) for k, v in views.items()},
+            None,
+            targets=targets,
+            channel_names={k: tuple(v.split(",")) for k, v in named.items()},
         )
 
     def _view(self, name: str, array: np.ndarray, fixed: bool) -> batch.ViewSpec:
