@@ -117,7 +117,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       file_source.py     records that are image files
       scene_crops.py     records that are crops of a few scenes
       geotiff.py         GeoTIFF files, and how two meet by where they lie
-      lmdb_file.py       LMDB files of numbered records, without running anything
+      numbered_records.py  LMDB and ArrayRecord files, without running anything
       channel_statistics.py  means and deviations of the channels, by data set
     evaluators/        one protocol a file            <- core losses ops data
       common/            features by name, metrics, probes, the suite of a config

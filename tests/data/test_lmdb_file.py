@@ -9,6 +9,7 @@ import pytest
 
 from mvjax.core import errors
 from mvjax.data import lmdb_file
+from mvjax.data import numbered_records
 
 SHAPE = (2, 3, 4)
 CONTENT = np.arange(24, dtype=np.float32).tobytes()
@@ -72,3 +73,29 @@ def test_what_is_no_array_is_named():
     ):
         with pytest.raises(errors.UserError, match=message):
             lmdb_file.array(content, shape, {4: "float32"}, "here")
+
+
+def test_array_records_hold_the_same(tmp_path):
+    path = tmp_path / "deep" / "a.array_record"
+    made = [(CONTENT, SHAPE), (b"x", 3)]
+    assert numbered_records.write(path, lambda done: made) == 2
+    assert numbered_records.write(path, lambda done: made[:1]) == 2  # It is kept.
+    lmdb_file.write(tmp_path / "b", lambda done: made)
+    for file in (path, tmp_path / "b"):
+        records = pickle.loads(pickle.dumps(numbered_records.find(file)))
+        assert len(records) == 2 and [records[i] for i in range(2)] == made
+    with pytest.raises(
+        errors.UserError, match="a.array_record, record 5 cannot be read"
+    ):
+        numbered_records.find(path)[5]
+    content = path.read_bytes()
+    (tmp_path / "cut.array_record").write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        errors.UserError, match="cut.array_record is no sound ArrayRecord"
+    ):
+        len(numbered_records.find(tmp_path / "cut.array_record"))
+    with pytest.raises(errors.UserError, match="There is no ArrayRecord file"):
+        numbered_records.find(tmp_path / "none.array_record")
+    assert numbered_records.find(path).fingerprint() != "" and not list(
+        tmp_path.glob("**/*.part")
+    )

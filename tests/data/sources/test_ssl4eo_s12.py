@@ -60,6 +60,10 @@ def test_files_of_the_builder_equal_the_tree(tree, tmp_path):
                 np.testing.assert_array_equal(view, other[i]["views"][name])
         found[dtype] = other
         assert len(ssl4eo_s12.Source(files=tuple(files), limit=1, **options)) == 1
+        grain = str(tmp_path / f"{dtype}.array_record")
+        assert build.build("ssl4eo_s12", files[1], grain, ["mode=s2c"]) == 2
+        copied = ssl4eo_s12.Source(files=(files[0], grain), **options)[1]["views"]
+        np.testing.assert_array_equal(copied["optical"], other[1]["views"]["optical"])
     assert found["raw"].fingerprint() != found["uint8"].fingerprint()
     # A file has no lock beside it, and needs none.
     assert not list(tmp_path.glob("*lock*"))
