@@ -87,6 +87,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       colouring.py       two coloured views of a grey image
       photometry.py      colours and blur of RGB views
       custom.py          MV-MR's augmented view beside the plain one
+      modalities.py      DeCUR's changes of values, by modality
     convert/           PyTorch and Flax               <- core
       torch_map.py       tables of names and layouts, both ways
       torch_file.py      reads and writes .pth without PyTorch
@@ -116,7 +117,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       file_source.py     records that are image files
       scene_crops.py     records that are crops of a few scenes
       geotiff.py         GeoTIFF files, and how two meet by where they lie
-      lmdb_file.py       LMDB files of numbered records, without running anything
+      numbered_records.py  LMDB and ArrayRecord files, without running anything
       channel_statistics.py  means and deviations of the channels, by data set
     evaluators/        one protocol a file            <- core losses ops data
       common/            features by name, metrics, probes, the suite of a config

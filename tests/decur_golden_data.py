@@ -40,7 +40,7 @@ def check_transforms(case: golden_data.Case) -> None:
 
 def _transform(name: str, image: np.ndarray, case: golden_data.Case) -> np.ndarray:
     """What is recorded under a name, which holds the parameter."""
-    numbers = [float(x) for x in re.findall(r"_(\d+\.\d+)$", name)]
+    numbers = [float(x) for x in re.findall(r"_(\d+(?:\.\d+)?)$", name)]
     look = modality_steps.Look()
     if name.startswith(("brightness_float32", "contrast_float32")):
         sides = case.outputs[name].shape[:2]
@@ -79,7 +79,10 @@ def _prepared(name: str, image: np.ndarray, case: golden_data.Case) -> np.ndarra
         return golden_data.nchw(np.repeat(made, 3, axis=2) / np.float32(255))
     if match := re.fullmatch(r"eval_resize(\d+)_centercrop(\d+)", name):
         shorter, size = int(match[1]), int(match[2])
-        part = image[: shorter // 2, : shorter // 2]
+        # The notes say how large the square was: "eval resize is 16->32".
+        told = re.search(rf"(\d+)->{shorter}\b", case.meta["notes"])
+        side = int(told[1]) if told else shorter // 2
+        part = image[:side, :side]
         return band_photometry.centre(part, shorter, size)
     if name == "to_tensor":
         return golden_data.nchw(image / np.float32(255))

@@ -4,7 +4,7 @@ A band is never a number: data sets say which bands they hold, users say which t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ SAR = ("VV", "VH")
 # Sentinel-2 before (L1C) and after (L2A) correction for the atmosphere.
 OPTICAL_13 = tuple("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12".split())
 OPTICAL_12 = tuple(name for name in OPTICAL_13 if name != "B10")
+COLOURS = ("red", "green", "blue")
+_LOOKS = 32  # Records whose levels are described.
+_DARK = 24  # Levels from either end that the mean of a band should not reach.
 MISSING = ("zero", "refuse")  # What happens to a band that a file lacks.
 
 
@@ -100,6 +103,35 @@ def sar_levels(
         name: eight_bit.normalise(eight_bit.clip_quantiles(band), *statistics[name])
         for name, band in found.items()
     }
+
+
+def describe_levels(source: Any) -> list[str]:
+    """Says how bright each band is, and which are far from what a normalisation expects.
+
+    Args:
+      source: Views of uint8 have bands behind; some records, all over it, are looked at.
+
+    Returns:
+      A line for each view, and a warning for each that has bands which are nearly all dark or
+      nearly all bright: their units are hardly those of the published statistics.
+    """
+    lines, spec = [], source.spec
+    indices = np.linspace(0, len(source) - 1, min(_LOOKS, len(source))).astype(int)
+    records = [source[int(i)]["views"] for i in indices]
+    for name, view in spec.views.items():
+        if view.dtype != "uint8":
+            continue
+        rows = [r[name].reshape(-1, view.shape[-1]).mean(axis=0) for r in records]
+        named = dict(zip(spec.channels(name), np.mean(rows, axis=0)))
+        told = ", ".join(f"{band} {mean:.0f}" for band, mean in named.items())
+        lines.append(f"view {name!r}: mean level {told} (of 255).")
+        far = [k for k, mean in named.items() if 0 < mean < _DARK or mean > 255 - _DARK]
+        if far:
+            lines.append(
+                f"warning: view {name!r}: {', '.join(far)} are far from the middle; are the "
+                "values in the units of the published statistics?"
+            )
+    return lines
 
 
 def pick(

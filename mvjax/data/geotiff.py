@@ -219,11 +219,10 @@ def check_same(
         )
     if one.place is None or other.place is None:
         return
-    if one.place.system != other.place.system:
-        raise errors.UserError(
-            f"{names[0]} is in {one.place.system}, but {names[1]} in "
-            f"{other.place.system}; bring both into one system of coordinates."
-        )
+    systems = one.place.system, other.place.system
+    # A system without a number may be the same under another name.
+    if systems[0] != systems[1] and all(s.startswith("EPSG") for s in systems):
+        raise _other_system(systems, names)
     extents = [
         (p.left, p.top, p.left + w * p.width, p.top - h * p.height)
         for p, (h, w) in zip((one.place, other.place), sides)
@@ -237,6 +236,13 @@ def check_same(
             f"{names[0]} lies at {corners[0]}, but {names[1]} at {corners[1]}: they do not "
             "show the same ground."
         )
+
+
+def _other_system(systems: tuple[str, str], names: tuple[str, str]) -> errors.UserError:
+    return errors.UserError(
+        f"{names[0]} is in {systems[0]}, but {names[1]} in {systems[1]}; bring both into "
+        "one system of coordinates."
+    )
 
 
 def meet(
@@ -259,11 +265,9 @@ def meet(
     for raster, name in zip((fine, coarse), names):
         if raster.place is None:
             raise errors.UserError(f"{name} does not say where on the Earth it lies.")
-    if fine.place.system != coarse.place.system:
-        raise errors.UserError(
-            f"{names[0]} is in {fine.place.system}, but {names[1]} in "
-            f"{coarse.place.system}; bring both into one system of coordinates."
-        )
+    systems = fine.place.system, coarse.place.system
+    if systems[0] != systems[1]:
+        raise _other_system(systems, names)
     height, width = fine.values.shape[:2]
     a, b = fine.place, coarse.place
     rows = (b.top - a.top + (np.arange(height) + 0.5) * a.height) / b.height - 0.5
@@ -274,6 +278,21 @@ def meet(
         raise errors.UserError(f"{names[0]} and {names[1]} do not overlap.")
     found = _between(_measured(coarse), rows[inside_rows], columns[inside_columns])
     return fine.values[inside_rows][:, inside_columns], found
+
+
+def fill(raster: Raster, name: str) -> np.ndarray:
+    """Values in float32, gaps being as low as the lowest one that was measured.
+
+    Raises:
+      UserError: Nothing was measured.
+    """
+    values = raster.values.astype(np.float32)
+    gaps = ~np.isfinite(values)
+    if raster.no_data is not None:
+        gaps |= values == np.float32(raster.no_data)
+    if gaps.all():
+        raise errors.UserError(f"{name} holds no measurement.")
+    return np.where(gaps, values[~gaps].min(), values) if gaps.any() else values
 
 
 def _measured(raster: Raster) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mvjax.core import errors
 
+CHANNELS = ("disparity", "height", "angle")
 _DISPARITY = 31_000.0  # cm
 _NEAR = 100.0  # cm, the least distance.
 _UPRIGHT = 128 - 90  # An upright wall has the level 128.

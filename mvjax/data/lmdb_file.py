@@ -21,7 +21,7 @@ from mvjax.core import file_kind
 from mvjax.core import safe_pickle
 from mvjax.data import paths
 
-_DATA = "data.mdb"  # In a folder.
+DATA = "data.mdb"  # In a folder.
 _COMMIT = 1000  # Records.
 _LOOKS = 100  # Records that go into the fingerprint.
 _MAP = 2**40  # Bytes that a file may grow to; its size is that of what is written.
@@ -38,7 +38,7 @@ class Records:
         """
         check_installed()
         self.path = paths.find(path)
-        self._file = self.path / _DATA if self.path.is_dir() else self.path
+        self._file = self.path / DATA if self.path.is_dir() else self.path
         if not paths.is_file(self._file):
             raise errors.UserError(f"There is no LMDB file {self._file}.")
         self._length: int | None = None
@@ -62,7 +62,7 @@ class Records:
                 f"{where} is missing; a file of {len(self)} records has the keys "
                 f"'0' to '{len(self) - 1}'."
             )
-        return _unpickle(value, where)
+        return unpickle(value, where)
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits of the number of records and of some of them."""
@@ -110,7 +110,17 @@ def _environment(file: str, process: int) -> Any:
     return found
 
 
-def _unpickle(value: bytes, where: str) -> tuple[Any, ...]:
+def unpickle(value: bytes, where: str) -> tuple[Any, ...]:
+    """The tuple that a record holds.
+
+    Args:
+      value: The record.
+      where: It is, for messages.
+
+    Raises:
+      UserError: It is no tuple of bytes, texts and numbers.
+    """
+
     def refuse(name: Any) -> Any:
         raise safe_pickle.Refused(f"names the object {name!r} outside of it; refused.")
 

@@ -67,6 +67,9 @@ def find(root: pathlib.Path, pattern: str, split: str) -> dict[str, pathlib.Path
 def pair(root: pathlib.Path, patterns: Mapping[str, str], split: str) -> Files:
     """The files of a split, of which every id has one of each modality.
 
+    A pattern without `{split}` beside others with it may find files of other splits, which
+    are left out.
+
     Args:
       root: The folder.
       patterns: By modality.
@@ -76,13 +79,16 @@ def pair(root: pathlib.Path, patterns: Mapping[str, str], split: str) -> Files:
       UserError: There are none, or an id lacks one.
     """
     found = {name: find(root, pattern, split) for name, pattern in patterns.items()}
-    first, ids = next((name, sorted(files)) for name, files in found.items())
+    strict = [k for k, v in patterns.items() if all(SPLIT in p for p in v.split("|"))]
+    strict = strict or list(patterns)
+    first = strict[0]
+    ids = sorted(found[first])
     if not ids:
         pattern = patterns[first].replace(SPLIT, split)
         raise errors.UserError(f"{root} has no files {pattern} for {first!r}.")
     known = set(ids)
     for name, files in found.items():
-        unpaired = sorted(known ^ set(files))
+        unpaired = sorted(known ^ set(files) if name in strict else known - set(files))
         if unpaired:
             there, lacking = (first, name) if unpaired[0] in known else (name, first)
             raise errors.UserError(

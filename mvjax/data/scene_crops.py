@@ -5,6 +5,7 @@ import hashlib
 
 import numpy as np
 
+from mvjax.core import errors
 from mvjax.data import batch
 
 
@@ -98,6 +99,51 @@ def window(scene: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:
     """The square of `size` of a scene `[H, W, ...]` at a place (scene, top, left)."""
     _, top, left = place
     return scene[top : top + size, left : left + size]
+
+
+def windows(scene: np.ndarray, places: np.ndarray, size: int) -> list[np.ndarray]:
+    """The squares of one scene at places `[n, 3]`."""
+    return [window(scene, place, size) for place in places]
+
+
+def split_grids(
+    split: str,
+    shape: tuple[int, int],
+    *,
+    size: int,
+    strides: Mapping[str, int],
+    share: float,
+    axis: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the crops of one scene, of which a strip is for testing.
+
+    Args:
+      split: "train", "test" or "all" (train, then test).
+      shape: Height and width of the scene.
+      size: Side of a crop.
+      strides: Pixels between neighbours by split.
+      share: See `strips`.
+      axis: Along which the strip is cut off: 0: at the lower end; 1: at the right.
+
+    Returns:
+      Those of the split, and those of training, `[n, 3]`.
+
+    Raises:
+      UserError: No crops fit.
+    """
+    parts = strips(shape[axis], size, share)
+    if shape[1 - axis] < size or parts["train"][1] < size:
+        raise errors.UserError(
+            f"The scene has {shape[0]}x{shape[1]} pixels; no crops of {size} for training "
+            "and testing fit. Choose a smaller options.size or options.test_share."
+        )
+    found = {}
+    for name, part in parts.items():
+        whole = (0, shape[1 - axis])
+        rows, columns = (part, whole) if axis == 0 else (whole, part)
+        found[name] = grid(0, rows, columns, size, strides[name])
+    chosen = found.values() if split == "all" else (found[split],)
+    return np.concatenate(list(chosen)), found["train"]
 
 
 def grid(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mvjax.core import errors
+from mvjax.data import eight_bit
 from mvjax.data import geotiff
 from tests.data import geo_files
 
@@ -97,3 +98,27 @@ def test_what_does_not_fit_is_named(tmp_path):
     ):
         with pytest.raises(errors.UserError, match=message):
             geotiff.meet(one, other, ("rgb", "dem"))
+
+
+def test_gaps_are_filled_and_flat_ground_gives_no_nan():
+    flat = geotiff.Raster(np.full((4, 4), 7.0, np.float32), None, None)
+    assert not eight_bit.unit_range(geotiff.fill(flat, "x")).any()
+    assert not eight_bit.stretch_percentiles(geotiff.fill(flat, "x")).any()
+    holed = flat.values.copy()
+    holed[0, 0], holed[1, 1] = -9999, np.nan
+    assert (geotiff.fill(geotiff.Raster(holed, None, -9999.0), "x") == 7).all()
+    with pytest.raises(errors.UserError, match="x holds no measurement"):
+        geotiff.fill(geotiff.Raster(holed[:1, :1], None, -9999.0), "x")
+
+
+def test_what_is_written_is_read():
+    place = geotiff.Place(500.0, 900.0, 2.5, 2.0, "EPSG 32613")
+    for system in ("EPSG 32613", "EPSG 4326"):
+        for shape in ((6, 5), (6, 5, 3)):
+            raster = geotiff.Raster(
+                RNG.random(shape, np.float32), place._replace(system=system), -1.0
+            )
+            found = geotiff.read(geotiff.encode(raster))
+            np.testing.assert_array_equal(found.values, raster.values)
+            assert found[1:] == raster[1:]
+    assert geotiff.move(place, 3, 2)[:2] == (505.0, 894.0)

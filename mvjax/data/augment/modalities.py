@@ -117,7 +117,10 @@ class Policy:
             targets[name] = targets[name]._replace(
                 shape=images.with_draws(sides, self.draws), varies=False
             )
-        return spec._replace(views=spec.views | views, targets=targets)
+        names = {k: v for k, v in spec.channel_names.items() if k not in self.triple}
+        return spec._replace(
+            views=spec.views | views, targets=targets, channel_names=names
+        )
 
     def _stored(self, spec: batch.Spec, name: str) -> batch.ViewSpec:
         """A view as it comes, without its axis of seasons."""

@@ -9,7 +9,7 @@ weights from SSL4EO-S12 want it. `folder` holds one of two layouts:
 
 Records of the LMDB files are tuples of bytes and shape of Sentinel-2 (levels, 12 bands) and of
 Sentinel-1 (VH, VV in dB, float32), and the bytes of the labels, with or without their shape.
-`mvjax data build bigearthnet` writes them from the folders.
+`mvjax data build bigearthnet` writes them from the folders, or `.array_record` files.
 
 The folders need lists of their splits: `train.csv`, `val.csv` and `test.csv`, also as .bz2, with
 the name of a patch of Sentinel-2 in each line and perhaps, behind a comma, of its partner. Those
@@ -17,7 +17,7 @@ that `mvjax data fetch bigearthnet` gets leave out snow, clouds and their shadow
 """
 
 import bz2
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import hashlib
 import pathlib
 from typing import Any
@@ -33,12 +33,14 @@ from mvjax.data import batch
 from mvjax.data import bigearthnet as patches_lib
 from mvjax.data import fetch
 from mvjax.data import lmdb_file
+from mvjax.data import numbered_records
 from mvjax.data import paths
 
 FETCH = patches_lib.FETCH
 SIDE = 128
 _SPLITS = ("train", "val", "test")
 _FILE = "{split}_B12_B2.lmdb"
+_FILES = (_FILE, "{split}_B12_B2.array_record")
 _FOLDERS = {"optical": "BigEarthNet-v1.0", "sar": "BigEarthNet-S1-v1.0"}
 _TABLE = "s1_s2_name_country_season.csv.bz2"
 _SAR = ("VH", "VV")  # In the order of the files.
@@ -54,7 +56,7 @@ def find_splits(
         return _SPLITS
     root = paths.find(folder)
     if _is_lmdb(root):
-        return tuple(s for s in _SPLITS if (root / _FILE.format(split=s)).exists())
+        return tuple(s for s in _SPLITS if _find_file(root, s))
     if not lists:
         return _SPLITS
     return tuple(s for s in _SPLITS if _list_file(paths.find(lists), s))
@@ -84,6 +86,7 @@ def spec(
         },
         None,
         targets={"labels": labels},
+        channel_names={patches_lib.SAR: bands_lib.SAR, patches_lib.OPTICAL: wanted},
     )
 
 
@@ -128,11 +131,11 @@ class Source:
         self._bands = bands_lib.choose(bands, bands_lib.OPTICAL_12, missing)
         self._side, self._root = side, root
         wanted = splits if split == "all" else (split,)
-        self._files: list[lmdb_file.Records] = []
+        self._files: list[numbered_records.Records] = []
         self._pairs: list[tuple[str, str]] = []
         if _is_lmdb(root):
-            names = [root / _FILE.format(split=name) for name in wanted]
-            self._files = [lmdb_file.Records(name) for name in names]
+            names = [_find_file(root, name) for name in wanted]
+            self._files = [numbered_records.find(name) for name in names]
         else:
             for name in wanted:
                 self._pairs += list_pairs(name, lists, cache)
@@ -186,6 +189,11 @@ class Source:
         return digest.hexdigest()[:16]
 
 
+def describe(**options: Any) -> list[str]:
+    """Says how bright the bands are, for `mvjax data check`."""
+    return bands_lib.describe_levels(Source(**options))
+
+
 def build(
     input: str,
     output: str,
@@ -195,13 +203,13 @@ def build(
     cache: str | None = None,
     side: limits.Pixels = SIDE,
 ) -> int:
-    """Writes the LMDB file of a split from the folders.
+    """Writes the LMDB file of a split from the folders, or an ArrayRecord.
 
-    What is there already is kept, so an interrupted build goes on.
+    What is there already is kept, so an interrupted build of LMDB goes on.
 
     Args:
-      input: Holds both folders.
-      output: The file, such as `train_B12_B2.lmdb`.
+      input: Holds both folders; or a file of either kind, which is copied.
+      output: The file, such as `train_B12_B2.lmdb` or `train_B12_B2.array_record`.
       split: "train", "val" or "test".
       lists: See `Source`.
       cache: See `Source`.
@@ -210,19 +218,37 @@ def build(
     Returns:
       The number of records.
     """
+    if numbered_records.is_file(input):
+        return numbered_records.write(output, _copies(input, side))
     root = _root(input)
     pairs = list_pairs(split, lists, cache)
     _check_there(root, pairs)
 
     def records(done: int) -> Iterator[tuple[Any, ...]]:
         for pair in pairs[done:]:
-            optical, sar, labels = read_pair(root, pair, side)
-            yield (
-                *(optical.tobytes(), optical.shape),
-                *(sar.tobytes(), sar.shape, labels.astype(np.float32).tobytes()),
-            )
+            yield _record(*read_pair(root, pair, side))
 
-    return lmdb_file.write(output, records)
+    return numbered_records.write(output, records)
+
+
+def _copies(input: str, side: int) -> Callable[[int], Iterator[tuple[Any, ...]]]:
+    """What `write` takes: the records of another file."""
+    file = numbered_records.find(input)
+
+    def records(done: int) -> Iterator[tuple[Any, ...]]:
+        for index in range(done, len(file)):
+            where = f"{file.path}, record {index}"
+            yield _record(*_take(file[index], side, where))
+
+    return records
+
+
+def _record(
+    optical: np.ndarray, sar: np.ndarray, labels: np.ndarray
+) -> tuple[Any, ...]:
+    """What a file holds of a patch, see `read_pair`."""
+    images = (x for image in (optical, sar) for x in (image.tobytes(), image.shape))
+    return *images, labels.astype(np.float32).tobytes()  # As it is published.
 
 
 def read_pair(
@@ -345,7 +371,14 @@ def _root(folder: str | None) -> pathlib.Path:
 
 
 def _is_lmdb(root: pathlib.Path) -> bool:
-    return any((root / _FILE.format(split=s)).exists() for s in _SPLITS)
+    """Whether a folder holds files of records, and not of patches."""
+    return any(_find_file(root, split) for split in _SPLITS)
+
+
+def _find_file(root: pathlib.Path, split: str) -> pathlib.Path | None:
+    """The file of a split, where there is one."""
+    found = (root / name.format(split=split) for name in _FILES)
+    return next((path for path in found if path.exists()), None)
 
 
 def _check_there(root: pathlib.Path, pairs: list[tuple[str, str]]) -> None:

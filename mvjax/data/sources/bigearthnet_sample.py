@@ -70,6 +70,7 @@ def spec(
         {"ndvi": batch.TargetSpec((), "float32", -1.0, 1.0), "labels": labels},
         class_names=GREENNESS,
         factor_names={"patch": PATCH_NAMES},
+        channel_names={bigearthnet.SAR: bands_lib.SAR, bigearthnet.OPTICAL: wanted},
     )
 
 
@@ -116,14 +117,7 @@ class Source(scene_crops.SceneCrops):
                 f"{size} does not fit."
             )
         scenes, labels = _read(folder, cache, wanted)
-        tests = (2 * fold, 2 * fold + 1)
-        trains = tuple(i for i in range(len(PATCHES)) if i not in tests)
-        parts = {"train": (trains, stride), "test": (tests, test_stride)}
-        whole, chosen = (0, bigearthnet.SIDE), []
-        for name in SPLITS if split == "all" else (split,):
-            numbers, step = parts[name]
-            chosen += [scene_crops.grid(i, whole, whole, size, step) for i in numbers]
-        places = np.concatenate(chosen)[:limit]
+        places = _places(split, fold, size, (stride, test_stride))[:limit]
         described = spec(size=size, bands=bands, missing=missing)
         greens = [
             scene_crops.window(scenes[place[0]]["ndvi"], place, size).mean()
@@ -138,6 +132,17 @@ class Source(scene_crops.SceneCrops):
             factors={"patch": places[:, 0]},
             targets={"ndvi": ndvi, "labels": labels[places[:, 0]]},
         )
+
+
+def _places(split: str, fold: int, size: int, strides: tuple[int, int]) -> np.ndarray:
+    """Patch, top and left of the crops of a split, `[N, 3]`."""
+    tests = (2 * fold, 2 * fold + 1)
+    trains = tuple(i for i in range(len(PATCHES)) if i not in tests)
+    whole, chosen = (0, bigearthnet.SIDE), []
+    for name, numbers, step in zip(SPLITS, (trains, tests), strides):
+        if split in (name, "all"):
+            chosen += [scene_crops.grid(i, whole, whole, size, step) for i in numbers]
+    return np.concatenate(chosen)
 
 
 def _read(

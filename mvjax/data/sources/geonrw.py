@@ -23,6 +23,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import arrays
+from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import eight_bit
 from mvjax.data import geotiff
@@ -66,15 +67,19 @@ def spec(
     side: limits.Pixels = SIDE,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, channel_order
+    del split, folder
     levels = batch.ViewSpec((side, side, 1), "uint8", 0.0, 255.0)
     height = batch.ViewSpec((side, side, 1), "float32", 0.0, 1.0)
     views = {"rgb": batch.ViewSpec((side, side, 3), "uint8", 0.0, 255.0)}
+    colours = bands.COLOURS[::-1] if channel_order == "bgr" else bands.COLOURS
+    names = {"rgb": colours, "dem": ("elevation",)}
     if use == "pretrain":
-        return batch.Spec(views | {"dem": levels}, None)
+        return batch.Spec(views | {"dem": levels}, None, channel_names=names)
     high = len(CLASS_NAMES) - 1.0
     mask = batch.TargetSpec((side, side), "uint8", 0.0, high, ignore=0)
-    return batch.Spec(views | {"dem": height}, None, targets={MASK: mask})
+    return batch.Spec(
+        views | {"dem": height}, None, targets={MASK: mask}, channel_names=names
+    )
 
 
 class Source(paired_files.PairedSource):
@@ -117,7 +122,7 @@ class Source(paired_files.PairedSource):
             for name in (SPLITS if split == "all" else (split,))
         ]
         super().__init__(
-            spec(use=use, side=side),
+            spec(use=use, side=side, channel_order=channel_order),
             paired_files.join(parts).keep(limit),
             told=(use, channel_order),
         )
@@ -142,21 +147,10 @@ class Source(paired_files.PairedSource):
         stretch = (
             eight_bit.unit_range if self._transfer else eight_bit.stretch_percentiles
         )
-        height = stretch(fill(dem, str(paths["dem"])))[..., None]
+        height = stretch(geotiff.fill(dem, str(paths["dem"])))[..., None]
         views = {"rgb": np.ascontiguousarray(rgb), "dem": height}
         masks = {MASK: found[MASK].astype(np.uint8)} if self._transfer else {}
         return views, masks
-
-
-def fill(dem: geotiff.Raster, name: str) -> np.ndarray:
-    """Elevations `[H, W]` float32, gaps being as low as the lowest one."""
-    values = dem.values.astype(np.float32)
-    gaps = ~np.isfinite(values)
-    if dem.no_data is not None:
-        gaps |= values == np.float32(dem.no_data)
-    if gaps.all():
-        raise errors.UserError(f"{name} holds no elevation.")
-    return np.where(gaps, values[~gaps].min(), values) if gaps.any() else values
 
 
 def build(

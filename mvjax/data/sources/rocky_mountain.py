@@ -18,6 +18,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import arrays
+from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import eight_bit
 from mvjax.data import fetch
@@ -68,6 +69,7 @@ def spec(
         len(HEIGHTS),
         targets={"height": metres, "relief": metres},
         class_names=HEIGHTS,
+        channel_names={"rgb": bands.COLOURS, "dem": ("elevation",)},
     )
 
 
@@ -106,24 +108,17 @@ class Source(scene_crops.SceneCrops):
         arrays.check_limit(limit)
         arrays.check_split(split)
         rgb, metres = _read(folder, cache)
-        height, width = metres.shape
-        rows = scene_crops.strips(height, size, test_share)
-        if width < size or rows["train"][1] < size:
-            raise errors.UserError(
-                f"The scene has {height}x{width} pixels; no crops of {size} for training "
-                "and testing fit. Choose a smaller options.size or options.test_share."
-            )
-        steps = {"train": stride, "test": test_stride}
-        grids = {
-            k: scene_crops.grid(0, rows[k], (0, width), size, steps[k]) for k in SPLITS
-        }
-        splits = SPLITS if split == "all" else (split,)
-        places = np.concatenate([grids[k] for k in splits])[:limit]
+        strides = {"train": stride, "test": test_stride}
+        places, trained = scene_crops.split_grids(
+            split, metres.shape, size=size, strides=strides, share=test_share, axis=0
+        )
+        places = places[:limit]
         heights, reliefs = _measure(metres, places, size)
-        ends = np.quantile(_measure(metres, grids["train"], size)[0], _QUANTILES)
+        ends = np.quantile(_measure(metres, trained, size)[0], _QUANTILES)
         scene = {"rgb": rgb, _METRES: metres}
         if stretch == "scene":
-            seen = metres[slice(*rows["train"])]
+            rows = scene_crops.strips(len(metres), size, test_share)["train"]
+            seen = metres[slice(*rows)]
             dem = eight_bit.stretch_percentiles(metres, seen)[..., None]
             scene = {"rgb": rgb, "dem": dem}
         super().__init__(
@@ -149,7 +144,7 @@ def _measure(
     metres: np.ndarray, places: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of the elevation in each crop, `[n]` float32."""
-    parts = [scene_crops.window(metres, place, size) for place in places]
+    parts = scene_crops.windows(metres, places, size)
     found = np.array([(part.mean(), part.std()) for part in parts], np.float32)
     return found[:, 0], found[:, 1]
 

@@ -12,7 +12,7 @@ shape for one, two or three sensors; a sensor is known by how many bands it has.
 The tree takes a dozen files a patch and sensor and is slow: build LMDB files first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import hashlib
 import pathlib
 from typing import Any
@@ -25,6 +25,7 @@ from mvjax.data import arrays
 from mvjax.data import bands as bands_lib
 from mvjax.data import batch
 from mvjax.data import lmdb_file
+from mvjax.data import numbered_records
 from mvjax.data import paths
 from mvjax.data import ssl4eo
 
@@ -50,16 +51,18 @@ def spec(
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, files, normalize, quantiles, arithmetic
-    views = {}
+    views, names = {}, {}
     for mode in modes:
-        shape = (ssl4eo.SEASONS, side, side, len(_bands(mode, bands, missing)))
+        wanted = _bands(mode, bands, missing)
+        shape = (ssl4eo.SEASONS, side, side, len(wanted))
+        names[ssl4eo.SENSORS[mode].view] = wanted
         levels = dtype == "uint8" or mode == "s1"
         views[ssl4eo.SENSORS[mode].view] = (
             batch.ViewSpec(shape, "uint8", 0.0, 255.0)
             if levels
             else batch.ViewSpec(shape, "float32", -4.0, 4.0)
         )
-    return batch.Spec(views, None)
+    return batch.Spec(views, None, channel_names=names)
 
 
 class Source:
@@ -186,6 +189,11 @@ class Source:
         return digest.hexdigest()[:16]
 
 
+def describe(**options: Any) -> list[str]:
+    """Says how bright the bands are, for `mvjax data check`."""
+    return bands_lib.describe_levels(Source(**options))
+
+
 def build(
     input: str,
     output: str,
@@ -197,13 +205,14 @@ def build(
     arithmetic: limits.one_of("saturate", "released") = "saturate",
     side: limits.Pixels = ssl4eo.SIDE,
 ) -> int:
-    """Writes an LMDB file of one sensor, as the released builder does.
+    """Writes an LMDB file of one sensor, as the released builder does, or an ArrayRecord.
 
-    What is there already is kept, so an interrupted build goes on.
+    What is there already is kept, so an interrupted build of LMDB goes on.
 
     Args:
-      input: The tree.
-      output: The file; those of two sensors are built with the same `input` and `share`.
+      input: The tree, or a file of either kind, whose values are copied as they are.
+      output: The file, of ArrayRecord where it ends in .array_record; those of two
+        sensors are built with the same `input` and `share`.
       mode: The sensor.
       dtype: "uint8": levels; "raw": measured values.
       normalize: See `Source`.
@@ -214,6 +223,8 @@ def build(
     Returns:
       The number of records.
     """
+    if numbered_records.is_file(input):
+        return numbered_records.write(output, _copies(input, mode))
     root = paths.find(input)
     patches = ssl4eo.list_patches(root, (mode,))
     if share < 1:
@@ -229,12 +240,26 @@ def build(
                 found = ssl4eo.to_levels(found, mode, normalize=normalize, wrap=wrap)
             yield found.tobytes(), found.shape
 
-    return lmdb_file.write(output, records)
+    return numbered_records.write(output, records)
+
+
+def _copies(
+    input: str, mode: str
+) -> Callable[[int], Iterator[tuple[bytes, tuple[int, ...]]]]:
+    """What `write` takes: a sensor of the records of another file."""
+    file = numbered_records.find(input)
+
+    def records(done: int) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+        for index in range(done, len(file)):
+            found = _take(file[index], mode, f"{file.path}, record {index}")
+            yield found.tobytes(), found.shape
+
+    return records
 
 
 def _find(
     folder: str | None, files: tuple[str, ...], modes: tuple[str, ...]
-) -> tuple[pathlib.Path | None, list[str], dict[str, lmdb_file.Records]]:
+) -> tuple[pathlib.Path | None, list[str], dict[str, numbered_records.Records]]:
     """The tree and its patches, or the files by mode."""
     if bool(folder) == bool(files):
         raise errors.UserError(
@@ -250,7 +275,7 @@ def _find(
             f"options.files names {len(files)} files, expected one for each of modes="
             f"{','.join(modes)}, or one for all."
         )
-    opened = {path: lmdb_file.Records(path) for path in files}
+    opened = {path: numbered_records.find(path) for path in files}
     names = files * len(modes) if len(files) == 1 else files
     return None, [], {mode: opened[path] for mode, path in zip(modes, names)}
 

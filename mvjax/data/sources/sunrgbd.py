@@ -21,6 +21,7 @@ import numpy as np
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.data import arrays
+from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import hha as hha_lib
 from mvjax.data import image_file
@@ -41,9 +42,11 @@ def spec(
     channel_order: limits.one_of("bgr", "rgb") = "bgr",
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, rgb, hha, channel_order
+    del split, folder, rgb, hha
     view = batch.ViewSpec((*_EXAMPLE, 3), "uint8", 0.0, 255.0, varies=True)
-    return batch.Spec({"rgb": view, "hha": view}, None)
+    step = -1 if channel_order == "bgr" else 1
+    names = {"rgb": bands.COLOURS[::step], "hha": hha_lib.CHANNELS[::step]}
+    return batch.Spec({"rgb": view, "hha": view}, None, channel_names=names)
 
 
 class Source(paired_files.PairedSource):
@@ -84,7 +87,9 @@ class Source(paired_files.PairedSource):
             "hha": f"{hha}/{{id}}.jpg|{hha}/{{id}}.png",
         }
         files = paired_files.pair(paths.find(folder), patterns, split).keep(limit)
-        super().__init__(spec(), files, told=(channel_order,))
+        super().__init__(
+            spec(channel_order=channel_order), files, told=(channel_order,)
+        )
         self._bgr = channel_order == "bgr"
 
     def read(

