@@ -6,6 +6,7 @@ import pytest
 
 from tests import backbone_golden
 from tests import decur_golden_losses
+from tests import decur_golden_rda
 from tests import decur_golden_train
 from tests import golden_data
 from tests import golden_scores
@@ -23,8 +24,6 @@ PLANNED = {
     "data_records": "the data sets",
     "geonrw_fcn": "transfer to GeoNRW",
     "model": "DeCUR and its baselines",
-    "rda_module": "residual deformable attention",
-    "rda_resnet50": "residual deformable attention",
     "schedules": "the published schedules",
     "trajectory": "DeCUR and its baselines",
     "transforms": "the published augmentations",
@@ -38,13 +37,22 @@ CHECKS = {
     "metrics": golden_scores.check_decur,
     "mit_forward": backbone_golden.check_mit,
     "optim_toy": decur_golden_train.check_optim,
+    "rda_module": decur_golden_rda.check_module,
+    "rda_resnet50": decur_golden_rda.check_resnet,
     "resnet_forward": backbone_golden.check_decur,
     "vit_forward": backbone_golden.check_vit,
 }
 
 
 # They compile many large networks; the tests of the models have small ones.
-LONG = ("checkpoint_manifests", "mit_forward", "resnet_forward", "vit_forward")
+LONG = (
+    "checkpoint_manifests",
+    "mit_forward",
+    "rda_module",
+    "rda_resnet50",
+    "resnet_forward",
+    "vit_forward",
+)
 
 
 @pytest.mark.parametrize("file", golden_data.cases("decur", slow=LONG))

@@ -141,8 +141,14 @@ class Net(nn.Module):
             for j, plan in enumerate(blocks):
                 block = Block(plan, self.groups, self.dtype, name=f"layer{i}_{j}")
                 h = block(h, train=train)
+            h = self.refine(i, h)
             maps.append(h)
         return backbone.Features(pooling.global_mean(h), tuple(maps), stem=stem)
+
+    def refine(self, number: int, h: jax.Array) -> jax.Array:
+        """What is made of the map `[B, H, W, C]` of stage `number`, counted from 1."""
+        del number  # Networks that put something behind a stage say so.
+        return h
 
 
 def torch_leaves(plan: Plan) -> list[torch_map.Leaf]:
