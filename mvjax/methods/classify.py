@@ -1,9 +1,11 @@
 """Classes from images: a backbone and a linear layer or an MLP.
 
-With `config.freeze=("backbone",)` it is a linear probe, without a fine-tune; a subset of
+Several views, such as radar and optical images, have a backbone each, and the head reads
+their features side by side: the late fusion of DeCUR (arXiv 2309.05300). With `config.freeze=("backbone",)` it is a linear probe, without a fine-tune; a subset of
 the training split makes it semi-supervised, `objective="bce"` multi-label.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -70,14 +72,17 @@ def truth(batch: method.Batch, target: str) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Base(method.Method):
-    """A backbone that reads one view, and a head behind it.
+    """A backbone for each view, and a head behind them.
 
-    Components: `backbone`, `head`.
+    Components: `backbone`, or `backbone_<view>` of several views, and `head`. Features of
+    a view that a sample lacks are 0.
     """
 
-    backbone: backbone_lib.Backbone = resnet.Backbone()
+    backbone: backbone_lib.Backbone = resnet.Backbone()  # One for each view.
     view: limits.Text = "image"
-    mean: tuple[float, ...] = ()  # Of each channel, taken off images in [0, 1].
+    also: limits.AnyNames = ()  # Further views.
+    # Of each channel, of one view after another, taken off images in [0, 1].
+    mean: tuple[float, ...] = ()
     std: tuple[limits.Positive, ...] = ()
     # Norms of a frozen backbone: by their running statistics, by those of the batch, or
     # by the latter while the running ones move, as in MV-MR's official probe.
@@ -85,36 +90,68 @@ class Base(method.Method):
     dtype: limits.Dtype = "float32"
 
     @property
-    def tower(self) -> transfer.Tower:
-        """The backbone as it reads the view."""
-        return transfer.Tower(self.backbone, self.mean, self.std, self.dtype)
+    def components(self) -> dict[str, str]:
+        """The backbones' names by view."""
+        if not self.also:
+            return {self.view: BACKBONE}
+        return {view: f"{BACKBONE}_{view}" for view in (self.view, *self.also)}
+
+    def towers(self, views: Mapping[str, Any]) -> dict[str, transfer.Tower]:
+        """The backbones as they read their views, by view.
+
+        Args:
+          views: What has the shape of each view, with or without an axis of the batch.
+        """
+        towers, start = {}, 0
+        for view in self.components:
+            end = start + views[view].shape[-1]
+            towers[view] = transfer.Tower(
+                self.backbone, self.mean[start:end], self.std[start:end], self.dtype
+            )
+            start = end
+        return towers
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        transfer.check_view(self, spec)
+        transfer.check_views(self, (self.view, *self.also), spec)
+
+    def init_towers(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
+        """Fresh variables of the backbones, by component."""
+        views = batch["views"]
+        return {
+            self.components[view]: tower.init(
+                rng_lib.named(rng, self.components[view]), views[view]
+            )
+            for view, tower in self.towers(views).items()
+        }
 
     def read(
         self, variables: method.Variables, batch: method.Batch, rng: Any = None
-    ) -> tuple[backbone_lib.Features, method.Variables]:
-        """Features of the view, and the statistics that have moved.
+    ) -> tuple[dict[str, backbone_lib.Features], method.Variables]:
+        """Features by view, and the statistics that have moved.
 
         Args:
           variables: Of the whole method.
-          batch: Holds the view.
+          batch: Holds the views.
           rng: Key of a training step; None: `predict`.
         """
-        return self.tower.features(
-            transfer.component(variables, BACKBONE),
-            batch["views"][self.view],
-            train=rng is not None and self.norms_by_batch(BACKBONE),
-            rng=rng,
-        )
+        features, moved = {}, {}
+        for view, tower in self.towers(batch["views"]).items():
+            name = self.components[view]
+            found, moved[name] = tower.features(
+                transfer.component(variables, name),
+                batch["views"][view],
+                train=rng is not None and self.norms_by_batch(name),
+                rng=rng_lib.named(rng, name) if self.also and rng is not None else rng,
+            )
+            features[view] = transfer.mask(found, batch.get("present", {}).get(view))
+        return features, transfer.components(**moved)
 
     def ready_views(self, spec: Any) -> tuple[str, ...]:
-        return (self.view,)
+        return tuple(self.components)
 
     def weight_fields(self) -> dict[str, tuple[str, ...]]:
-        return {BACKBONE: ("backbone", "mean", "std")}
+        return {f"{BACKBONE}*": ("backbone", "mean", "std")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,22 +181,28 @@ class Method(Base):
             )
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
-        h = jnp.zeros((1, self.backbone.width))
+        h = jnp.zeros((1, self.backbone.width * len(self.components)))
         rules = heads.RULES if self.head_start == "small" else {}
         return transfer.components(
-            backbone=self.tower.init(
-                rng_lib.named(rng, BACKBONE), batch["views"][self.view]
-            ),
+            **self.init_towers(rng, batch),
             head=transfer.init_head(
                 rng_lib.named(rng, HEAD), self.head, h, rules=rules
             ),
+        )
+
+    def _scores(
+        self, variables: method.Variables, features: dict[str, backbone_lib.Features]
+    ) -> jax.Array:
+        pooled = [found.pooled for found in features.values()]
+        return self.head.apply(
+            transfer.component(variables, HEAD), jnp.concatenate(pooled, axis=-1)
         )
 
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
         features, moved = self.read(variables, batch, rng)
-        scores = self.head.apply(transfer.component(variables, HEAD), features.pooled)
+        scores = self._scores(variables, features)
         wanted = truth(batch, self.target)
         if self.objective == "bce":
             loss = classification.binary_cross_entropy(scores, wanted)
@@ -170,20 +213,26 @@ class Method(Base):
             )
             accuracy = classification.accuracy(scores, wanted)
             metrics = {"cross_entropy": loss, "accuracy": accuracy}
-        return loss, method.Aux(metrics, transfer.components(backbone=moved))
+        return loss, method.Aux(metrics, moved)
 
     def predict(
         self, variables: method.Variables, batch: method.Batch
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, K]` and `features/<view>` `[B, D]`."""
         features, _ = self.read(variables, batch)
-        scores = self.head.apply(transfer.component(variables, HEAD), features.pooled)
-        return {"logits": scores, f"features/{self.view}": features.pooled}
+        scores = self._scores(variables, features)
+        return {"logits": scores} | transfer.pooled(features)
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
-        """A file `{encoder, classifier}` as MV-MR's, and those of the backbone alone."""
+        """Files of DeCUR's transfer, of MV-MR's, and those of backbones alone."""
         head = torch_table.Table(heads.classifier_leaves(self.hidden))
-        return transfer.torch_tables(self.backbone, head)
+        if self.also:
+            names = self.components
+            joint = transfer.joint_table(self.backbone, tuple(names.values()), "net")
+            whole = {"decur": transfer.published(joint, head.nest(torch="ffc"))}
+            return whole | transfer.tables_by_view(self.backbone, names)
+        tables = transfer.torch_tables(self.backbone, head)
+        return tables | transfer.single_tables(self.backbone, head)
 
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         return transfer.standard_names(tensors, linear=not self.hidden)

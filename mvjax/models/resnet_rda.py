@@ -6,7 +6,7 @@ the refined third map is what the fourth stage reads.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import linen as nn
 import jax
@@ -70,6 +70,9 @@ class Backbone(resnet.Backbone):
 
     l3: Third = Third()
     l4: rda.Settings = rda.Settings()
+
+    # The components that several backbones may have in common.
+    SHAREABLE: ClassVar[tuple[str, ...]] = ("da_l3", "da_l4")
 
     @property
     def attention(self) -> dict[int, rda.Settings]:

@@ -1,6 +1,6 @@
 """A backbone with a head behind it, as the methods that learn a task have it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -14,6 +14,7 @@ from mvjax.core import errors
 from mvjax.core import rng as rng_lib
 from mvjax.core import tree
 from mvjax.models import heads
+from mvjax.models import resnet_rda
 from mvjax.models.layers import initializers
 from mvjax.ops import images
 
@@ -116,20 +117,93 @@ def check_view(method: Any, spec: Any) -> None:
     """
     if method.view not in spec.views:
         raise errors.unknown("config.method.view", method.view, spec.views)
-    shape = tuple(spec.views[method.view].shape)
+    check_images(
+        method.backbone,
+        method.view,
+        tuple(spec.views[method.view].shape),
+        mean=method.mean,
+        std=method.std,
+    )
+
+
+def check_images(
+    network: backbone.Backbone,
+    view: str,
+    shape: tuple[int, ...],
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    fields: tuple[str, str] = ("mean", "std"),
+) -> None:
+    """Raises `UserError` where a backbone cannot read images of this shape.
+
+    Args:
+      network: The backbone.
+      view: Name of the images.
+      shape: Of one of them.
+      mean: Of each channel, or ().
+      std: Likewise.
+      fields: Of the method, which hold the two.
+    """
     if len(shape) != 3:
         raise errors.UserError(
-            f"View {method.view!r} has shape {shape}; a backbone reads images, height x "
+            f"View {view!r} has shape {shape}; a backbone reads images, height x "
             "width x channels."
         )
-    for name in ("mean", "std"):
-        found = len(getattr(method, name))
-        if found not in (0, shape[-1]):
+    for name, values in zip(fields, (mean, std)):
+        if len(values) not in (0, shape[-1]):
             raise errors.UserError(
-                f"config.method.{name} has {found} entries; view {method.view!r} has "
+                f"config.method.{name} has {len(values)} entries; view {view!r} has "
                 f"{shape[-1]} channels."
             )
-    method.backbone.check(shape[-1], shape[:2])
+    network.check(shape[-1], shape[:2])
+
+
+def check_views(method: Any, views: Sequence[str], spec: Any) -> None:
+    """Raises `UserError` where views are missing or not what the backbone reads.
+
+    Args:
+      method: With the fields `backbone`, `mean` and `std`, of all views' channels in turn.
+      views: Names of the views.
+      spec: `mvjax.data.batch.Spec` of the data set.
+    """
+    if len(set(views)) < len(views):
+        raise errors.UserError(
+            f"config.method.view={views[0]} stands in .also={views[1:]}, too."
+        )
+    for view in views:
+        where = "view" if view == views[0] else "also"
+        if view not in spec.views:
+            raise errors.unknown(f"config.method.{where}", view, spec.views)
+        shape = tuple(spec.views[view].shape)
+        check_images(method.backbone, view, shape, mean=(), std=())
+    channels = sum(spec.views[view].shape[-1] for view in views)
+    named = "view" + "s" * (len(views) > 1) + f" {', '.join(map(repr, views))}"
+    for name in ("mean", "std"):
+        found = len(getattr(method, name))
+        if found not in (0, channels):
+            has = "have" if len(views) > 1 else "has"
+            raise errors.UserError(
+                f"config.method.{name} has {found} entries; {named} {has} {channels} "
+                "channels."
+            )
+
+
+def mask(features: backbone.Features, present: jax.Array | None) -> backbone.Features:
+    """Features that are 0 for rows whose `present` `[B]` is False; None: all are there."""
+    if present is None:
+        return features
+
+    def keep(x: jax.Array) -> jax.Array:
+        here = jnp.asarray(present, bool).reshape(-1, *(1,) * (x.ndim - 1))
+        return jnp.where(here, x, jnp.zeros((), x.dtype))
+
+    return jax.tree.map(keep, features)
+
+
+def pooled(features: Mapping[str, backbone.Features]) -> dict[str, jax.Array]:
+    """`features/<view>` `[B, D]` of the features of each view."""
+    return {f"features/{view}": found.pooled for view, found in features.items()}
 
 
 def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
@@ -149,16 +223,122 @@ CHANNELS = 3
 def torch_tables(
     network: backbone.Backbone, head: torch_table.Table
 ) -> dict[str, torch_table.Table]:
-    """Kinds of file: `{encoder, classifier}`, and those of the backbone alone."""
+    """Kinds of file: `{encoder, classifier}`, and those of the backbone alone.
+
+    A network with parts beside its trunk has no `{encoder, classifier}`.
+    """
     towers = network.torch_tables(CHANNELS)
+    found = {name: table.nest(flax="backbone") for name, table in towers.items()}
+    if isinstance(network, resnet_rda.Backbone):
+        return found
     first = next(iter(towers.values()))
     whole = torch_table.join(
         first.nest(flax="backbone", part="encoder"),
         head.nest(flax="head", part="classifier"),
     )
-    return {"encoder_classifier": whole} | {
-        name: table.nest(flax="backbone") for name, table in towers.items()
-    }
+    return {"encoder_classifier": whole} | found
+
+
+def numbered(network: backbone.Backbone, number: int, trunk: str) -> torch_table.Table:
+    """The table of one of several backbones in DeCUR's files.
+
+    Args:
+      network: The backbone.
+      number: Which it is, from 1: the keys of its attentions begin with `da<number>`.
+      trunk: What its other keys begin with.
+    """
+    if isinstance(network, resnet_rda.Backbone):
+        leaves = network.joint_leaves(trunk, f"da{number}")
+        return torch_table.Table(leaves, (f"{trunk}.fc.*",))
+    return next(iter(network.torch_tables(CHANNELS).values())).nest(torch=trunk)
+
+
+def joint_table(
+    network: backbone.Backbone, components: Sequence[str], trunk: str
+) -> torch_table.Table:
+    """The table of several backbones side by side, `<trunk>1.*`, `<trunk>2.*`, ....
+
+    Args:
+      network: What each of them is.
+      components: Their names here.
+      trunk: What they are called, but for their numbers.
+    """
+    return torch_table.join(
+        *(
+            numbered(network, i, f"{trunk}{i}").nest(flax=component)
+            for i, component in enumerate(components, 1)
+        )
+    )
+
+
+def published(table: torch_table.Table, head: torch_table.Table) -> torch_table.Table:
+    """A file of DeCUR's transfer: the backbones and a head, as its training saves them."""
+    whole = torch_table.join(table, head.nest(flax="head"))
+    return dataclasses.replace(whole, inside="model_state_dict")
+
+
+# What stands beside the backbones in files of DeCUR's pre-training.
+_PRETRAINING = ("backbone_*", "da*", "projector*", "bn.*")
+
+
+def _one_of_joint(
+    network: backbone.Backbone, number: int, attention: int, component: str
+) -> torch_table.Table:
+    """One backbone in a file of DeCUR's pre-training, with any attention of the file."""
+    table = numbered(network, attention, f"backbone_{number}").nest(flax=component)
+    return torch_table.Table(table.leaves, _PRETRAINING)
+
+
+def single_tables(
+    network: backbone.Backbone, head: torch_table.Table
+) -> dict[str, torch_table.Table]:
+    """Files of DeCUR that one view's backbone stands in.
+
+    `decur` is its transfer, where the backbone holds the classifier, with attention
+    `decur_da1` or `decur_da2`, of either modality. `joint_1` and `joint_2` are the
+    backbones in a file of the pre-training, `joint_2_da1` the second one with the attention
+    of the first, which is the one that the released code trains.
+    """
+    attends = isinstance(network, resnet_rda.Backbone)
+    tables = {}
+    for number in (1, 2) if attends else (1,):
+        table = numbered(network, number, "backbone").nest(flax="backbone")
+        if not table.ignore:
+            continue  # Published files of such networks have no classifier.
+        # The classifier is what the backbone's own files may hold beside it.
+        classifier = head.nest(torch=table.ignore[0].removesuffix(".*"))
+        name = f"decur_da{number}" if attends else "decur"
+        tables[name] = published(table, classifier)
+    for number in (1, 2):
+        tables[f"joint_{number}"] = _one_of_joint(network, number, number, "backbone")
+    if attends:
+        tables["joint_2_da1"] = _one_of_joint(network, 2, 1, "backbone")
+    return tables
+
+
+def tables_by_view(
+    network: backbone.Backbone, components: Mapping[str, str]
+) -> dict[str, torch_table.Table]:
+    """Kinds of file of several backbones without a head.
+
+    `joint` holds all of them, as DeCUR's pre-training leaves them, `<view>` one alone,
+    `<view>_joint_da1` one with the attention of the first, see `single_tables`.
+
+    Args:
+      network: What each of them is.
+      components: Their names here, by view.
+    """
+    joint = joint_table(network, tuple(components.values()), "backbone_")
+    tables = {"joint": torch_table.join(joint, ignore=_PRETRAINING)}
+    for i, (view, component) in enumerate(components.items(), 1):
+        kinds = network.torch_tables(CHANNELS)
+        first = f"da{i}" if f"da{i}" in kinds else next(iter(kinds))
+        for kind in sorted(kinds, key=lambda kind, first=first: kind != first):
+            name = view if kind == first else f"{view}_{kind}"
+            tables[name] = kinds[kind].nest(flax=component)
+        if i > 1 and isinstance(network, resnet_rda.Backbone):
+            tables[f"{view}_joint_da1"] = _one_of_joint(network, i, 1, component)
+    return tables
 
 
 # What the files of MV-MR's pre-training hold beside the backbone and a probe.
