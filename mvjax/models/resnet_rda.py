@@ -114,9 +114,7 @@ class Backbone(resnet.Backbone):
             halvings = plan.stem.stride // 2 + plan.pool + number - 1
             sides = tuple(-(-side // 2**halvings) for side in size)
             width = plan.stages[number - 1][-1].kernels[-1].width
-            where = (
-                f"config.method.backbone.l{number} (images of {size[0]} x {size[1]})"
-            )
+            where = f"backbone.l{number} (images of {size[0]} x {size[1]})"
             settings.check(where, width, sides)
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
