@@ -165,13 +165,15 @@ def check_geonrw(case: golden_data.Case) -> None:
     """Logits, loss and classes of the fully convolutional networks."""
     config = case.config
     for name in sorted({key.partition("/")[0] for key in case.outputs}):
+        shapes = case.meta["manifest"][name]
+        widths = [s[0] for key, (s, _) in shapes.items() if re.match(r"uc\d.w", key)]
         method = segment.Method(
             backbone=network_of(name, config),
             view="x1",
             also=() if name.startswith("rgb") else ("x2",),
             classes=config["classes"],
             ignore=0,
-            widths=(128, 256, 512),
+            widths=tuple(widths),
             align_corners=True,
             frozen=("*",),
         )

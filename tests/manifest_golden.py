@@ -7,11 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from mvjax.convert import torch_names
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import tree
 from mvjax.methods import classify
 from mvjax.methods import decur
 from mvjax.methods import mvmr
+from mvjax.methods import segment
 from mvjax.methods import simclr
 from mvjax.methods import vicreg
 from mvjax.models import mit
@@ -88,9 +91,14 @@ def published_shapes(network: backbone.Backbone, channels: int) -> dict[str, Any
     size = getattr(network, "image_size", 64)
     init = functools.partial(network.net(channels, dtype="float32").init, train=False)
     x = jax.ShapeDtypeStruct((2, size, size, channels), "float32")
-    flat = tree.flatten(jax.eval_shape(init, jax.random.key(0), x))
-    found: dict[str, Any] = {}
-    for leaf in next(iter(network.torch_tables(channels).values())).leaves:
+    variables = jax.eval_shape(init, jax.random.key(0), x)
+    return shapes_of(next(iter(network.torch_tables(channels).values())), variables)
+
+
+def shapes_of(table: torch_table.Table, variables: Any) -> dict[str, Any]:
+    """Shape by published key of all variables, for which the table must have a key."""
+    flat, found = tree.flatten(variables), {}
+    for leaf in table.leaves:
         shape = flat.pop(leaf.path).shape
         first, *rest = leaf.layout.to_torch(np.zeros(shape, np.int32)).shape or (None,)
         whole = () if first is None else (first * leaf.piece[1], *rest)
@@ -194,7 +202,48 @@ def check_decur(case: golden_data.Case) -> None:
     for name, file in case.meta["files"].items():
         files[name] = {key: tuple(shape) for key, (shape, _) in file["entries"].items()}
         count += check_backbones(files[name], name)
+        _check_transfer(files[name], name, file["wrapper"])
     assert count and _check_joint(files)
+
+
+HEADS = ("ffc.weight", "backbone.fc.weight", "backbone.head.weight", "cls0.weight")
+
+
+def _check_transfer(shapes: Shapes, name: str, wrapper: str) -> None:
+    """All keys of a file of DeCUR's transfer, or of one backbone with its attention."""
+    heads = [key for key in HEADS if key in shapes]
+    attends = any(key.endswith("_l3.rpe_table") for key in shapes)
+    if not heads and not (attends and "backbone.conv1.weight" in shapes):
+        return
+    network = resnet_rda.Backbone() if attends else resnet.Backbone()
+    if any(key.endswith("cls_token") for key in shapes):
+        network = vit.Backbone()
+    stems = [key for key in shapes if key.endswith(STEMS) and "layer" not in key]
+    channels = [shapes[key][1] for key in stems]
+    views = [f"view{i}" for i in range(len(channels))]
+    fields: dict[str, Any] = dict(backbone=network, view=views[0], also=(*views[1:],))
+    fields |= {"classes": shapes[heads[0]][0]} if heads else {}
+    if "cls0.weight" in heads:
+        widths = tuple(shapes[f"uc{i}.weight"][0] for i in range(3))
+        method = segment.Method(widths=widths, **fields)
+    else:
+        method = classify.Method(**fields)
+    keys = dict.fromkeys(shapes, np.zeros(()))
+    kind = torch_names.fit(method.torch_tables(), keys, method.standard_names).table
+    table = method.torch_tables()[kind]
+    assert table.inside == ("" if wrapper == "bare" else wrapper), name
+    size = getattr(network, "image_size", 64)
+    x = {v: np.zeros((2, size, size, n), "float32") for v, n in zip(views, channels)}
+    variables = jax.eval_shape(method.init, jax.random.key(0), {"views": x})
+    held = {leaf.path.split("/")[1] for leaf in table}
+    variables = {
+        kind: {part: parts[part] for part in parts if part in held}
+        for kind, parts in variables.items()
+    }
+    expected = shapes_of(table, variables)
+    assert expected == {key: shapes.get(key) for key in expected}, name
+    left = set(shapes) - set(expected)
+    assert all(tree.matches(key, table.ignore) for key in left), name
 
 
 def _check_layouts(files: Mapping[str, Mapping[str, Any]]) -> None:

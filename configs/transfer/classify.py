@@ -1,12 +1,12 @@
 """Classes from images by a backbone and a linear layer: probe, fine-tune, multi-label.
 
 `--config=configs/transfer/classify.py`; datasets: digits (bundled), mnist (with the
-edges, `mvjax data fetch mnist`), npz (your own, with file=; `view=` names the images).
-`backbone=resnet18` or another depth; `weights=FILE` takes its weights from a published
-file or a workdir; `probe` freezes it, and its norms normalise by their running statistics, or with
-`variant=released` by the batch while those drift, as in MV-MR's official probe;
-`tags=NAME` reads a row of `classes=` tags in the target NAME; `debug` runs two steps on
-made-up data.
+edges, `mvjax data fetch mnist`), npz (your own, with file=; `view=` names the images,
+`view=sar+optical` several, which get a backbone each). `backbone=resnet18` or another
+depth; `weights=FILE` takes its weights from a published file or a workdir; `probe` freezes
+it, and its norms normalise by their running statistics, or with `variant=released` by the
+batch while those drift, as in MV-MR's official probe; `tags=NAME` reads a row of
+`classes=` tags in the target NAME; `debug` runs two steps on made-up data.
 """
 
 import ml_collections
@@ -35,6 +35,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     depths = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
     config_lib.choose("backbone", arg.backbone, depths)
 
+    views = config_lib.names("view", arg.view)
+    towers = ("backbone",)
+    if len(views) > 1:
+        towers = tuple(f"backbone_{view}" for view in views)
+
     c = ml_collections.ConfigDict()
     c.seed = 0
     c.epochs = 1 if arg.debug else 10
@@ -47,7 +52,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             stem="small" if not arg.weights else "standard",
             widen=0.125 if arg.debug else 1.0,
         ),
-        view=arg.view,
+        view=views[0],
+        also=views[1:],
         target=arg.tags,
         classes=arg.classes,
         hidden=(),
@@ -70,9 +76,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.limit = 32
 
     if arg.probe:
-        c.freeze = ("backbone",)
+        c.freeze = towers
     if arg.weights:
-        take = dict(backbone="backbone")
+        take = dict(zip(towers, towers))
         c.warm_start = dict(backbone=dict(source=arg.weights, take=take, fresh=()))
     # Norms and biases are not decayed.
     c.optim = dict(

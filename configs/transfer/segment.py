@@ -1,9 +1,9 @@
 """A class for each pixel by a backbone and a fully convolutional head.
 
 `--config=configs/transfer/segment.py`; datasets: digits (bundled; paper, and ink of each
-digit), npz (your own, with file=; images in the view `view=image`, classes `[H, W]` in the
-target `target=mask`, `classes=` of them, 255 for unknown). `backbone=resnet18` or another
-depth; `weights=FILE` takes its weights from a published file or a workdir; `probe` freezes it, and its
+digit), npz (your own, with file=; images in the view `view=image`, or in several,
+`view=rgb+dem`, which get a backbone each, classes `[H, W]` in the target `target=mask`,
+`classes=` of them, 255 for unknown). `backbone=resnet18` or another depth; `weights=FILE` takes its weights from a published file or a workdir; `probe` freezes it, and its
 norms normalise by their running statistics, or with `variant=released` by the batch, as
 in train mode; `debug` runs two steps on made-up data.
 """
@@ -32,6 +32,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     depths = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
     config_lib.choose("backbone", arg.backbone, depths)
 
+    views = config_lib.names("view", arg.view)
+    towers = ("backbone",)
+    if len(views) > 1:
+        towers = tuple(f"backbone_{view}" for view in views)
+
     c = ml_collections.ConfigDict()
     c.seed = 0
     c.epochs = 1 if arg.debug else 10
@@ -44,7 +49,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             stem="small" if arg.dataset == "digits" else "standard",
             widen=0.125 if arg.debug else 1.0,
         ),
-        view=arg.view,
+        view=views[0],
+        also=views[1:],
         target=arg.target,
         classes=arg.classes,
         ignore=255,
@@ -66,9 +72,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.limit = 32
 
     if arg.probe:
-        c.freeze = ("backbone",)
+        c.freeze = towers
     if arg.weights:
-        take = dict(backbone="backbone")
+        take = dict(zip(towers, towers))
         c.warm_start = dict(backbone=dict(source=arg.weights, take=take, fresh=()))
     c.optim = dict(
         name="adamw",

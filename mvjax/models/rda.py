@@ -164,8 +164,9 @@ class Attention(nn.Module):
         """
         own = self.settings
         x = x.astype(self.dtype)
-        batch, height, width, channels = (x if source is None else source).shape
-        query = self._pointwise("proj_q", channels)(x if source is None else source)
+        source = x if source is None else source
+        batch, height, width, channels = source.shape
+        query = self._pointwise("proj_q", channels)(source)
         found = self._offsets(query)
         grid = _lattice(*map(_middles, found.shape[2:4]))
         places = grid + (found if own.offsets else jnp.zeros(found.shape))

@@ -97,19 +97,14 @@ class Backbone(resnet.Backbone):
         return leaves + attention_leaves(self.attention, attention)
 
     def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
-        """Tables by kind of file: as first (SAR, RGB) and as second modality.
-
-        And a ResNet of torchvision, which has no attentions: they stay `fresh`.
-        """
+        """Tables by kind of file: as first (SAR, RGB) and as second modality."""
         del channels
-        tables = {
+        return {
             name: torch_table.Table(
                 self.joint_leaves("backbone", name), ("backbone.fc.*",)
             )
             for name in ("da1", "da2")
         }
-        plain = torch_table.Table(self.joint_leaves("", "da1"), ("fc.*",))
-        return tables | {"torchvision": plain}
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks that attentions have something to choose from in the maps."""
@@ -119,9 +114,7 @@ class Backbone(resnet.Backbone):
             halvings = plan.stem.stride // 2 + plan.pool + number - 1
             sides = tuple(-(-side // 2**halvings) for side in size)
             width = plan.stages[number - 1][-1].kernels[-1].width
-            where = (
-                f"config.method.backbone.l{number} (images of {size[0]} x {size[1]})"
-            )
+            where = f"backbone.l{number} (images of {size[0]} x {size[1]})"
             settings.check(where, width, sides)
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:

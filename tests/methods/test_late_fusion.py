@@ -1,7 +1,5 @@
 """Several views, each with a backbone, in front of one head; DeCUR's files of them."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,16 +56,10 @@ def fill(method, size, scale=1.0):
     return tree.unflatten(flat)
 
 
-@functools.cache
 def fused(kind, **fields):
+    """A method of two views, and its variables."""
     method = kind.Method(backbone=SMALL, classes=CLASSES, mean=MEAN, **VIEWS, **fields)
-    variables = fill(method, SIZE, 0.3)
-
-    @jax.jit
-    def both(batch):
-        return method.loss(variables, batch, KEY), method.predict(variables, batch)
-
-    return method, variables, both
+    return method, fill(method, SIZE, 0.3)
 
 
 def read_alone(variables, batch, view):
@@ -85,8 +77,13 @@ def read_alone(variables, batch, view):
 
 
 def test_the_head_reads_the_features_of_all_views_side_by_side(batch):
-    _, variables, both = fused(classify)
-    (_, aux), found = both(batch)
+    method, variables = fused(classify)
+
+    @jax.jit
+    def both(variables, batch):
+        return method.loss(variables, batch, KEY), method.predict(variables, batch)
+
+    (_, aux), found = both(variables, batch)
     parts = [np.asarray(read_alone(variables, batch, view).pooled) for view in CHANNELS]
     parts[1] = parts[1] * batch["present"]["optical"][:, None]
     for view, part in zip(CHANNELS, parts):
@@ -99,8 +96,8 @@ def test_the_head_reads_the_features_of_all_views_side_by_side(batch):
 
 
 def test_maps_are_read_side_by_side_and_enlarged_as_published(batch):
-    method, variables, both = fused(segment, widths=(4, 3, 2), align_corners=True)
-    _, found = both(batch)
+    method, variables = fused(segment, widths=(4, 3, 2), align_corners=True)
+    found = jax.jit(method.predict)(variables, batch)
     features = [read_alone(variables, batch, view) for view in CHANNELS]
     here = batch["present"]["optical"][:, None, None, None]
     head, expected = variables["params"]["head"], 0
