@@ -1,4 +1,4 @@
-"""Golden checks of DeCUR's optimisers."""
+"""Golden checks of DeCUR's optimisers and schedules."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from mvjax.train import optim
+from mvjax.train import schedules
 from tests import golden_data
 
 
@@ -67,3 +68,43 @@ def _path(made: optim.Optimizer, params: dict, grads: dict) -> dict[str, jax.Arr
 
     start = params, made.transform.init(params)
     return jax.jit(lambda: jax.lax.scan(step, start, grads)[1])()
+
+
+def _curve(settings: dict[str, Any], base: float, length: int) -> np.ndarray:
+    """Rates of all epochs, or of all steps of what goes by steps."""
+    unit = "step" if settings["name"] == "warmup_poly" else "epoch"
+    made = schedules.make(
+        settings | dict(unit=unit), base, steps_per_epoch=1, total=length
+    )
+    return np.asarray(jax.jit(jax.vmap(made))(np.arange(length)))
+
+
+def check_schedules(case: golden_data.Case) -> None:
+    """Rates of every recorded curve."""
+    tolerance, checked = case.meta["tolerance"], set()
+
+    def compare(name: str, found: np.ndarray) -> None:
+        np.testing.assert_allclose(
+            found, case.outputs[name], tolerance["rtol"], tolerance["atol"], name
+        )
+        checked.add(name)
+
+    for name, config in case.config.items():
+        if "power" in config:
+            settings = dict(name="warmup_poly", power=config["power"])
+            settings["warmup"] = float(config["warmup"])
+            for lag, key in enumerate((name, "cmx_lr_used")):
+                found = _curve(
+                    settings | dict(lag=lag), config["base"], config["total"]
+                )
+                compare(key, found)
+            continue
+        settings = dict(name="cosine")
+        if not config["cos"]:
+            milestones = tuple(map(float, config["schedule"]))
+            settings = dict(name="multistep", milestones=milestones)
+        expected = case.outputs[name]
+        bases = [config["lr"]] if "lr" in config else expected[0]
+        found = [_curve(settings, float(base), config["epochs"]) for base in bases]
+        compare(name, np.stack(found, axis=-1).reshape(expected.shape))
+    assert checked == set(case.outputs)

@@ -4,6 +4,8 @@ SimCLR (Chen et al., 2020, arXiv 2002.05709) and CLIP (Radford et al., 2021, arX
 2103.00020) as DeCUR's baselines have them: temperature 1, and CLIP in one direction.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -60,3 +62,34 @@ def info_nce(za: jax.Array, zb: jax.Array, *, temperature: float = 1.0) -> jax.A
         logits / temperature, jnp.arange(za.shape[0])
     )
     return jnp.mean(losses)
+
+
+class Retrieval(NamedTuple):
+    """How well embeddings find those of the same sample, each `[]` float32 or wider."""
+
+    accuracy: jax.Array
+    precision: jax.Array
+
+
+def retrieval(z: jax.Array) -> Retrieval:
+    """Looks for the views of each sample among all other embeddings of a batch.
+
+    What DeCUR's code logs beside SimCLR: the share of the V - 1 partners that are among the
+    V - 1 nearest by cosine, and the mean average precision. Of equally near ones partners
+    come last, so that embeddings which are all alike find nothing.
+
+    Args:
+      z: Embeddings `[V, B, D]`, V > 1.
+    """
+    views, count, _ = z.shape
+    z = unit(jax.lax.stop_gradient(z)).reshape(views * count, -1)
+    near = precision.matmul(z, z.T)
+    near = jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, near)
+    sample = jnp.arange(len(z)) % count
+    partners = jnp.stack(  # [V B, V - 1], rows of the other views of the same sample.
+        [(jnp.arange(len(z)) + i * count) % len(z) for i in range(1, views)], axis=1
+    )
+    reached = near[:, None] >= jnp.take_along_axis(near, partners, axis=1)[..., None]
+    ranks = jnp.sum(reached, axis=-1)
+    found = jnp.sum(reached & (sample == sample[:, None])[:, None], axis=-1)
+    return Retrieval(jnp.mean(ranks < views), jnp.mean(found / ranks))

@@ -261,7 +261,12 @@ class Backbone:
         """Tables by kind of file; the first one is what is written."""
         net = self.net(channels)
         if self.head:
-            return {"segformer": torch_table.Table(torch_leaves(net))}
+            leaves = torch_leaves(net)
+            body = [leaf for leaf in leaves if leaf.path.split("/")[1] != "head"]
+            return {
+                "segformer": torch_table.Table(leaves),
+                "segformer_without_head": torch_table.Table(body),
+            }
         encoder = torch_table.Table(hugging_face_leaves(net))
         return {
             "segformer": torch_table.Table(torch_leaves(net), ("head.*",)),

@@ -23,9 +23,9 @@ from mvjax.train import checkpoint as checkpoint_lib
 from mvjax.train import feed as feed_lib
 from mvjax.train import health
 from mvjax.train import log as log_lib
+from mvjax.train import optim
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
-from mvjax.train import schedules
 from mvjax.train import scoring as scoring_lib
 from mvjax.train import seeds
 from mvjax.train import torch_weights
@@ -139,7 +139,7 @@ class _Observers:
         self.scoring = scoring_lib.Scoring(program)
         self._program, self._log = program, log
         control = program.run.config.control
-        self._plateau = schedules.Plateau.make(control, meta.get("control"))
+        self._plateau = optim.Plateau.make(control, meta.get("control"))
         self._watch = health.Watch.make(meta.get("health"))
 
     @property

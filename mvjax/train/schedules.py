@@ -1,19 +1,14 @@
-"""Learning rates: schedules by name over epochs or steps, and what a plateau does."""
+"""Learning rates: schedules by name over epochs or steps."""
 
 from collections.abc import Callable
-import dataclasses
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import schema
-from mvjax.core import state as state_lib
-from mvjax.train import sharding
 
 _COMMON = limits.declared(schema.Schedule)
 
@@ -37,7 +32,8 @@ def cosine(
     t: jax.Array, total: float, base: float, /, *, end: limits.Weight = 0.0
 ) -> jax.Array:
     """Half a cosine from the base rate to `end` times it."""
-    wave = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / total, 1.0)))
+    # Half of one plus the cosine, with all digits also where it is small.
+    wave = jnp.square(jnp.sin(jnp.pi / 2 * jnp.maximum((total - t) / total, 0.0)))
     return base * (end + (1 - end) * wave)
 
 
@@ -73,6 +69,27 @@ def multistep(
     del total
     passed = sum((t >= m).astype(jnp.float32) for m in milestones)
     return base * factor ** jnp.asarray(passed, jnp.float32)
+
+
+def warmup_poly(
+    t: jax.Array,
+    total: float,
+    base: float,
+    /,
+    *,
+    warmup: limits.Weight = 0.0,
+    power: limits.Positive = 0.9,
+    lag: limits.Natural = 0,
+) -> jax.Array:
+    """A linear rise over `warmup` units, then `(1 - t / total) ** power` times the base.
+
+    The released CMX sets the rate of a step after it: `lag=1`. Before a first rate is set,
+    it is the base.
+    """
+    t = t - lag
+    rise = t / max(warmup, 1e-8)
+    fall = jnp.maximum((total - t) / total, 0.0) ** power
+    return base * jnp.where(t < 0, 1.0, jnp.where(t < warmup, rise, fall))
 
 
 def cosine_periodic(
@@ -261,6 +278,7 @@ SCHEDULES = {
         cosine,
         warmup_cosine,
         multistep,
+        warmup_poly,
         cosine_periodic,
         cyclic,
         warmup_step,
@@ -322,76 +340,3 @@ def make(config: Any, base: float, *, steps_per_epoch: int, total: float) -> Sch
         return function(position.astype(jnp.float32), length, base, **fields)
 
     return schedule
-
-
-@dataclasses.dataclass
-class Plateau:
-    """What evaluations may do to a run: lower the learning rate, or end it.
-
-    Both count evaluations without improvement of one metric, as `ReduceLROnPlateau` and
-    the early stopping of PyTorch users do. It holds the settings and how the metric has
-    fared; `seen` is all that a resume needs.
-    """
-
-    settings: dict[str, Any]
-    best: float = math.nan
-    waiting_to_lower: int = 0
-    waiting_to_stop: int = 0
-    scale: float = 1.0  # Of the learning rate.
-
-    @classmethod
-    def make(cls, config: Any, seen: dict[str, float] | None = None) -> "Plateau":
-        """Starts, or goes on from what a checkpoint has `seen`."""
-        defaults = {k: f.default for k, f in limits.declared(schema.Control).items()}
-        settings = defaults | dict(config)
-        made = cls(settings)
-        for name, value in (seen or {}).items():
-            setattr(made, name, math.nan if value is None else value)
-        return made
-
-    @property
-    def seen(self) -> dict[str, Any]:
-        """What belongs into a checkpoint, as JSON."""
-        kept = {k: v for k, v in vars(self).items() if k != "settings"}
-        return kept | {"best": None if math.isnan(self.best) else self.best}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the run has waited long enough."""
-        limit = self.settings["stop_after"]
-        return bool(limit) and self.waiting_to_stop >= limit
-
-    def observe(self, results: dict[str, dict[str, float]]) -> None:
-        """Takes what evaluators found, `{label: {metric: value}}`.
-
-        One that ran and has no value of the metric, or NaN, did not improve it.
-        """
-        label, _, metric = self.settings["metric"].partition("/")
-        if metric and label in results:
-            self._count(results[label].get(metric, math.nan))
-
-    def _count(self, value: float) -> None:
-        if self._is_better(value):
-            self.best = value
-            self.waiting_to_lower = self.waiting_to_stop = 0
-            return
-        self.waiting_to_stop += 1
-        self.waiting_to_lower += 1
-        limit = self.settings["lower_after"]
-        if limit and self.waiting_to_lower > limit:
-            self.scale *= self.settings["factor"]
-            self.waiting_to_lower = 0
-
-    def _is_better(self, value: float) -> bool:
-        if math.isnan(value) or math.isnan(self.best):
-            return not math.isnan(value)
-        share = self.settings["threshold"]
-        if self.settings["mode"] == "min":
-            return value < self.best * (1 - share)
-        return value > self.best * (1 + share)
-
-    def apply(self, state: state_lib.TrainState) -> state_lib.TrainState:
-        """The state with the learning rate's present scale."""
-        old = state.lr_scale
-        scale = np.full(old.shape, self.scale, np.float32)
-        return state.replace(lr_scale=sharding.put_batch(scale, old.sharding))

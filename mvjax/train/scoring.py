@@ -19,8 +19,8 @@ from mvjax.evaluators.common import predictor as predictor_lib
 from mvjax.evaluators.common import suite
 from mvjax.train import constants
 from mvjax.train import health
+from mvjax.train import optim
 from mvjax.train import program as program_lib
-from mvjax.train import schedules
 from mvjax.train import seeds
 from mvjax.train import sharding
 
@@ -213,7 +213,7 @@ class Scoring:
 
     def _check_control(self, names: Mapping[str, Iterable[str] | None]) -> None:
         """Refuses a control whose metric will not be there to be observed."""
-        settings = schedules.Plateau.make(self.run.config.control).settings
+        settings = optim.Plateau.make(self.run.config.control).settings
         score, asked = (
             settings["metric"],
             settings["lower_after"] or settings["stop_after"],
