@@ -25,8 +25,8 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       program.py         mesh, optimisers, state and the compiled step
       scoring.py         predictions, features and evaluators of a run
       feed.py            how steps get their batches
-      optim.py           optimisers and their groups
-      schedules.py       learning rates over a run, and what a plateau does to them
+      optim.py           optimisers and their groups, and what a plateau does to them
+      schedules.py       learning rates over a run
       health.py          tells when codes collapse
       sharding.py        meshes, and where arrays lie on them
       replicated.py      the per-device form of the step
@@ -78,6 +78,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       sdim.py              SDIM
       edim.py              EDIM
       rerd.py              RERD
+      decur.py             DeCUR
       checks/              whether fields and data fit, a file for each system
     models/            networks, each with its table of PyTorch names    <- core ops convert
       layers/            blocks that they share
