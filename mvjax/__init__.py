@@ -78,6 +78,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       sdim.py              SDIM
       edim.py              EDIM
       rerd.py              RERD
+      decur.py             DeCUR
       checks/              whether fields and data fit, a file for each system
     models/            networks, each with its table of PyTorch names    <- core ops convert
       layers/            blocks that they share

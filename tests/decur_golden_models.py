@@ -23,6 +23,7 @@ from mvjax.models import vit
 from mvjax.train import optim
 from tests import backbone_golden
 from tests import golden_data
+from tests import manifest_golden
 
 GPUS = 4  # The released divisor is that many batches of one device.
 ZERO = 1e-9  # Of the largest gradient: what is less is zero but for rounding.
@@ -165,20 +166,18 @@ def _check_gradient(
 ) -> None:
     """Compares a gradient with the recorded one, which is of float32.
 
-    One recording is off by more than its own tolerance from the gradient of float64 whose
-    norm it confirms to 1e-5. There ours must be nearer to the latter than the recording,
-    by its tolerance at least, and the recording near enough to tell a wrong layout.
+    Of two networks the recording is off by more than its tolerance from the gradient of
+    float64, whose norm it confirms to 1e-5. There ours must be within the tolerance of the
+    latter, as a share of its norm, and the recording near enough to tell a wrong layout.
     """
     limits = tolerance["rtol"], tolerance["atol"]
     if np.allclose(exact, recorded, *limits):
         return _close(mine, recorded, tolerance, name)
-
-    def distance(other: np.ndarray) -> float:
-        return np.linalg.norm(other - exact) / np.linalg.norm(exact)
-
-    print(f"{name}: the recording is off by {distance(recorded):.3g} itself")
-    assert distance(mine) <= min(distance(recorded), limits[0]), name
-    assert distance(recorded) <= 0.05, name
+    size = np.linalg.norm(exact)
+    own, theirs = (np.linalg.norm(x - exact) / size for x in (mine, recorded))
+    print(f"{name}: off by {own:.3g}, the recording itself by {theirs:.3g}")
+    assert own <= limits[0], f"{name}: {own}"
+    assert theirs <= 0.05, f"{name}: {theirs}"
 
 
 def _check_terms(
@@ -276,3 +275,52 @@ def _train(
     steps = range(config["steps"])
     rates = [[made.schedules[k](t) for k in ("rest", "biases")] for t in steps]
     return losses, jax.device_get(rest | {"params": params}), np.asarray(rates)
+
+
+def _joint_method(
+    shapes: manifest_golden.Shapes,
+) -> tuple[two_towers.Towers, dict[str, int]]:
+    """The method that writes a file of pretraining, and the channels of its views."""
+    views, inside = ("one", "two"), []
+    for i in (1, 2):
+        prefix = f"backbone_{i}."
+        mine = {k: x for k, x in shapes.items() if k.startswith(prefix)}
+        inside.append({k.removeprefix(prefix): x for k, x in mine.items()})
+    (build,) = (
+        make for first, make in manifest_golden.BUILDERS.items() if first in inside[0]
+    )
+    network = build(inside[0])
+    if any(key.startswith("da1_") for key in shapes):
+        network = resnet_rda.Backbone(network.depth)
+    (stem,) = [key for key in manifest_golden.STEMS if key in inside[0]]
+    channels = {view: x[stem][1] for view, x in zip(views, inside)}
+    fields: dict[str, Any] = dict(views=views, backbone=network)
+    if "projector1.0.bias" in shapes:
+        return simclr.Method(**fields), channels
+    kind = decur.Method if "bn.running_var" in shapes else vicreg.Method
+    return kind(**fields), channels
+
+
+def check_manifests(case: golden_data.Case) -> None:
+    """Every backbone and every transfer, and all keys of the files of pretraining."""
+    manifest_golden.check_decur(case)
+    count = 0
+    for name, file in case.meta["files"].items():
+        shapes = {key: tuple(shape) for key, (shape, _) in file["entries"].items()}
+        if not any(key.startswith("module.projector1") for key in shapes):
+            continue
+        bare = {key.removeprefix("module."): shape for key, shape in shapes.items()}
+        method, channels = _joint_method(bare)
+        size = getattr(method.backbone, "image_size", 64)
+        views = {
+            view: jax.ShapeDtypeStruct((2, size, size, n), "float32")
+            for view, n in channels.items()
+        }
+        made = jax.eval_shape(method.init, jax.random.key(0), {"views": views})
+        tables = method.torch_tables()
+        kinds = {"bare": ("joint",), "model": ("checkpoint",)}
+        for kind in kinds.get(file["wrapper"], ("joint", "checkpoint")):
+            assert tables[kind].inside == ("model" if kind == "checkpoint" else "")
+            assert manifest_golden.shapes_of(tables[kind], made) == shapes, name
+        count += 1
+    assert count

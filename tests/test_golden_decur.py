@@ -14,7 +14,6 @@ from tests import decur_golden_transfer
 from tests import golden_data
 from tests import golden_scores
 from tests import golden_segmentation
-from tests import manifest_golden
 
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
@@ -27,7 +26,7 @@ PLANNED = {
 
 CHECKS = {
     "be_models": decur_golden_transfer.check_be,
-    "checkpoint_manifests": manifest_golden.check_decur,
+    "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,

@@ -186,5 +186,5 @@ class WarmStart:
     differ: tuple[limits.Text, ...] = ()
     table: limits.Text | None = None  # Of the method, where several describe a file.
     part: limits.Text | None = None  # Of a file that holds several sets of weights.
-    # Patterns of leaves that keep their initial values: ("*/conv1/kernel",).
+    # Patterns of leaves that keep their initial values: ("backbone/conv1/kernel",).
     fresh: limits.AnyNames = ()

@@ -97,14 +97,19 @@ class Backbone(resnet.Backbone):
         return leaves + attention_leaves(self.attention, attention)
 
     def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
-        """Tables by kind of file: as first (SAR, RGB) and as second modality."""
+        """Tables by kind of file: as first (SAR, RGB) and as second modality.
+
+        And a ResNet of torchvision, which has no attentions: they stay `fresh`.
+        """
         del channels
-        return {
+        tables = {
             name: torch_table.Table(
                 self.joint_leaves("backbone", name), ("backbone.fc.*",)
             )
             for name in ("da1", "da2")
         }
+        plain = torch_table.Table(self.joint_leaves("", "da1"), ("fc.*",))
+        return tables | {"torchvision": plain}
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks that attentions have something to choose from in the maps."""

@@ -46,7 +46,7 @@ def apply(
         all. Those in `optional` may be missing and keep their initial values then.
         `differ` has fields of the method that need not be as in the workdir. `fresh`
         names leaves that keep their initial values, such as a first layer of other
-        channels: patterns of their paths, `"*/conv1/kernel"`.
+        channels: patterns of their paths, `"backbone/conv1/kernel"`.
       method: The method that `variables` are of.
       variables: Fresh variables.
       replica: Which seed of a source that has as many seeds.

@@ -51,3 +51,24 @@ def test_a_row_of_zeros_has_a_finite_gradient():
     za[2] = 0
     for loss in (contrastive.nt_xent, contrastive.info_nce):
         assert np.isfinite(jax.jit(jax.grad(loss))(za, zb)).all()
+
+
+def test_retrieval_matches_a_plain_loop_with_ties_at_the_end():
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(1, 6, 4))
+    z = (base + 0.7 * rng.normal(size=(3, 6, 4))).astype(np.float32)
+    rows, sample = units(z.reshape(18, 4).astype(np.float64)), np.arange(18) % 6
+    near, found, precisions = rows @ rows.T, [], []
+    for i in range(18):
+        others = sorted((j for j in range(18) if j != i), key=lambda j: -near[i, j])
+        hits = [sample[j] == sample[i] for j in others]
+        found.append(sum(hits[:2]) / 2)
+        places = [k for k, hit in enumerate(hits, 1) if hit]
+        precisions.append(np.mean([(n + 1) / k for n, k in enumerate(places)]))
+    score = jax.jit(contrastive.retrieval)(z)
+    np.testing.assert_allclose(score.accuracy, np.mean(found), rtol=1e-5)
+    np.testing.assert_allclose(score.precision, np.mean(precisions), rtol=1e-5)
+    assert 0 < score.accuracy < 1
+    alike = jax.jit(contrastive.retrieval)(np.ones((2, 5, 3), np.float32))
+    assert alike.accuracy == 0
+    assert jax.jit(contrastive.retrieval)(np.stack([z[0], z[0]])).accuracy == 1

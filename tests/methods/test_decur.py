@@ -198,6 +198,22 @@ def test_constant_dimensions_and_equal_samples_are_finite(kind):
         assert diagonal and not np.any(diagonal)
 
 
+@pytest.mark.parametrize("kind", METHODS)
+def test_three_views_are_trained_and_predicted(kind):
+    views = tuple(CHANNELS)
+    method, batch = make(kind, views=views), images(4, views)
+    plain = images(4, views, draws=())
+    held = jax.eval_shape(method.init, jax.random.key(0), plain)
+    loss, aux = jax.eval_shape(method.loss, held, batch, jax.random.key(1))
+    assert loss.shape == () and loss.dtype == jnp.float32
+    assert set(tree.flatten(aux.model_state)) == set(
+        tree.flatten({"batch_stats": held["batch_stats"]})
+    )
+    found = jax.eval_shape(method.predict, held, plain)
+    assert found["shared"].shape == (4, 12)
+    assert found["embedding/height"].shape == (4, 6)
+
+
 def test_the_gradient_is_scaled_and_the_loss_is_not():
     z = embeddings()
     (loss, _), grads = objective(make(), z)

@@ -1,0 +1,135 @@
+"""The configs of DeCUR: published settings, small runs, and files for PyTorch."""
+
+import itertools
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from mvjax.convert import files
+from mvjax.convert import torch_file
+from mvjax.convert import torch_map
+from mvjax.core import config as config_lib
+from mvjax.core import tree
+from mvjax.train import loop
+from mvjax.train import program as program_lib
+from mvjax.train import run as run_lib
+from mvjax.train import torch_weights
+from mvjax.train import warm_start
+
+FOLDER = pathlib.Path(__file__).parents[1] / "configs/decur"
+OBJECTIVES = ("decur", "barlow_twins", "simclr", "clip", "vicreg")
+BACKBONES = {
+    "ssl4eo.py": ("resnet50", "resnet50_rda", "vits16", "resnet18"),
+    "geonrw.py": ("resnet50", "resnet50_rda", "vits16", "resnet18"),
+    "sunrgbd.py": ("resnet50", "mit_b2", "mit_b5", "resnet18"),
+}
+LARS, ADAMW = ("lars", 1e-6), ("adamw", 0.01)
+# Epochs, batch, rates of weights and biases, optimiser, decay, common dimensions.
+PUBLISHED = {
+    "ssl4eo.py:": (100, 256, 0.05, 0.0048, *LARS, 7168),
+    "ssl4eo.py:backbone=resnet50_rda": (100, 512, 1e-4, 1e-4, *ADAMW, 7168),
+    "ssl4eo.py:backbone=resnet50_rda,variant=released": (
+        *(200, 512, 1e-4, 1e-4),
+        *ADAMW,
+        7168,
+    ),
+    "ssl4eo.py:backbone=vits16": (100, 512, 1e-4, 1e-4, *ADAMW, 7168),
+    "geonrw.py:": (100, 256, 0.2, 0.0048, *LARS, 6144),
+    "geonrw.py:backbone=resnet50_rda": (100, 256, 1e-4, 1e-4, *ADAMW, 6144),
+    "sunrgbd.py:": (200, 128, 0.05, 0.0048, *LARS, 6144),
+    "sunrgbd.py:backbone=mit_b5": (200, 128, 1e-4, 0.0048, "adamw", 1e-4, 6144),
+    "ssl4eo.py:variant=released": (100, 256, 0.05, 0.0048, "adamw", 1e-6, 7168),
+    "ssl4eo.py:objective=clip": (100, 256, 0.2, 0.0048, *LARS, None),
+    "ssl4eo.py:objective=barlow_twins": (100, 512, 0.2, 0.0048, *LARS, None),
+    "ssl4eo.py:optimizer=adamw": (100, 256, 0.05, 0.0048, "adamw", 1e-6, 7168),
+}
+
+
+@pytest.mark.parametrize("spec", PUBLISHED)
+def test_settings_are_the_published_ones(spec):
+    c = config_lib.load(f"{FOLDER}/{spec}")
+    rates = c.optim.lr, c.optim.groups.biases.lr
+    optimiser = c.optim.name, c.optim.weight_decay
+    found = (c.epochs, c.data.batch_size, *rates, *optimiser)
+    assert (*found, c.method.get("dim_common")) == PUBLISHED[spec]
+    released = "released" in spec
+    assert c.data.train_policy.arithmetic == ("released" if released else "saturate")
+    if c.method.name in ("decur", "barlow_twins"):
+        assert c.method.gradient_scale == (0.25 if released else 1.0)
+        assert c.method.corr_divisor is None
+
+
+@pytest.mark.parametrize("file", BACKBONES)
+def test_every_choice_is_a_method_that_fits_its_data(file):
+    for backbone, objective in itertools.product(BACKBONES[file], OBJECTIVES):
+        spec = f"{FOLDER}/{file}:backbone={backbone},objective={objective},debug"
+        run = run_lib.Run(config_lib.load(spec, ()))
+        draws = (2,) if objective == "decur" else ()
+        for view in run.method.views:
+            shape = run.spec.views[view].shape
+            assert run.train_spec.views[view].shape == (*draws, *shape)
+
+
+@pytest.mark.slow
+def test_a_run_trains_and_goes_to_torch_and_back(tmp_path):
+    changes = ("data.limit=16", "data.batch_size=8", "evals.retrieval.k=3")
+    config = config_lib.load(f"{FOLDER}/ssl4eo.py:debug", changes)
+    program = program_lib.Program(run_lib.Run(config))
+    loop.train(program, tmp_path / "run", progress=False)
+    run = run_lib.Run.open(tmp_path / "run")
+    with run.checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+        variables, step = checkpoints.variables()
+    variables = jax.device_get(variables)
+    assert step == 2
+    for table in ("joint", "checkpoint", "sar", "optical"):
+        file = tmp_path / f"{table}.pth"
+        torch_weights.to_torch(run.method, variables, file, table)
+    content = torch_file.read(tmp_path / "checkpoint.pth")
+    assert set(content) == {"model"}
+    assert set(content["model"]) == set(files.read(tmp_path / "joint.pth"))
+    assert "conv1.weight" in files.read(tmp_path / "optical.pth")
+    for name in ("joint", "checkpoint"):
+        goal = tmp_path / name
+        torch_weights.from_torch(run, tmp_path / f"{name}.pth", goal)
+        with run.checkpoints(goal, read_only=True) as checkpoints:
+            back, _ = checkpoints.variables()
+        for path, value in tree.flatten(jax.device_get(back)).items():
+            np.testing.assert_array_equal(value, tree.flatten(variables)[path], path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "new"),
+    [
+        ("ssl4eo.py:backbone=resnet18", ("conv1/kernel",)),
+        ("ssl4eo.py:backbone=resnet50_rda", ("conv1/kernel", "da_l?/*")),
+        ("ssl4eo.py:backbone=vits16", ("patches/*",)),
+        ("geonrw.py:backbone=resnet50_rda", ("da_l?/*",)),
+        ("sunrgbd.py:backbone=mit_b2", ("head/*",)),
+    ],
+)
+def test_weights_of_imagenet_start_all_but_what_is_new(tmp_path, spec, new):
+    file = tmp_path / "imagenet.pth"
+    config = config_lib.load(f"{FOLDER}/{spec},debug,weights={file}")
+    run = run_lib.Run(config)
+    fresh, other = (jax.device_get(run.fresh_variables(seed)) for seed in (0, 1))
+    first = f"backbone_{run.method.views[0]}"
+    table = config.warm_start[run.method.views[0]].table
+    old = [  # Parts that such a file does not have.
+        leaf
+        for leaf in run.method.torch_tables()[table]
+        if not leaf.path.split("/")[2].startswith(("da_l", "head"))
+    ]
+    paths = {leaf.path for leaf in old}
+    flat = {k: v for k, v in tree.flatten(other).items() if k in paths}
+    files.write(file, torch_map.to_torch(old, tree.unflatten(flat)))
+    started = warm_start.apply(config.warm_start, run.method, fresh)
+    before = tree.flatten(fresh)
+    for path, value in tree.flatten(started).items():
+        collection, backbone, rest = path.split("/", 2)
+        if not backbone.startswith("backbone_") or tree.matches(rest, new):
+            np.testing.assert_array_equal(value, before[path], path)
+        else:
+            np.testing.assert_array_equal(value, flat[f"{collection}/{first}/{rest}"])
+    assert any(tree.matches(path.split("/", 2)[2], new) for path in before)
