@@ -68,10 +68,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if contrastive:
         c.method.temperature = 1.0
 
+    options = dict(size=size, stride=4, test_stride=8)
+    if arg.scene == "patches":
+        options["fold"] = 1  # Which patches are for testing.
     policy = dict(name="modalities", views=views, kinds=kinds, size=size)
     c.data = dict(
         name=source,
-        options=dict(size=size, stride=4, test_stride=8),
+        options=options,
         batch_size=16 if arg.debug else 64,
         train_policy=dict(
             draws=2 if decur else 1,

@@ -102,6 +102,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         joint=True,
         resampling="nearest",
         size=size,
+        resize=size if arg.debug else 250,  # Tiles are cut as they are.
     )
     if several:
         policy["triple"] = ("dem",)
