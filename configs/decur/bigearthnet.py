@@ -156,6 +156,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             every_epochs=10,
         )
     )
+    c.evals.bands = dict(
+        name="attribution",
+        split=split,
+        rows=256,
+        steps=2 if arg.debug else 32,
+        every_epochs=0,
+    )
     if several:
         c.evals.missing = dict(name="missing_views", of="labels", every_epochs=0)
     c.checkpoint = dict(every_epochs=10, keep=2)
