@@ -11,6 +11,7 @@ from mvjax.convert import files
 from mvjax.convert import torch_file
 from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
+from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.train import loop
 from mvjax.train import program as program_lib
@@ -133,3 +134,66 @@ def test_weights_of_imagenet_start_all_but_what_is_new(tmp_path, spec, new):
         else:
             np.testing.assert_array_equal(value, flat[f"{collection}/{first}/{rest}"])
     assert any(tree.matches(path.split("/", 2)[2], new) for path in before)
+
+
+TRANSFERS = {
+    "bigearthnet.py": {
+        "backbone": ("resnet50", "resnet50_rda", "vits16", "resnet18"),
+        "views": ("sar+optical", "sar", "optical"),
+        "dataset": ("bigearthnet", "sample"),
+    },
+    "geonrw_cover.py": {
+        "backbone": ("resnet50_rda", "resnet18"),
+        "views": ("rgb+dem",),
+    },
+    "crops.py": {"scene": ("patches", "mountains"), "objective": OBJECTIVES},
+}
+
+
+@pytest.mark.parametrize("file", TRANSFERS)
+def test_every_choice_of_a_transfer_fits_its_data(file):
+    for chosen in itertools.product(*TRANSFERS[file].values()):
+        arguments = ",".join(f"{k}={v}" for k, v in zip(TRANSFERS[file], chosen))
+        config = config_lib.load(f"{FOLDER}/{file}:{arguments},debug", ())
+        run = run_lib.Run(config)
+        assert set(run.method.ready_views(run.spec)) <= set(run.spec.views)
+
+
+def test_settings_of_transfers_are_the_published_ones():
+    c = config_lib.load(f"{FOLDER}/bigearthnet.py:probe,percentage=1")
+    assert (c.epochs, c.data.batch_size, c.optim.lr) == (100, 256, 0.1)
+    assert c.freeze == ("backbone_sar", "backbone_optical")
+    assert c.method.frozen_norm == "eval" and c.data.subset.share == 0.01
+    c = config_lib.load(f"{FOLDER}/bigearthnet.py:views=sar,variant=released,probe")
+    assert c.freeze == ("backbone",) and c.method.frozen_norm == "drift"
+    assert c.data.subset.replace and c.evals.labels.batch == 256
+    c = config_lib.load(f"{FOLDER}/geonrw_cover.py")
+    assert (c.epochs, c.optim.lr, c.data.subset.share) == (30, 1e-4, 0.01)
+    with pytest.raises(errors.UserError, match="percentage=0"):
+        config_lib.load(f"{FOLDER}/geonrw_cover.py:percentage=0")
+
+
+@pytest.mark.parametrize(
+    ("views", "pairs"),
+    [
+        ("sar+optical", {"backbone_sar": "sar", "backbone_optical": "optical"}),
+        ("optical", {"backbone": "optical"}),
+    ],
+)
+def test_a_transfer_takes_the_backbones_of_the_pretraining(tmp_path, views, pairs):
+    before = run_lib.Run(config_lib.load(f"{FOLDER}/ssl4eo.py:debug"))
+    trained = jax.device_get(before.fresh_variables(1))
+    file = tmp_path / "joint.pth"
+    torch_weights.to_torch(before.method, trained, file, "joint")
+    spec = f"{FOLDER}/bigearthnet.py:debug,views={views},weights={file}"
+    config = config_lib.load(spec)
+    run = run_lib.Run(config)
+    fresh = jax.device_get(run.fresh_variables(0))
+    started = warm_start.apply(config.warm_start, run.method, fresh)
+    for mine, theirs in pairs.items():
+        for kind in ("params", "batch_stats"):
+            expected = tree.flatten(trained[kind][f"backbone_{theirs}"])
+            found = tree.flatten(started[kind][mine])
+            assert set(found) == set(expected)
+            for path, value in expected.items():
+                np.testing.assert_array_equal(found[path], value, path)

@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             widen=0.125 if arg.debug else 1.0,
         )
     elif arg.debug:
-        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8, 8, 16))
+        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8))
     else:
         backbone = dict(name="resnet", depth=int(arg.backbone.removeprefix("resnet")))
     several = len(views) > 1

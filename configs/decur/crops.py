@@ -50,7 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     backbone = dict(name="resnet", depth=18)
     if arg.debug:
-        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8, 8, 16))
+        backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8))
     contrastive = arg.objective in ("simclr", "clip")
     c.method = dict(
         name=arg.objective,
