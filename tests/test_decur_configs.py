@@ -143,7 +143,7 @@ TRANSFERS = {
         "dataset": ("bigearthnet", "sample"),
     },
     "geonrw_cover.py": {
-        "backbone": ("resnet50_rda", "resnet18"),
+        "backbone": ("resnet50_rda",),
         "views": ("rgb+dem",),
     },
     "crops.py": {"scene": ("patches", "mountains"), "objective": OBJECTIVES},
