@@ -32,6 +32,9 @@ class Backbone(Protocol):
 
     A method takes one as a field, so that a config chooses it by name and sets what it
     offers: `--config.method.backbone.depth=18`.
+
+    One whose pooled features are the mean over its last map says so by `AVERAGES = True`,
+    a class variable; then the map tells where a score comes from.
     """
 
     @property

@@ -109,7 +109,8 @@ class Method:
         """Returns pictures' worth of inner workings of a few samples, for the report.
 
         `attention/<name>` `[B, T, S]` or `[B, H, T, S]`, and `plan/<a>-<b>` `[B, n, m]`,
-        a transport between the points of `features/<a>` and `features/<b>`.
+        a transport between the points of `features/<a>` and `features/<b>`, and
+        `cam/<view>` `[B, h, w]`, how much each part of an image counts.
         """
         return {}
 

@@ -191,18 +191,19 @@ class Method(Base):
         )
 
     def _scores(
-        self, variables: method.Variables, features: dict[str, backbone_lib.Features]
+        self, variables: method.Variables, pooled: Mapping[str, jax.Array]
     ) -> jax.Array:
-        pooled = [found.pooled for found in features.values()]
+        """Scores `[B, K]` of features `[B, D]` by view."""
+        ordered = [pooled[view] for view in self.components]  # JAX sorts dicts.
         return self.head.apply(
-            transfer.component(variables, HEAD), jnp.concatenate(pooled, axis=-1)
+            transfer.component(variables, HEAD), jnp.concatenate(ordered, axis=-1)
         )
 
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
         features, moved = self.read(variables, batch, rng)
-        scores = self._scores(variables, features)
+        scores = self._scores(variables, _pooled(features))
         wanted = truth(batch, self.target)
         if self.objective == "bce":
             loss = classification.binary_cross_entropy(scores, wanted)
@@ -220,8 +221,23 @@ class Method(Base):
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, K]` and `features/<view>` `[B, D]`."""
         features, _ = self.read(variables, batch)
-        scores = self._scores(variables, features)
+        scores = self._scores(variables, _pooled(features))
         return {"logits": scores} | transfer.pooled(features)
+
+    def explain(
+        self, variables: method.Variables, batch: method.Batch
+    ) -> dict[str, jax.Array]:
+        """Returns `cam/<view>` `[B, h, w]`, where the greatest score comes from.
+
+        Empty for backbones whose features are no mean over a map.
+        """
+        features, _ = self.read(variables, batch)
+        found = transfer.grad_cam(
+            self.backbone,
+            lambda pooled: jnp.max(self._scores(variables, pooled), axis=-1),
+            features,
+        )
+        return {f"cam/{view}": cam for view, cam in found.items()}
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
         """Files of DeCUR's transfer, of MV-MR's, and those of backbones alone."""
@@ -236,3 +252,8 @@ class Method(Base):
 
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         return transfer.standard_names(tensors, linear=not self.hidden)
+
+
+def _pooled(features: Mapping[str, backbone_lib.Features]) -> dict[str, jax.Array]:
+    """The pooled features by view."""
+    return {view: found.pooled for view, found in features.items()}

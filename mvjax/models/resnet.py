@@ -7,7 +7,7 @@ images: a 3x3 convolution of stride 1 in place of the 7x7 one; the max pooling s
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -191,6 +191,8 @@ class Backbone:
       zero_init_residual: Whether the last norm of each block starts at 0, so that the
         block starts as its shortcut.
     """
+
+    AVERAGES: ClassVar[bool] = True
 
     depth: limits.one_of(*DEPTHS) = 50
     stem: limits.one_of("standard", "small") = "standard"

@@ -7,7 +7,7 @@ every stage.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class Backbone:
         He-normal one of the others: MV-MR's `small_kernel=True`, which changes nothing
         else here.
     """
+
+    AVERAGES: ClassVar[bool] = True
 
     blocks: limits.Layers = 1
     widths: Annotated[tuple[limits.Size, ...], limits.Entries(least=2)] = (

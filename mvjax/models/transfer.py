@@ -1,6 +1,6 @@
 """A backbone with a head behind it, as the methods that learn a task have it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -214,6 +214,32 @@ def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
         jax.random.key(0),
     )
     return len(found.maps)
+
+
+def grad_cam(
+    network: backbone.Backbone,
+    score: Callable[[dict[str, jax.Array]], jax.Array],
+    features: Mapping[str, backbone.Features],
+) -> dict[str, jax.Array]:
+    """Where in the views a score comes from (Selvaraju et al., 2017, arXiv 1610.02391).
+
+    Args:
+      network: Whose features they are; without `AVERAGES` there are no maps.
+      score: A number of each sample, `[B]`, by the pooled features of all views.
+      features: By view.
+
+    Returns:
+      Maps `[B, h, w]` of what is in favour, not negative, by view.
+    """
+    if not getattr(network, "AVERAGES", False):
+        return {}
+    pooled = {view: found.pooled for view, found in features.items()}
+    # The slope by a pixel of the map is that by the mean over its size.
+    slopes = jax.grad(lambda pooled: jnp.sum(score(pooled)))(pooled)
+    return {
+        view: jax.nn.relu(jnp.einsum("bhwc,bc->bhw", found.maps[-1], slopes[view]))
+        for view, found in features.items()
+    }
 
 
 # The tables say nothing of channels, but in the shapes of the leaves.

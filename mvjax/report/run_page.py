@@ -29,7 +29,7 @@ from mvjax.train import run as run_lib
 from mvjax.train import scoring as scoring_lib
 
 SHOWN_CODES = 1000  # Samples of the scatter; t-SNE takes seconds for these.
-SHOWN_MAPS = 1  # Samples whose attention and transport are drawn.
+SHOWN_MAPS = 8  # Samples whose maps are drawn; of attention and transport the first.
 SIGNS = ("negative", "zero", "positive")
 
 
@@ -135,7 +135,8 @@ def _pictures(
     batch, _ = next(features.batches(samples.split, ()))
     few = {k: jax.tree.map(lambda x: x[:SHOWN_MAPS], v) for k, v in batch.items()}
     inner = jax.jit(run.method.explain)(variables, samples.transformed(few))
-    pictures |= workings.figures(jax.device_get(inner), samples.split)
+    inner, seen = jax.device_get(inner), samples.seen(few)
+    pictures |= workings.figures(inner, samples.split, views=seen)
     table = features.table(samples.split).items()
     codes = {k: v for k, v in table if v.ndim == 2}
     factors = drawn.factors(codes)

@@ -7,6 +7,7 @@ import numpy as np
 
 from mvjax.report import lettering
 from mvjax.report import plots
+from mvjax.report import saliency
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,19 +68,23 @@ def sort_plan(plan: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def figures(
-    outputs: Mapping[str, np.ndarray], split: str, row: int = 0
+    outputs: Mapping[str, np.ndarray],
+    split: str,
+    row: int = 0,
+    views: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, "Figure"]:
-    """Pictures of what `explain` returns of attention and transport, by caption.
+    """Pictures of what `explain` returns, by caption.
 
     Args:
       outputs: `attention/<name>` `[B, T, S]`, or `[B, H, T, S]`, whose heads are
         averaged; `plan/<a>-<b>` `[B, n, m]`, sorted by the points `features/<a>`
-        `[B, n]` and `features/<b>` `[B, m]` where those are given. Others are passed
-        over.
+        `[B, n]` and `features/<b>` `[B, m]` where those are given; `cam/<view>`
+        `[B, h, w]` of images. Others are passed over.
       split: Whose samples they are.
-      row: Which sample is shown.
+      row: Of which sample attention and transport are shown.
+      views: Images `[B, H, W, C]` of the same samples by view.
     """
-    found, attention, plans = {}, {}, {}
+    found, attention, plans, cams = {}, {}, {}, {}
     for key, values in outputs.items():
         family, _, name = key.partition("/")
         if family == "attention" and values.ndim in (3, 4):
@@ -95,10 +100,17 @@ def figures(
             ):
                 sample = sort_plan(sample, *(p[row].ravel() for p in points))
             plans[name] = sample
+        elif family == "cam" and values.ndim == 3 and name in (views or {}):
+            cams[name] = np.asarray(values, np.float32)
     if attention:
         found[f"Attention of a {split} sample"] = heat_maps(attention)
     if plans:
         found[f"Transport plans of a {split} sample"] = heat_maps(
             plans, rows="from", columns="to"
+        )
+    if cams:
+        images = {name: views[name] for name in cams}
+        found[f"Where the scores of {split} samples come from (Grad-CAM)"] = (
+            saliency.beside(images, cams)
         )
     return found

@@ -14,6 +14,7 @@ from mvjax.methods import classify
 from mvjax.methods import segment
 from mvjax.models import resnet
 from mvjax.models import resnet_cifar
+from mvjax.models import transfer
 from mvjax.models import vit
 from mvjax.ops import interpolation
 from mvjax.train import torch_weights
@@ -93,6 +94,25 @@ def test_the_head_reads_the_features_of_all_views_side_by_side(batch):
     np.testing.assert_allclose(found["logits"], expected, 1e-4, 1e-5)
     moved = aux.model_state["batch_stats"]
     assert set(moved) == {"backbone_sar", "backbone_optical"}
+
+
+def test_maps_tell_where_the_greatest_score_comes_from(batch):
+    method, variables = fused(classify)
+    found = jax.jit(method.explain)(variables, batch)
+    features, _ = jax.jit(method.read)(variables, batch)
+    scores = jax.jit(method.predict)(variables, batch)["logits"]
+    (kernel,) = [
+        x for x in jax.tree.leaves(variables["params"]["head"]) if np.ndim(x) == 2
+    ]
+    width = len(kernel) // 2
+    for i, view in enumerate(("sar", "optical")):  # Not in the order of the alphabet.
+        mine = kernel[i * width : (i + 1) * width, np.argmax(scores, axis=1)]
+        expected = np.einsum("bhwc,cb->bhw", features[view].maps[-1], mine)
+        np.testing.assert_allclose(
+            found[f"cam/{view}"], np.maximum(expected, 0), rtol=1e-4, atol=1e-5
+        )
+    assert not found["cam/optical"][1].any() and found["cam/sar"].any()
+    assert transfer.grad_cam(vit.Backbone(), None, features) == {}
 
 
 def test_maps_are_read_side_by_side_and_enlarged_as_published(batch):

@@ -56,3 +56,12 @@ def test_maps_are_found_among_outputs():
     np.testing.assert_array_equal(plans[0], plan[1][order])
     np.testing.assert_array_equal(plans[1], plan[1])  # Its points are unknown.
     assert workings.figures({"shared": np.zeros((2, 5))}, "valid") == {}
+
+
+def test_images_stand_above_where_their_scores_come_from():
+    outputs = {"cam/a": RNG.uniform(size=(3, 2, 2)), "cam/gone": np.ones((3, 2, 2))}
+    views = {"a": np.zeros((3, 8, 8, 3), np.uint8), "b": np.zeros((3, 5))}
+    ((caption, figure),) = workings.figures(outputs, "test", views=views).items()
+    assert "test" in caption
+    shapes = [panel.images[0].get_array().shape for panel in figure.axes]
+    assert shapes == [(8, 8, 3)] * 3 + [(2, 2)] * 3
