@@ -206,7 +206,8 @@ def read_bands(
             raise errors.UserError(
                 f"The patch {patch} lacks the band {band}: there is no {name}."
             ) from None
-        found[band] = raster = geotiff.read(content, name, bands=1)
+        raster = geotiff.finite(geotiff.read(content, name, bands=1), name)
+        found[band] = raster
         first = next(iter(found))
         names = (f"{patch}_{file_name(first)}.tif", f"{patch}_{file_name(band)}.tif")
         geotiff.check_same(found[first], raster, names, shapes=False)

@@ -112,6 +112,10 @@ def _read(file, name: str, size: int, bands: int | None) -> Raster:
     found = 1 if values.ndim == 2 else values.shape[2]
     if bands is not None and found != bands:
         raise errors.UserError(f"{name} has {found} bands, expected {bands}.")
+    if values.dtype.kind not in "buif":
+        raise errors.UserError(
+            f"{name} holds values of type {values.dtype}, no numbers."
+        )
     tag = page.tags.get(_NO_DATA)
     return Raster(values, _find_place(file, page, name), _number(tag and tag.value))
 
@@ -293,6 +297,17 @@ def fill(raster: Raster, name: str) -> np.ndarray:
     if gaps.all():
         raise errors.UserError(f"{name} holds no measurement.")
     return np.where(gaps, values[~gaps].min(), values) if gaps.any() else values
+
+
+def finite(raster: Raster, name: str) -> Raster:
+    """The same, values that are no numbers being as low as the lowest one.
+
+    Raises:
+      UserError: None is a number.
+    """
+    if raster.values.dtype.kind != "f" or np.isfinite(raster.values).all():
+        return raster
+    return raster._replace(values=fill(raster._replace(no_data=None), name))
 
 
 def _measured(raster: Raster) -> np.ndarray:

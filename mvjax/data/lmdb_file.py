@@ -152,14 +152,14 @@ def write(
 
     Args:
       path: The file, which need not be there.
-      records: Gets the number of records that are there and gives the ones behind them:
-        tuples of bytes, shapes and the like, to be pickled.
+      records: Gets a number and gives the records from that on: tuples of bytes, shapes
+        and the like, to be pickled. It gets that of the last one that is there.
 
     Returns:
       How many the file holds then.
 
     Raises:
-      UserError: It cannot be written.
+      UserError: It cannot be written, or what it holds is no beginning of this.
     """
     check_installed()
     import lmdb
@@ -169,8 +169,15 @@ def write(
         target.parent.mkdir(parents=True, exist_ok=True)
         with lmdb.open(str(target), subdir=False, map_size=_MAP, lock=False) as found:
             count = found.stat()["entries"]
+            last = max(0, count - 1)
+            new = iter(records(last))
+            if count:
+                with found.begin() as transaction:
+                    value = transaction.get(str(last).encode()) or b""
+                there = unpickle(value, f"{target}, record {last}")
+                check_same(there, next(new, None), target)
             waiting: list[tuple[Any, ...]] = []
-            for record in records(count):
+            for record in new:
                 waiting.append(record)
                 if len(waiting) == _COMMIT:
                     count = _commit(found, count, waiting)
@@ -180,6 +187,15 @@ def write(
         raise errors.UserError(
             f"Cannot write {target}: {errors.one_line(error)}."
         ) from None
+
+
+def check_same(there: Any, wanted: Any, target: pathlib.Path) -> None:
+    """Raises `UserError` where a file holds another record than is to be written."""
+    if there != wanted:
+        raise errors.UserError(
+            f"{target} is there and holds other records than these; choose another name, "
+            "or remove it to build it anew."
+        )
 
 
 def _commit(environment: Any, count: int, records: list[tuple[Any, ...]]) -> int:

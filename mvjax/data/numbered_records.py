@@ -101,7 +101,9 @@ def write(
 
     target = paths.find(path)
     if paths.is_file(target):
-        return len(ArrayRecords(target))
+        there = ArrayRecords(target)
+        lmdb_file.check_same(there[0], next(iter(records(0)), None), target)
+        return len(there)
     part, count = target.with_name(f"{target.name}.part"), 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

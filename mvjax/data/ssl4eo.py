@@ -88,7 +88,7 @@ def read_patch(root: pathlib.Path, mode: str, patch: str, side: int) -> np.ndarr
                 raise errors.UserError(
                     f"{folder / season} lacks the band {band}: there is no {path.name}."
                 )
-            raster = geotiff.read(path, bands=1)
+            raster = geotiff.finite(geotiff.read(path, bands=1), str(path))
             first = first or (raster, str(path))
             geotiff.check_same(first[0], raster, (first[1], str(path)), shapes=False)
             out[i, k] = _resize(raster.values, side, sensor.raw)

@@ -77,6 +77,8 @@ def test_what_does_not_fit_is_named(tmp_path):
             geotiff.read(path)
     with pytest.raises(errors.UserError, match="Cannot read .*nothing.tif"):
         geotiff.read(tmp_path / "nothing.tif")
+    with pytest.raises(errors.UserError, match="here holds values of type complex64"):
+        geotiff.read(geo_files.encode(np.ones((4, 4), np.complex64)), "here")
     with pytest.raises(errors.UserError, match="here has 1 bands, expected 3"):
         geotiff.read(sound, "here", bands=3)
     one = geotiff.read(sound)
@@ -109,6 +111,10 @@ def test_gaps_are_filled_and_flat_ground_gives_no_nan():
     assert (geotiff.fill(geotiff.Raster(holed, None, -9999.0), "x") == 7).all()
     with pytest.raises(errors.UserError, match="x holds no measurement"):
         geotiff.fill(geotiff.Raster(holed[:1, :1], None, -9999.0), "x")
+    found = geotiff.finite(geotiff.Raster(holed, None, -9999.0), "x").values
+    assert found[1, 1] == found[0, 0] == -9999 and found[2, 2] == 7
+    with pytest.raises(errors.UserError, match="x holds no measurement"):
+        geotiff.finite(geotiff.Raster(np.full((2, 2), np.nan), None, None), "x")
 
 
 def test_what_is_written_is_read():

@@ -55,10 +55,14 @@ def test_another_process_opens_a_file_of_its_own(tmp_path):
 
 def test_writing_goes_on_behind_what_is_there(tmp_path):
     path = tmp_path / "deep" / "a"
-    assert lmdb_file.write(path, lambda done: [(b"x", done)]) == 1
-    assert lmdb_file.write(path, lambda done: [(b"y", done)] * 2) == 3
+    made = [(b"x", 0), (b"y", 1), (b"y", 2)]
+    assert lmdb_file.write(path, lambda done: made[done:1]) == 1
+    assert lmdb_file.write(path, lambda done: made[done:]) == 3
+    for other in ([(b"z", 0), (b"z", 1), (b"z", 2)], made[:2]):
+        with pytest.raises(errors.UserError, match="deep/a is there and holds other"):
+            lmdb_file.write(path, lambda done, other=other: other[done:])
     records = lmdb_file.Records(path)
-    assert [records[i] for i in range(3)] == [(b"x", 0), (b"y", 1), (b"y", 1)]
+    assert [records[i] for i in range(3)] == made
     with pytest.raises(errors.UserError, match="Cannot write"):
         lmdb_file.write("/proc/nowhere/a", lambda done: [])
 
@@ -80,6 +84,8 @@ def test_array_records_hold_the_same(tmp_path):
     made = [(CONTENT, SHAPE), (b"x", 3)]
     assert numbered_records.write(path, lambda done: made) == 2
     assert numbered_records.write(path, lambda done: made[:1]) == 2  # It is kept.
+    with pytest.raises(errors.UserError, match="a.array_record is there and holds"):
+        numbered_records.write(path, lambda done: made[1:])
     lmdb_file.write(tmp_path / "b", lambda done: made)
     for file in (path, tmp_path / "b"):
         records = pickle.loads(pickle.dumps(numbered_records.find(file)))

@@ -59,7 +59,10 @@ def find_splits(
         return tuple(s for s in _SPLITS if _find_file(root, s))
     if not lists:
         return _SPLITS
-    return tuple(s for s in _SPLITS if _list_file(paths.find(lists), s))
+    found = tuple(s for s in _SPLITS if _list_file(paths.find(lists), s))
+    if not found:
+        raise errors.UserError(f"{lists} holds no train.csv or train.csv.bz2.")
+    return found
 
 
 def spec(
@@ -317,6 +320,8 @@ def list_pairs(
                 f"{file}: the patch {row[0]!r} has no partner of Sentinel-1 in {_TABLE}."
             )
         found.append((row[0].strip(), other.strip()))
+    if not found:
+        raise errors.UserError(f"{file} names no patches.")
     return found
 
 

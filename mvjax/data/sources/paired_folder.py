@@ -129,6 +129,10 @@ class Source(paired_files.PairedSource):
                 "('rgb=rgb/{id}.png', 'dem=dem/{id}.tif')."
             )
         patterns, masks = _pairs(views, "views"), _pairs(targets, "targets")
+        for name in patterns.keys() & masks.keys():
+            raise errors.UserError(
+                f"options.views and options.targets both name {name!r}."
+            )
         for name, pattern in (patterns | masks).items():
             paired_files.check_pattern(pattern, f"config.data.options, {name!r}")
         self._views, self._masks = tuple(patterns), tuple(masks)
@@ -286,11 +290,15 @@ def _read(path: pathlib.Path, channels: int | None) -> geotiff.Raster:
 def _load(path: pathlib.Path) -> np.ndarray:
     """An array of a .npy file; objects in it are refused."""
     try:
-        return np.load(path, allow_pickle=False)
+        found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise errors.UserError(
             f"{path} is no sound NumPy file ({errors.one_line(error)})."
         ) from None
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise errors.UserError(f"{path} is an .npz archive, expected one array (.npy).")
+    return found
 
 
 def _convert(raster: geotiff.Raster, way: str, name: str) -> np.ndarray:

@@ -139,6 +139,9 @@ def test_faults_of_folders_are_named(folder, tmp_path):
     (lists / "val.csv.bz2").write_bytes(b"BZh9")
     expect("Cannot read .*val.csv.bz2", split="val")
     expect("Unknown split 'test'.*train, val", split="test")
+    (lists / "train.csv").write_text("\n")
+    expect("train.csv names no patches")
+    expect("nowhere holds no train.csv", lists=str(tmp_path / "nowhere"))
     with pytest.raises(errors.UserError, match="neither train_B12_B2.lmdb nor both of"):
         bigearthnet.Source(folder=str(tmp_path))
     with pytest.raises(errors.UserError, match="No folder given"):

@@ -117,6 +117,11 @@ def test_faults_are_named(folder):
         views=("rgb=none/{split}/{id}.png",),
         **bare,
     )
+    expect(
+        "options.views and options.targets both name 'land'",
+        views=("land=img/{split}/{id}_rgb.png",),
+        **bare,
+    )
     away = geo_files.encode(np.ones((4, 5), np.float32), left=1.0, pixel=20.0)
     dem = folder / "dem" / "b.tif"
     sound = dem.read_bytes()
@@ -128,6 +133,9 @@ def test_faults_are_named(folder):
     code = folder / "codes" / "b.npy"
     np.save(code, np.array([None]), allow_pickle=True)
     expect("b.npy is no sound NumPy file .*allow_pickle", 1)
+    with code.open("wb") as file:
+        np.savez(file, a=np.zeros(6))
+    expect("b.npy is an .npz archive, expected one array", 1)
     code.unlink()
     expect("'b' is in 'rgb' but not in 'code' .* looked for as codes/{id}.npy")
 
