@@ -260,7 +260,7 @@ class Towers(method.Method):
         return list(found), transfer.components(**{NORM: moved})
 
     def drawn(self, batch: method.Batch) -> list[jax.Array]:
-        """The draws of each view that enter the loss, `[B, draws, H, W, C]`."""
+        """The draws of each view that enter the loss, `[B, draws, H, W, C]`, B > 1."""
         found = []
         for view in self.views:
             if view in batch.get("present", {}):
@@ -276,6 +276,11 @@ class Towers(method.Method):
                     "set config.data.train_policy.draws, or give [K, H, W, C] in the data."
                 )
             found.append(x[:, : self.draws])
+        if len(found[0]) < 2:
+            raise errors.UserError(
+                "config.data.batch_size must leave 2 samples for each loss, which compares "
+                "those of a batch."
+            )
         return found
 
     def objective(

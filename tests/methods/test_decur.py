@@ -353,6 +353,8 @@ def test_mistakes_are_told():
             make(**fields).check(spec_of())
     with pytest.raises(errors.UserError, match="train_policy.draws"):
         losses(make(), images(draws=()), variables())
+    with pytest.raises(errors.UserError, match="batch_size must leave 2 samples"):
+        losses(make(), images(1), variables())
     present = {"present": {"sar": np.ones(8, bool)}}
     with pytest.raises(errors.UserError, match="may lack the view 'sar'"):
         losses(make(), images() | present, variables())
