@@ -100,14 +100,25 @@ def _environment(file: str, process: int) -> Any:
         raise errors.UserError(
             f"{file} is no sound LMDB file ({errors.one_line(error)}){hint}."
         ) from None
-    size = os.path.getsize(file)
-    needed = (found.info()["last_pgno"] + 1) * found.stat()["psize"]
-    if needed > size:  # Reading what is not there would end the process.
+    try:
+        _check_whole(found, file)
+    except errors.UserError:
         found.close()
+        raise
+    return found
+
+
+def _check_whole(environment: Any, file: str) -> None:
+    """Raises `UserError` where an open file lacks its end.
+
+    Reading what is not there would end the process.
+    """
+    size = os.path.getsize(file)
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if needed > size:
         raise errors.UserError(
             f"{file} is truncated: it has {size:,} of {needed:,} bytes."
         )
-    return found
 
 
 def unpickle(value: bytes, where: str) -> tuple[Any, ...]:
@@ -168,6 +179,7 @@ def write(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with lmdb.open(str(target), subdir=False, map_size=_MAP, lock=False) as found:
+            _check_whole(found, str(target))
             count = found.stat()["entries"]
             last = max(0, count - 1)
             new = iter(records(last))

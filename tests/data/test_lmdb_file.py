@@ -63,6 +63,10 @@ def test_writing_goes_on_behind_what_is_there(tmp_path):
             lmdb_file.write(path, lambda done, other=other: other[done:])
     records = lmdb_file.Records(path)
     assert [records[i] for i in range(3)] == made
+    cut = tmp_path / "cut"
+    cut.write_bytes(path.read_bytes()[:-4096])
+    with pytest.raises(errors.UserError, match="cut is truncated: it has"):
+        lmdb_file.write(cut, lambda done: made[done:])
     with pytest.raises(errors.UserError, match="Cannot write"):
         lmdb_file.write("/proc/nowhere/a", lambda done: [])
 
