@@ -12,6 +12,7 @@ from mvjax.core import lookup
 from mvjax.core import text
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
+from mvjax.data import subset
 
 _CHUNK = 512  # Records that are looked at together.
 _SHOWN = 50  # Problems that `run` prints, and classes of a split in the table.
@@ -43,7 +44,8 @@ def check(
     """Looks at every record and collects all that is wrong.
 
     Args:
-      source_or_config: A data config (see `pipeline.make_source`) or an open source.
+      source_or_config: A data config (see `pipeline.make_source`), of whose subset all
+        records are looked at, or an open source.
       splits: The splits to look at, None: all; an open source is its own only split.
       cache: Cache of mvjax.
       ask: Raises `UserError` where the method does not take the data set's views; called
@@ -62,13 +64,16 @@ def check(
     ):
         return _check_source(source_or_config, "given")
     config = source_or_config
+    whole = dict(config) | {"subset": None}  # Others may draw other records.
     rows, problems, first = [], [], None
     pipeline.find_options(config, cache)  # Refuses what is no data set's problem.
     for split in splits or pipeline.find_splits(config):
         found = _file_problems(config, split, cache)
         if not found:
             try:
-                source = pipeline.make_source(config, split, cache=cache)
+                source = pipeline.make_source(whole, split, cache=cache)
+                if split == "train":
+                    subset.make(source, config.get("subset"))
                 new_rows, found = _check_source(source, split)
                 rows += new_rows
                 first = first or (split, source.spec)

@@ -182,3 +182,13 @@ def test_the_method_is_asked_where_the_files_are_sound(tmp_path):
     config = {"name": "npz", "options": {"file": str(tmp_path / "none.npz")}}
     assert check.run(config, ask=ask, say=lines.append) == 1
     assert asked == [True]
+
+
+def test_a_subset_is_checked_as_a_whole():
+    whole, _ = check.check(dict(name="digits"), ("train",))
+    part = dict(name="digits", subset=dict(share=0.01))
+    rows, problems = check.check(part, ("train",))
+    assert rows == whole and not problems
+    part["subset"] |= dict(share=1e-6, stratified=False)  # Nothing is left of it.
+    _, problems = check.check(part, ("train",))
+    assert len(problems) == 1 and "subset.share" in problems[0]

@@ -120,9 +120,10 @@ def build(input: str, output: str, *, window: limits.Count = 7) -> int:
       UserError: There are no scenes, or a file is missing or damaged.
     """
     root, goal = paths.find(input), paths.find(output)
-    scenes = sorted(path.parent for path in root.rglob("intrinsics.txt"))
+    parts = ("intrinsics.txt", "image", "depth_bfx")  # A scene may lack one of them.
+    scenes = sorted({path.parent for part in parts for path in root.rglob(part)})
     if not scenes:
-        raise errors.UserError(f"{root} holds no folders with intrinsics.txt.")
+        raise errors.UserError(f"{root} holds no folders with {', '.join(parts)}.")
     for scene in scenes:
         name = "_".join(scene.relative_to(root).parts) or scene.name
         image, depth = (

@@ -87,6 +87,10 @@ def test_the_builder_encodes_depth(tmp_path):
         with pytest.raises(errors.UserError, match=message):
             build.build("sunrgbd", str(tmp_path / "raw"), str(tmp_path / "again"))
         (scene / name).write_bytes(sound)
+    (scene / "intrinsics.txt").rename(tmp_path / "elsewhere")  # No scene is left out.
+    with pytest.raises(errors.UserError, match="Cannot read .*intrinsics.txt"):
+        build.build("sunrgbd", str(tmp_path / "raw"), str(tmp_path / "second"))
+    (tmp_path / "elsewhere").rename(scene / "intrinsics.txt")
     (scene / "depth_bfx" / "img_0063.png").unlink()
     with pytest.raises(errors.UserError, match="depth_bfx holds 0 files .*expected 1"):
         build.build("sunrgbd", str(tmp_path / "raw"), str(tmp_path / "third"))
