@@ -12,7 +12,6 @@ from mvjax.core import lookup
 from mvjax.core import text
 from mvjax.data import batch as batch_lib
 from mvjax.data import pipeline
-from mvjax.data import subset
 
 _CHUNK = 512  # Records that are looked at together.
 _SHOWN = 50  # Problems that `run` prints, and classes of a split in the table.
@@ -72,8 +71,6 @@ def check(
         if not found:
             try:
                 source = pipeline.make_source(whole, split, cache=cache)
-                if split == "train":
-                    subset.make(source, config.get("subset"))
                 new_rows, found = _check_source(source, split)
                 rows += new_rows
                 first = first or (split, source.spec)

@@ -189,6 +189,3 @@ def test_a_subset_is_checked_as_a_whole():
     part = dict(name="digits", subset=dict(share=0.01))
     rows, problems = check.check(part, ("train",))
     assert rows == whole and not problems
-    part["subset"] |= dict(share=1e-6, stratified=False)  # Nothing is left of it.
-    _, problems = check.check(part, ("train",))
-    assert len(problems) == 1 and "subset.share" in problems[0]
