@@ -104,10 +104,15 @@ def test_a_run_trains_and_goes_to_torch_and_back(tmp_path):
     ("spec", "new"),
     [
         ("ssl4eo.py:backbone=resnet18", ("conv1/kernel",)),
-        ("ssl4eo.py:backbone=resnet50_rda", ("conv1/kernel", "da_l?/*")),
+        pytest.param(
+            *("ssl4eo.py:backbone=resnet50_rda", ("conv1/kernel", "da_l?/*")),
+            marks=pytest.mark.slow,  # The next but one has attention too.
+        ),
         ("ssl4eo.py:backbone=vits16", ("patches/*",)),
         ("geonrw.py:backbone=resnet50_rda", ("da_l?/*",)),
-        ("sunrgbd.py:backbone=mit_b2", ("head/*",)),
+        pytest.param(
+            *("sunrgbd.py:backbone=mit_b2", ("head/*",)), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_weights_of_imagenet_start_all_but_what_is_new(tmp_path, spec, new):

@@ -19,6 +19,7 @@ def test_there_are_six_hundred_cases_at_least():
     assert len(set(run("--list").stdout.split())) >= 600
 
 
+@pytest.mark.slow
 def test_a_sample_of_malformed_input(tmp_path):
     done = run("--sample=1", "--jobs=1", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -46,6 +46,9 @@ LONG = (
     "model_bert_lav",
     "bert_tiny_3layers",
     "distnet_e3",
+    "prob_attn_factor5_batch1",
+    "sinkhorn_dim3",
+    "sinkhorn_mosi_size",
     "distnet_e2_nodistil",
 )
 

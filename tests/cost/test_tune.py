@@ -82,6 +82,7 @@ def test_what_is_found_stands_in_the_workdir(tuned):
     assert len(losses(tuned)) == about["total_steps"] == 2 * 6
 
 
+@pytest.mark.slow
 def test_training_is_that_of_a_run_with_these_settings_by_hand(tuned, tmp_path, capsys):
     about = read(tuned, "run.json")
     settings = (
@@ -162,6 +163,7 @@ def _counted(measure, asked):
     return counted
 
 
+@pytest.mark.slow
 def test_eight_devices_get_a_batch_that_divides(tmp_path, monkeypatch):
     devices, told = jax.local_devices(), []
     monkeypatch.setattr("jax.devices", lambda *args: devices)

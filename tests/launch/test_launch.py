@@ -320,6 +320,7 @@ def train_toy(tmp_path, *options: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_training_on_this_machine(tmp_path):
     done = train_toy(tmp_path)
     assert done.returncode == 0, done.stderr

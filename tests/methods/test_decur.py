@@ -183,7 +183,15 @@ def test_an_affine_copy_of_a_view_costs_what_the_view_itself_does(kind):
         np.testing.assert_allclose(other, same, 1e-4)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            kind, marks=() if kind in ("decur", "vicreg") else pytest.mark.slow
+        )
+        for kind in METHODS
+    ],
+)
 def test_constant_dimensions_and_equal_samples_are_finite(kind):
     method, z = make(kind), embeddings()
     z = [x[:, : method.draws].at[..., 0].set(2.0) for x in z]

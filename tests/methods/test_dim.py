@@ -121,7 +121,13 @@ def test_drawn_negatives_never_meet_themselves():
         assert (order != np.arange(6)).all()
 
 
-@pytest.mark.parametrize("independence", edim.INDEPENDENCE)
+@pytest.mark.parametrize(
+    "independence",
+    [
+        pytest.param(kind, marks=() if kind == "gan" else pytest.mark.slow)
+        for kind in edim.INDEPENDENCE
+    ],
+)
 def test_independence_trains_the_private_encoders_alone(independence):
     method = edim.Method(
         independence=independence,

@@ -79,7 +79,10 @@ def terms(method, batch):
     [
         ("equal views of all samples", dict()),
         ("two samples", dict()),
-        ("equal views of all samples", dict(normalize_z=True)),
+        pytest.param(
+            *("equal views of all samples", dict(normalize_z=True)),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_degenerate_batches_have_finite_losses_and_gradients(kind, fields):

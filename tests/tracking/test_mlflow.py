@@ -494,6 +494,7 @@ def test_the_end_of_training_keeps_the_final_weights_once(
     assert len(library.runs) == 1
 
 
+@pytest.mark.slow
 def test_the_page_is_kept_in_the_run_that_has_ended(
     tmp_path, library, monkeypatch, capsys
 ):

@@ -93,7 +93,10 @@ def test_a_run_without_frozen_components_writes_what_it_always_did(tmp_path):
     assert PATHS < held(tmp_path / "checkpoints" / "3")
 
 
-@pytest.mark.parametrize("settings", [("ema_decay=0.5",), ("seeds=2",)])
+@pytest.mark.parametrize(
+    "settings",
+    [("ema_decay=0.5",), pytest.param(("seeds=2",), marks=pytest.mark.slow)],
+)
 def test_resume_equals_uninterrupted_and_leaves_it_alone(tmp_path, settings):
     settings = (FREEZE, *settings, "optim.schedule.name=constant")
     whole = test_loop.train(tmp_path / "whole", *settings, "epochs=2")

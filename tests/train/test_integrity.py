@@ -55,7 +55,14 @@ def test_twenty_corruptions_are_all_found(trained, tmp_path):
         assert lost or integrity.find_damage(copy), i
 
 
-@pytest.mark.parametrize("harm", [flip, truncate, delete])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        flip,
+        pytest.param(truncate, marks=pytest.mark.slow),
+        pytest.param(delete, marks=pytest.mark.slow),
+    ],
+)
 def test_the_checkpoint_before_a_damaged_one_is_used(trained, tmp_path, harm, capsys):
     whole = test_loop.train(tmp_path / "whole", "epochs=3")
     shutil.copytree(trained, tmp_path / "run")

@@ -115,8 +115,12 @@ def test_a_kill_before_the_last_evaluation_is_written_doubles_no_line(tmp_path):
 
 @pytest.mark.parametrize(
     "mesh",
-    [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)],
-    ids=lambda m: "x".join(map(str, m)),
+    [
+        pytest.param((8, 1, 1), id="8x1x1", marks=pytest.mark.slow),
+        pytest.param((2, 2, 2), id="2x2x2"),  # It splits by all three.
+        pytest.param((1, 4, 2), id="1x4x2", marks=pytest.mark.slow),
+        pytest.param((1, 1, 8), id="1x1x8", marks=pytest.mark.slow),
+    ],
 )
 def test_eight_devices_give_the_numbers_of_one(tmp_path, mesh):
     one = train(tmp_path / "one")
@@ -210,11 +214,14 @@ EVALUATED = (
 
 @pytest.mark.parametrize(
     ("at", "settings"),
-    [(5, ()), (4, ()), (1, EVALUATED)],  # It is heard one step later.
-    ids=[
-        "end of an epoch",
-        "within one",
-        "before the metric of the best checkpoint is known",
+    [  # It is heard one step later.
+        pytest.param(5, (), id="end of an epoch", marks=pytest.mark.slow),
+        pytest.param(4, (), id="within one"),
+        pytest.param(
+            *(1, EVALUATED),
+            id="before the metric of the best checkpoint is known",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_signal_saves_and_stops_and_the_run_resumes_to_the_same_bits(

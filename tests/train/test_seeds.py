@@ -66,6 +66,7 @@ def test_a_stage_takes_the_same_seed_of_the_stage_before(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_seeds_are_sharded_like_one(tmp_path):
     one = test_loop.train(tmp_path / "one", *SETTINGS, "seeds=2")
     mesh = ("mesh.data=2", "mesh.fsdp=4")
