@@ -3,9 +3,9 @@
 `--config=configs/decur/bigearthnet.py:folder=FOLDER,weights=FILE` fine-tunes all,
 `probe` the last layer alone. FILE is a published one of DeCUR's pre-training, or a
 workdir of it; `table` says which kind where several fit, as `joint_2_da1` for optical
-images that went through the attention of radar's; `weights=none` starts from chance. Without FILE the
-weights are those of the stage before in `mvjax chain`. `views` are sar+optical, sar or
-optical; `backbone` is resnet50, resnet50_rda, vits16 or resnet18; `percentage` of the
+images that went through the attention of radar's; `weights=none` starts from chance.
+Without FILE the weights are those of the stage before in `mvjax chain`. `views` are
+sar+optical, sar or optical; `backbone` is resnet50, resnet50_rda, vits16 or resnet18; `percentage` of the
 training patches are used. `dataset=sample` are crops of six real patches instead, of 64
 pixels, with `mvjax data fetch bigearthnet_sample`.
 `variant=released` normalises by the batch while the frozen statistics drift, draws the

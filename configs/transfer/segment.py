@@ -3,9 +3,10 @@
 `--config=configs/transfer/segment.py`; datasets: digits (bundled; paper, and ink of each
 digit), npz (your own, with file=; images in the view `view=image`, or in several,
 `view=rgb+dem`, which get a backbone each, classes `[H, W]` in the target `target=mask`,
-`classes=` of them, 255 for unknown). `backbone=resnet18` or another depth; `weights=FILE` takes its weights from a published file or a workdir; `probe` freezes it, and its
-norms normalise by their running statistics, or with `variant=released` by the batch, as
-in train mode; `debug` runs two steps on made-up data.
+`classes=` of them, 255 for unknown). `backbone=resnet18` or another depth; `weights=FILE`
+takes its weights from a published file or a workdir; `probe` freezes it, and its norms
+normalise by their running statistics, or with `variant=released` by the batch, as in train
+mode; `debug` runs two steps on made-up data.
 """
 
 import ml_collections

@@ -34,7 +34,8 @@ class Backbone(Protocol):
     offers: `--config.method.backbone.depth=18`.
 
     One whose pooled features are the mean over its last map says so by `AVERAGES = True`,
-    a class variable; then the map tells where a score comes from.
+    a class variable; then the map tells where a score comes from. One with parts that
+    several backbones may have in common names them in `SHAREABLE`, a tuple.
     """
 
     @property

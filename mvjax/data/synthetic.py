@@ -109,14 +109,11 @@ def _describe(spec: batch.Spec) -> str:
         k: (t.low, t.high) if t == batch.TargetSpec(low=t.low, high=t.high) else t
         for k, t in spec.targets.items()
     }
-    # Names of classes and channels change no made-up record.
-    told = spec._replace(
-        views=views, targets=targets, class_names=(), factor_names={}, channel_names={}
-    )
-    text = repr(told)
-    unused = "class_names=()", "factor_names={}", "beside={}", "channel_names={}"
-    for field in unused:
-        text = text.replace(f", {field}", "")
+    # Names of classes change no made-up record.
+    told = spec._replace(views=views, targets=targets, class_names=(), factor_names={})
+    text = str(told)
+    for unused in (", class_names=()", ", factor_names={}", ", beside={}"):
+        text = text.replace(unused, "")
     return text
 
 

@@ -20,9 +20,9 @@ from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import offer as offer_lib
 
 LEAST = 3  # Samples below which every correlation is 1 or -1.
-_CONSTANT = (
-    1e-6  # Deviation below which a dimension says nothing, by its mean and by 1.
-)
+# Deviation below which a dimension says nothing, as a share of its mean or of 1.
+_CONSTANT = 1e-6
+_FLOOR = 1e-3  # Of the largest singular value.
 _ALIGNED = 0.5  # A correlation above which a dimension counts as aligned.
 
 
@@ -54,11 +54,14 @@ def singular_values(rows: np.ndarray) -> np.ndarray:
 
 
 def effective_rank(singular: np.ndarray) -> float:
-    """Exponential of the entropy of the normalised singular values (Roy, 2007)."""
-    total = singular.sum()
-    if not total:
+    """Exponential of the entropy of the normalised singular values (Roy, 2007).
+
+    As in the health of a run, those below 1e-3 of the largest count as zero.
+    """
+    kept = singular[singular > _FLOOR * singular.max(initial=0)]
+    if not kept.size:
         return 0.0
-    share = singular[singular > 0] / total
+    share = kept / kept.sum()
     return float(np.exp(-np.sum(share * np.log(share))))
 
 

@@ -1,8 +1,9 @@
 """Classes from images: a backbone and a linear layer or an MLP.
 
 Several views, such as radar and optical images, have a backbone each, and the head reads
-their features side by side: the late fusion of DeCUR (arXiv 2309.05300). With `config.freeze=("backbone",)` it is a linear probe, without a fine-tune; a subset of
-the training split makes it semi-supervised, `objective="bce"` multi-label.
+their features side by side: the late fusion of DeCUR (arXiv 2309.05300). With
+`config.freeze=("backbone",)` it is a linear probe, without a fine-tune; a subset of the
+training split makes it semi-supervised, `objective="bce"` multi-label.
 """
 
 from collections.abc import Mapping
@@ -203,7 +204,7 @@ class Method(Base):
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
         features, moved = self.read(variables, batch, rng)
-        scores = self._scores(variables, _pooled(features))
+        scores = self._scores(variables, transfer.pooled(features))
         wanted = truth(batch, self.target)
         if self.objective == "bce":
             loss = classification.binary_cross_entropy(scores, wanted)
@@ -221,8 +222,8 @@ class Method(Base):
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, K]` and `features/<view>` `[B, D]`."""
         features, _ = self.read(variables, batch)
-        scores = self._scores(variables, _pooled(features))
-        return {"logits": scores} | transfer.pooled(features)
+        scores = self._scores(variables, transfer.pooled(features))
+        return {"logits": scores} | transfer.named(features)
 
     def explain(
         self, variables: method.Variables, batch: method.Batch
@@ -252,8 +253,3 @@ class Method(Base):
 
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         return transfer.standard_names(tensors, linear=not self.hidden)
-
-
-def _pooled(features: Mapping[str, backbone_lib.Features]) -> dict[str, jax.Array]:
-    """The pooled features by view."""
-    return {view: found.pooled for view, found in features.items()}

@@ -95,7 +95,7 @@ class Base(method.Method):
 
     def check(self, spec: Any) -> None:
         super().check(spec)
-        transfer.check_view(self, spec)
+        transfer.check_views(self, (self.view,), spec)
         if self.augmented in spec.views:
             shapes = [spec.views[name].shape for name in (self.view, self.augmented)]
             if shapes[0] != shapes[1]:

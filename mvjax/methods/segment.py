@@ -124,7 +124,7 @@ class Method(classify.Base):
         """Returns `logits` `[B, H, W, K]` and `features/<view>` `[B, D]`."""
         features, _ = self.read(variables, batch)
         scores = self._scores(variables, features, batch)
-        return {"logits": scores} | transfer.pooled(features)
+        return {"logits": scores} | transfer.named(features)
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
         """Files of DeCUR's transfer, and those of backbones alone."""

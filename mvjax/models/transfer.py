@@ -108,24 +108,6 @@ def init_head(
     return initializers.torch_default(key, shapes, rules)
 
 
-def check_view(method: Any, spec: Any) -> None:
-    """Raises `UserError` where the view is missing or not what the backbone reads.
-
-    Args:
-      method: With the fields `backbone`, `view`, `mean` and `std`.
-      spec: `mvjax.data.batch.Spec` of the data set.
-    """
-    if method.view not in spec.views:
-        raise errors.unknown("config.method.view", method.view, spec.views)
-    check_images(
-        method.backbone,
-        method.view,
-        tuple(spec.views[method.view].shape),
-        mean=method.mean,
-        std=method.std,
-    )
-
-
 def check_images(
     network: backbone.Backbone,
     view: str,
@@ -202,8 +184,13 @@ def mask(features: backbone.Features, present: jax.Array | None) -> backbone.Fea
 
 
 def pooled(features: Mapping[str, backbone.Features]) -> dict[str, jax.Array]:
-    """`features/<view>` `[B, D]` of the features of each view."""
-    return {f"features/{view}": found.pooled for view, found in features.items()}
+    """The pooled features `[B, D]` by view."""
+    return {view: found.pooled for view, found in features.items()}
+
+
+def named(features: Mapping[str, backbone.Features]) -> dict[str, jax.Array]:
+    """The same under the standard names `features/<view>`."""
+    return {f"features/{view}": rows for view, rows in pooled(features).items()}
 
 
 def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
@@ -233,9 +220,8 @@ def grad_cam(
     """
     if not getattr(network, "AVERAGES", False):
         return {}
-    pooled = {view: found.pooled for view, found in features.items()}
     # The slope by a pixel of the map is that by the mean over its size.
-    slopes = jax.grad(lambda pooled: jnp.sum(score(pooled)))(pooled)
+    slopes = jax.grad(lambda rows: jnp.sum(score(rows)))(pooled(features))
     return {
         view: jax.nn.relu(jnp.einsum("bhwc,bc->bhw", found.maps[-1], slopes[view]))
         for view, found in features.items()
