@@ -79,6 +79,7 @@ def test_singular_values_are_those_of_the_centred_rows(shape):
 
 def test_the_rank_counts_equal_directions():
     assert alignment.effective_rank(np.array([2.0, 2, 2, 0])) == pytest.approx(3)
+    assert alignment.effective_rank(np.array([2.0, 2, 2, 1e-3])) == pytest.approx(3)
     assert alignment.effective_rank(np.zeros(4)) == 0
 
 
