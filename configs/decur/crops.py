@@ -100,11 +100,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     a, b = views
     rows = dict(train="train", test="test", runs=1, share=1.0, every_epochs=0)
     codes = ("shared", f"features/{a}", f"features/{b}")
+    parts = ("embedding",)  # Of what the projector gives, to be compared and probed.
+    if decur:
+        parts += ("common",) * (common > 0) + ("unique",) * (common < width)
     c.evals = dict(
         retrieval=dict(
             name="retrieval",
             features=("shared",),
-            cross=(f"embedding/{a}>embedding/{b}", f"embedding/{b}>embedding/{a}"),
+            cross=tuple(
+                f"{part}/{x}>{part}/{y}" for part in parts for x, y in ((a, b), (b, a))
+            ),
             ks=(1, 5),
             metric="cosine",
             query="test",
@@ -120,7 +125,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         ),
         linear=dict(
             name="linear_probe",
-            features=(*codes, "untrained:shared", "raw"),
+            features=(
+                *codes,
+                *(f"{part}/{x}" for part in parts for x in views),
+                "untrained:shared",
+                "raw",
+            ),
             **rows,
         ),
     )

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.core import method
 from mvjax.losses import contrastive
 from mvjax.losses import cross_correlation
 from mvjax.models import two_towers
@@ -92,3 +93,20 @@ class Method(two_towers.Towers):
         metrics["retrieval"] = found.accuracy
         loss = total / len(standard)
         return two_towers.scale_gradient(loss, self.gradient_scale), metrics, moved
+
+    def predict(
+        self, variables: method.Variables, batch: method.Batch
+    ) -> dict[str, jax.Array]:
+        """Returns also `common/<view>` and `unique/<view>`, parts of the embeddings.
+
+        They are `[B, C]` and `[B, P - C]`, where the pairs of views agree on C, and left
+        out where they do not; so is a part without dimensions.
+        """
+        outputs = super().predict(variables, batch)
+        if len(set(self.common)) > 1:
+            return outputs
+        for view in self.views:
+            z = outputs[f"embedding/{view}"]
+            parts = dict(common=z[:, : self.common[0]], unique=z[:, self.common[0] :])
+            outputs |= {f"{k}/{view}": x for k, x in parts.items() if x.shape[1]}
+        return outputs

@@ -326,13 +326,35 @@ def test_predictions_are_by_view_and_zero_for_what_is_missing():
         "features/optical": (4, 4),
         "embedding/sar": (4, 6),
         "embedding/optical": (4, 6),
+        "common/sar": (4, 4),
+        "common/optical": (4, 4),
+        "unique/sar": (4, 2),
+        "unique/optical": (4, 2),
         "shared": (4, 8),
     }
+    parts = [found[f"{part}/sar"] for part in ("common", "unique")]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), found["embedding/sar"])
     some = np.array([True, False, True, False])
     lacking = jax.jit(method.predict)(variables(), batch | {"present": {"sar": some}})
     np.testing.assert_array_equal(lacking["shared"][1, :4], 0)
     np.testing.assert_allclose(lacking["shared"][0], found["shared"][0], 1e-5, 1e-6)
     np.testing.assert_array_equal(lacking["embedding/sar"][1], 0)
+
+
+@pytest.mark.parametrize(
+    ("views", "fields", "expected"),
+    [
+        (VIEWS, dict(dim_common=6), {"common/sar": 6, "common/optical": 6}),
+        (VIEWS, dict(dim_common=0), {"unique/sar": 6, "unique/optical": 6}),
+        (tuple(CHANNELS), dict(dim_common_by_pair=(4, 0, 6)), {}),
+    ],
+)
+def test_parts_are_those_on_which_the_pairs_agree(views, fields, expected):
+    method, plain = make(views=views, **fields), images(4, views, draws=())
+    held = jax.eval_shape(method.init, jax.random.key(0), plain)
+    found = jax.eval_shape(method.predict, held, plain)
+    parts = {k: v.shape for k, v in found.items() if k[:6] in ("common", "unique")}
+    assert parts == {k: (4, width) for k, width in expected.items()}
 
 
 def spec_of(draws=(), **shapes):
