@@ -103,7 +103,7 @@ def check_resnet(case: golden_data.Case) -> None:
     for key, expected in case.outputs.items():
         size, _, name = key.partition("/")
         trunk, attention = ways[name]
-        leaves = network.joint_leaves(f"backbone_{trunk}", f"da{attention}")
+        leaves = network.beside_table(f"backbone_{trunk}", f"da{attention}").leaves
         mine = {n: weights[n] for leaf in leaves for n in leaf.torch_names}
         variables, _ = torch_map.to_flax(leaves, mine)
         x = golden_data.nhwc(np.float32(case.inputs[f"{size}/x{trunk}_f16"]))

@@ -86,7 +86,7 @@ class Backbone(resnet.Backbone):
         del channels  # Flax finds out.
         return Net(self.plan(), groups, dtype, self.attention)
 
-    def joint_leaves(self, trunk: str, attention: str) -> list[torch_map.Leaf]:
+    def beside_table(self, trunk: str, attention: str) -> torch_table.Table:
         """Table of files that hold the ResNet and the attentions side by side.
 
         Args:
@@ -94,7 +94,8 @@ class Backbone(resnet.Backbone):
           attention: What those of the attentions begin with, such as `"da1"`.
         """
         leaves = torch_map.nest(resnet.torch_leaves(self.plan()), torch=trunk)
-        return leaves + attention_leaves(self.attention, attention)
+        leaves += attention_leaves(self.attention, attention)
+        return torch_table.Table(leaves, (f"{trunk}.fc.*" if trunk else "fc.*",))
 
     def torch_tables(self, channels: int) -> dict[str, torch_table.Table]:
         """Tables by kind of file: as first (SAR, RGB) and as second modality.
@@ -102,14 +103,8 @@ class Backbone(resnet.Backbone):
         And a ResNet of torchvision, which has no attentions: they stay `fresh`.
         """
         del channels
-        tables = {
-            name: torch_table.Table(
-                self.joint_leaves("backbone", name), ("backbone.fc.*",)
-            )
-            for name in ("da1", "da2")
-        }
-        plain = torch_table.Table(self.joint_leaves("", "da1"), ("fc.*",))
-        return tables | {"torchvision": plain}
+        tables = {name: self.beside_table("backbone", name) for name in ("da1", "da2")}
+        return tables | {"torchvision": self.beside_table("", "da1")}
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks that attentions have something to choose from in the maps."""

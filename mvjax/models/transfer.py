@@ -14,7 +14,6 @@ from mvjax.core import errors
 from mvjax.core import rng as rng_lib
 from mvjax.core import tree
 from mvjax.models import heads
-from mvjax.models import resnet_rda
 from mvjax.models.layers import initializers
 from mvjax.ops import images
 
@@ -228,6 +227,11 @@ def grad_cam(
     }
 
 
+def _has_parts(network: backbone.Backbone) -> bool:
+    """Whether files hold parts of a network beside its trunk."""
+    return hasattr(network, "beside_table")  # See core/backbone.py.
+
+
 # The tables say nothing of channels, but in the shapes of the leaves.
 CHANNELS = 3
 
@@ -241,7 +245,7 @@ def torch_tables(
     """
     towers = network.torch_tables(CHANNELS)
     found = {name: table.nest(flax="backbone") for name, table in towers.items()}
-    if isinstance(network, resnet_rda.Backbone):
+    if _has_parts(network):
         return found
     first = next(iter(towers.values()))
     whole = torch_table.join(
@@ -259,9 +263,8 @@ def numbered(network: backbone.Backbone, number: int, trunk: str) -> torch_table
       number: Which it is, from 1: the keys of its attentions begin with `da<number>`.
       trunk: What its other keys begin with.
     """
-    if isinstance(network, resnet_rda.Backbone):
-        leaves = network.joint_leaves(trunk, f"da{number}")
-        return torch_table.Table(leaves, (f"{trunk}.fc.*",))
+    if _has_parts(network):
+        return network.beside_table(trunk, f"da{number}")
     return next(iter(network.torch_tables(CHANNELS).values())).nest(torch=trunk)
 
 
@@ -311,7 +314,7 @@ def single_tables(
     backbones in a file of the pre-training, `joint_2_da1` the second one with the attention
     of the first, which is the one that the released code trains.
     """
-    attends = isinstance(network, resnet_rda.Backbone)
+    attends = _has_parts(network)
     tables = {}
     for number in (1, 2) if attends else (1,):
         table = numbered(network, number, "backbone").nest(flax="backbone")
@@ -348,7 +351,7 @@ def tables_by_view(
         for kind in sorted(kinds, key=lambda kind, first=first: kind != first):
             name = view if kind == first else f"{view}_{kind}"
             tables[name] = kinds[kind].nest(flax=component)
-        if i > 1 and isinstance(network, resnet_rda.Backbone):
+        if i > 1 and _has_parts(network):
             tables[f"{view}_joint_da1"] = _one_of_joint(network, i, 1, component)
     return tables
 
