@@ -69,6 +69,8 @@ class Data:
     shuffle: bool = True  # False: each epoch in the order of the file.
     # What an epoch leaves: "carry" into the next, or "keep" as a short batch.
     last_batch: limits.one_of("carry", "keep") = "carry"
+    # A training record that cannot be read ends the run, or the next one stands in for it.
+    damaged: limits.one_of("stop", "skip") = "stop"
     device_resident: bool = False  # True: the training split lies on each device.
 
 
@@ -100,7 +102,7 @@ class Beside:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What the evaluations may do to the run; see `train/control.py`."""
+    """What the evaluations may do to the run; see `Plateau` in `train/optim.py`."""
 
     metric: str = ""  # Such as "scores/valid/mae"; "": nothing.
     mode: limits.one_of("min", "max") = "min"

@@ -15,6 +15,7 @@ from mvjax.core import dist
 from mvjax.core import errors
 from mvjax.core import state as state_lib
 from mvjax.data import batch as batch_lib
+from mvjax.data import damaged
 from mvjax.data import epoch_order as order_lib
 from mvjax.data import pipeline
 from mvjax.data import read_ahead
@@ -133,8 +134,9 @@ def streams(
     """
     common = dict(step=step, host=share[0], hosts=share[1])
     common |= dict(threads=threads, workers=workers)
+    choice = run.config.data.damaged
     main = pipeline.train_batches(
-        run.train_records,
+        damaged.treat(run.train_records, choice),
         seed=seed,
         batch_size=run.batch_size,
         augment=run.inputs.train_policy,
@@ -144,7 +146,7 @@ def streams(
     )
     return {MAIN: main} | {
         label: pipeline.train_batches(
-            run.inputs.records(stream.split),
+            damaged.treat(run.inputs.records(stream.split), choice),
             seed=stream.seed | seed,
             batch_size=stream.batch_size,
             augment=stream.policy,
