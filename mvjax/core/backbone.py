@@ -36,8 +36,8 @@ class Backbone(Protocol):
     One whose pooled features are the mean over its last map says so by `AVERAGES = True`,
     a class variable; then the map tells where a score comes from. One with parts that
     several backbones may have in common names them in `SHAREABLE`, a tuple. Where
-    published files hold some parts beside the others, as DeCUR's do the attentions,
-    `beside_table(trunk, parts)` is their table, by what the keys of both begin with.
+    published files hold these beside the other parts, `beside_table(trunk, parts)` is
+    their table, by what the keys of both begin with.
     """
 
     @property

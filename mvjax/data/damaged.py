@@ -13,7 +13,7 @@ class Skipping:
     """A source in which the next readable record stands in for a damaged one.
 
     Which one that is depends on the files alone, so a resumed run and each host see the
-    same records. Each damaged record is told once, with how many there are so far.
+    same records. Each process tells a damaged record once, with how many it has met.
     """
 
     def __init__(self, source: Any):
@@ -28,7 +28,7 @@ class Skipping:
         """Returns record `index`, 0 <= index < len, or the next one that can be read.
 
         Raises:
-          UserError: Nor can the `TRIES` records behind it.
+          UserError: None of `TRIES` records from there on can be read.
         """
         for shift in range(min(TRIES, len(self))):
             number = (index + shift) % len(self)
@@ -38,8 +38,8 @@ class Skipping:
                 problem = error
                 self._tell(number, error)
         raise errors.UserError(
-            f"{problem} Nor can any of the {shift} records before it be read, which "
-            "config.data.damaged=skip leaves out; `mvjax data check` names all."
+            f"{problem} It is the last of {shift + 1} records in a row that cannot be "
+            "read, too many for config.data.damaged=skip; `mvjax data check` names all."
         )
 
     def _tell(self, number: int, error: errors.UserError) -> None:

@@ -57,7 +57,7 @@ def test_nothing_but_damaged_records_is_an_error(folder):
     treated = damaged.treat(open_folder(folder), "skip")
     with (
         warnings.catch_warnings(action="ignore"),
-        pytest.raises(errors.UserError, match="Nor can any of the 5 records before"),
+        pytest.raises(errors.UserError, match="the last of 6 records in a row"),
     ):
         treated[0]
 
