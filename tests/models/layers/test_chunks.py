@@ -1,0 +1,36 @@
+"""Functions of chunks equal those of the whole batch, and chunks suit the devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mvjax.models.layers import chunks
+
+
+def test_count_divides_the_rows_of_a_device(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    size = chunks.CHUNK_BYTES
+    assert chunks.count(6, 2 * size) == 6  # Nothing fits: one image a chunk.
+    assert chunks.count(6, size // 2) == 3
+    assert chunks.count(6, size // 2, most=3 * size) == 1
+    assert chunks.count(6, 1) == 1
+    assert chunks.count(0, 2**30) == 1
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert chunks.count(24, 2 * size) == 6  # Four images a chunk, one for each device.
+    assert chunks.count(2, 2 * size) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_chunks_equal_the_whole_batch(count):
+    x = jnp.arange(24.0).reshape(6, 4)
+    y = x + 1
+
+    def multiply(x, y):
+        return {"products": x.T @ y, "sum": x.sum(0)}
+
+    total = jax.jit(lambda x, y: chunks.add(multiply, x, y, count))(x, y)
+    np.testing.assert_allclose(total["products"], x.T @ y)
+    np.testing.assert_allclose(total["sum"], x.sum(0))
+    rows = jax.jit(lambda x: chunks.concatenate(lambda x: x[:, :2] * 3, x, count))(x)
+    np.testing.assert_allclose(rows, 3 * x[:, :2])
