@@ -26,6 +26,7 @@ from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
+from mvjax.models.layers import repeated
 
 DEPTHS = {
     "b0": (2, 2, 2, 2),
@@ -91,24 +92,25 @@ class Block(nn.Module):
 
     heads: int
     reduction: int
-    drop_rate: float
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, seed: jax.Array | None) -> jax.Array:
-        """Maps `[B, H, W, C]` to `[B, H, W, C]`; `seed` of the drop path, or None."""
+    def __call__(
+        self, x: jax.Array, seed: jax.Array | None = None, rate: jax.Array | float = 0
+    ) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, H, W, C]`; seed and rate are of `DropPath`."""
         channels = x.shape[-1]
         h = layer_norm(_BLOCK_EPSILON, self.dtype, "norm1")(x)
         h = Attention(self.heads, self.reduction, self.dtype, name="attn")(h)
-        drop = attention.DropPath(self.drop_rate, name="drop_attn")
-        x = x + drop(h.reshape(x.shape), seed)
+        h = attention.DropPath(name="drop_attn")(h.reshape(x.shape), seed, rate)
+        x = x + h
         h = layer_norm(_BLOCK_EPSILON, self.dtype, "norm2")(x)
         hidden = channels * MLP_RATIO
         h = linear.Linear(hidden, dtype=self.dtype, name="fc1")(h)
         h = _conv(hidden, 3, 1, self.dtype, "dwconv", groups=hidden)(h)
         h = nn.gelu(h, approximate=False)
         h = linear.Linear(channels, dtype=self.dtype, name="fc2")(h)
-        return x + attention.DropPath(self.drop_rate, name="drop_mlp")(h, seed)
+        return x + attention.DropPath(name="drop_mlp")(h, seed, rate)
 
 
 class Net(nn.Module):
@@ -127,26 +129,28 @@ class Net(nn.Module):
         stages[1] = [stages[1][0]] * self.depths[1]
         return stages
 
+    def _drops(self, seed: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        """A seed and a rate of `DropPath` for each block, by stage."""
+        numbers = jnp.arange(sum(self.depths), dtype=seed.dtype)
+        seeds = jnp.stack([jnp.full_like(numbers, seed[0]), seed[1] + numbers], axis=1)
+        by_stage = jnp.split(seeds, np.cumsum(self.depths)[:-1])
+        return [(own, jnp.array(rates)) for own, rates in zip(by_stage, self.rates())]
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> backbone.Features:
         """Maps `[B, H, W, C]` to features; training needs the key "dropout"."""
-        seed = None
+        drops = [()] * len(self.depths)
         if train and self.drop_path:
-            seed = jax.random.key_data(self.make_rng("dropout"))
+            drops = self._drops(jax.random.key_data(self.make_rng("dropout")))
         maps = []
-        rates = self.rates()
         for i, (width, depth) in enumerate(zip(self.widths, self.depths)):
             side, stride = EMBEDDINGS[i]
             x = _conv(width, side, stride, self.dtype, f"embed{i + 1}")(x)
             x = layer_norm(_EMBEDDING_EPSILON, self.dtype, f"embed{i + 1}_norm")(x)
-            for j in range(depth):
-                x = Block(
-                    HEADS[i],
-                    REDUCTIONS[i],
-                    rates[i][j],
-                    self.dtype,
-                    name=f"block{i + 1}_{j}",
-                )(x, seed)
+            settings = (HEADS[i], REDUCTIONS[i], self.dtype)
+            names = [f"block{i + 1}_{j}" for j in range(depth)]
+            blocks = [Block(*settings, name=name) for name in names]
+            x = repeated.run(blocks, x, *drops[i])
             x = layer_norm(_BLOCK_EPSILON, self.dtype, f"norm{i + 1}")(x)
             maps.append(x)
         wide = jnp.promote_types(self.dtype, jnp.float32)

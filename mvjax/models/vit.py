@@ -23,6 +23,7 @@ from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
+from mvjax.models.layers import repeated
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -118,15 +119,9 @@ class Net(nn.Module):
         h = h + positions.astype(self.dtype)
         if self.pre_norm:
             h = layer_norm(self.epsilon, self.dtype, "pre_norm")(h)
-        for i in range(self.layers):
-            h = Block(
-                self.heads,
-                self.hidden,
-                self.epsilon,
-                self.activation,
-                self.dtype,
-                name=f"block{i}",
-            )(h)
+        settings = (self.heads, self.hidden, self.epsilon, self.activation, self.dtype)
+        blocks = [Block(*settings, name=f"block{i}") for i in range(self.layers)]
+        h = repeated.run(blocks, h)
         tokens = layer_norm(self.epsilon, self.dtype, "norm")(h)
         pooled = tokens[:, 0]
         if self.projection:

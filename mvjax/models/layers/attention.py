@@ -100,13 +100,19 @@ class DropPath(nn.Module):
     Huang et al., 2016 (arXiv 1603.09382), by sample as in timm.
     """
 
-    rate: float
+    def __call__(
+        self, x: jax.Array, seed: jax.Array | None, rate: jax.Array | float
+    ) -> jax.Array:
+        """Drops rows of x.
 
-    def __call__(self, x: jax.Array, seed: jax.Array | None) -> jax.Array:
-        """Drops rows of x `[B, ...]`; `seed` `[2]` uint32, None: drops nothing."""
-        if seed is None or self.rate == 0:
+        Args:
+          x: `[B, ...]`.
+          seed: `[2]` uint32; None: nothing is dropped.
+          rate: Share of the rows that is dropped, below 1.
+        """
+        if seed is None:
             return x
         salt = zlib.crc32("/".join(self.path).encode())
         shape = (x.shape[0], *(1,) * (x.ndim - 1))
-        keep = dropout.keep(seed, salt, shape, self.rate)
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
+        kept = dropout.keep(seed, salt, shape, rate)
+        return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype)).astype(x.dtype)

@@ -35,9 +35,13 @@ def random_bits(seed: jax.Array, salt: int, shape: tuple[int, ...]) -> jax.Array
     return _mix(_mix(position ^ seed[0]) ^ (seed[1] + jnp.uint32(salt)))
 
 
-def keep(seed: jax.Array, salt: int, shape: tuple[int, ...], rate: float) -> jax.Array:
+def keep(
+    seed: jax.Array, salt: int, shape: tuple[int, ...], rate: jax.Array | float
+) -> jax.Array:
     """What a dropout of a rate below 1 keeps, bool; see `random_bits`."""
     bits = random_bits(seed, salt, shape)
+    if isinstance(rate, jax.Array):  # One of several, by which a loop runs.
+        return bits >= (rate * 2.0**32).astype(jnp.uint32)
     return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 

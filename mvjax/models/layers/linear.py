@@ -21,8 +21,37 @@ class Linear(nn.Module):
         """Maps `[..., in]` to `[..., features]`."""
         init = initializers.torch_uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        y = product(x.astype(self.dtype), kernel.astype(self.dtype))
         if not self.use_bias:
             return y
         bias = self.param("bias", init, (self.features,))
         return y + bias.astype(self.dtype)
+
+
+@jax.custom_vjp
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel` of `[..., C]` and `[C, D]`.
+
+    The gradient of the kernel is x transposed by dy. JAX's own rule has it the other way
+    round, transposed; to undo that, XLA's CPU compiler copies dy into another order.
+    Forward-mode differentiation does not pass through.
+    """
+    return jnp.dot(x, kernel)
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return jnp.dot(x, kernel), (x, kernel)
+
+
+def _backward(
+    residuals: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    rows = (x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
+    dkernel = jax.lax.dot_general(*rows, (((0,), (0,)), ((), ())))
+    return jnp.dot(dy, kernel.T), dkernel
+
+
+product.defvjp(_forward, _backward)
