@@ -22,10 +22,11 @@ from mvjax.convert import torch_names
 from mvjax.convert import torch_table
 from mvjax.core import errors
 from mvjax.models import bert_config
+from mvjax.models.layers import activations
 from mvjax.models.layers import attention
 
 _ACTIVATIONS = {
-    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu": activations.gelu,
     "gelu_new": functools.partial(nn.gelu, approximate=True),
     "relu": nn.relu,
 }

@@ -22,6 +22,7 @@ from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.models.layers import activations
 from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
@@ -108,7 +109,7 @@ class Block(nn.Module):
         hidden = channels * MLP_RATIO
         h = linear.Linear(hidden, dtype=self.dtype, name="fc1")(h)
         h = _conv(hidden, 3, 1, self.dtype, "dwconv", groups=hidden)(h)
-        h = nn.gelu(h, approximate=False)
+        h = activations.gelu(h)
         h = linear.Linear(channels, dtype=self.dtype, name="fc2")(h)
         return x + attention.DropPath(name="drop_mlp")(h, seed, rate)
 

@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_map
+from mvjax.models.layers import activations
 from mvjax.models.layers import dropout
 from mvjax.models.layers import linear
 from mvjax.models.layers import norm
 from mvjax.models.layers import sequence
 
 HEAD_LAYOUTS = ("official", "transpose")
-ACTIVATIONS = {"relu": nn.relu, "gelu": lambda x: nn.gelu(x, approximate=False)}
+ACTIVATIONS = {"relu": nn.relu, "gelu": activations.gelu}
 _EPSILON = 1e-5  # Of layer norms.
 
 

@@ -19,6 +19,7 @@ from mvjax.convert import torch_map
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.models.layers import activations
 from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
@@ -222,7 +223,7 @@ class Attention(nn.Module):
             "offset_conv", channels, own.kernel, own.stride, own.margin
         )(x)
         x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="offset_norm")(x)
-        x = nn.gelu(x, approximate=False)
+        x = activations.gelu(x)
         x = self._pointwise("offset_out", 2, bias=False)(x)
         x = x.reshape(batch, own.groups, *x.shape[1:])
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))

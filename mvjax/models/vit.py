@@ -7,7 +7,6 @@ adds a norm in front of the blocks, has no bias in the patches and ends in a pro
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import functools
 from typing import Any
 
 from flax import linen as nn
@@ -19,6 +18,7 @@ from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.core import errors
 from mvjax.core import limits
+from mvjax.models.layers import activations
 from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
@@ -51,7 +51,7 @@ HUGGING_FACE_TEXT = (
 )
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu": activations.gelu,
     "quick_gelu": quick_gelu,
 }
 
