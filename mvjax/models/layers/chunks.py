@@ -14,7 +14,7 @@ import jax.numpy as jnp
 CHUNK_BYTES = 2**21
 
 
-def count(batch: int, image_bytes: int, *, most: int = CHUNK_BYTES) -> int:
+def count(batch: int, image_bytes: int, *, most: int) -> int:
     """Smallest number of equal chunks that stay within so many bytes.
 
     Args:

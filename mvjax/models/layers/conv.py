@@ -283,7 +283,8 @@ def _cpu_backward(
         numbers = dy.shape[1] * dy.shape[2] * patches
         gradient = functools.partial(_kernel_gradient_of_patches, strides=strides)
     gradient = functools.partial(gradient, size=(kh, kw), padding=padding)
-    count = chunks.count(x.shape[0], numbers * x.dtype.itemsize)
+    image_bytes = numbers * x.dtype.itemsize
+    count = chunks.count(x.shape[0], image_bytes, most=chunks.CHUNK_BYTES)
     return dx, chunks.add(gradient, x, dy, count).astype(kernel.dtype)
 
 

@@ -10,15 +10,13 @@ from mvjax.models.layers import chunks
 
 def test_count_divides_the_rows_of_a_device(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    size = chunks.CHUNK_BYTES
-    assert chunks.count(6, 2 * size) == 6  # Nothing fits: one image a chunk.
-    assert chunks.count(6, size // 2) == 3
-    assert chunks.count(6, size // 2, most=3 * size) == 1
-    assert chunks.count(6, 1) == 1
-    assert chunks.count(0, 2**30) == 1
+    assert chunks.count(6, 200, most=100) == 6  # Nothing fits: one image a chunk.
+    assert chunks.count(6, 50, most=100) == 3
+    assert chunks.count(6, 50, most=300) == 1
+    assert chunks.count(0, 2**30, most=100) == 1
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    assert chunks.count(24, 2 * size) == 6  # Four images a chunk, one for each device.
-    assert chunks.count(2, 2 * size) == 1
+    assert chunks.count(24, 200, most=100) == 6  # Four images, one for each device.
+    assert chunks.count(2, 200, most=100) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])
