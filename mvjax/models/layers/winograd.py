@@ -140,11 +140,8 @@ def _pad(x: jax.Array, padding: Padding) -> jax.Array:
 def _rows(
     function: Callable[[jax.Array, int], Sequence[jax.Array]], x: jax.Array
 ) -> jax.Array:
-    """A transform along the height of images: `[4, b, h, W, C]`.
-
-    Without the barrier XLA computes rows anew for each column.
-    """
-    return jax.lax.optimization_barrier(jnp.stack(function(x, 1)))
+    """A transform along the height of images: `[4, b, h, W, C]`."""
+    return jnp.stack(function(x, 1))
 
 
 def _stack(
@@ -152,7 +149,7 @@ def _stack(
 ) -> jax.Array:
     """A transform of rows along the width: `[16, b h w, C]`."""
     parts = jnp.stack(function(rows, 3), axis=1)
-    return jax.lax.optimization_barrier(parts.reshape(16, -1, parts.shape[-1]))
+    return parts.reshape(16, -1, parts.shape[-1])
 
 
 def _windows(x: jax.Array, axis: int) -> Sequence[jax.Array]:
