@@ -44,22 +44,6 @@ def add(function: Callable, x: jax.Array, y: jax.Array, chunks: int) -> jax.Arra
     return jax.lax.fori_loop(0, chunks, step, zeros)
 
 
-def concatenate(function: Callable, x: jax.Array, chunks: int) -> jax.Array:
-    """Applies a function of `[B / chunks, ...]`, with as many results, to a batch."""
-    if chunks == 1:
-        return function(x)
-    split = _split(x, chunks)
-    part = jax.eval_shape(function, split[:, 0])
-
-    def step(t: jax.Array, results: jax.Array) -> jax.Array:
-        y = function(_take(split, t))
-        return jax.lax.dynamic_update_index_in_dim(results, y, t, axis=1)
-
-    results = jnp.zeros((part.shape[0], chunks, *part.shape[1:]), part.dtype)
-    results = jax.lax.fori_loop(0, chunks, step, results)
-    return results.reshape(-1, *part.shape[1:])
-
-
 def _split(x: jax.Array, chunks: int) -> jax.Array:
     return x.reshape(-1, chunks, *x.shape[1:])
 

@@ -8,8 +8,6 @@ the machine's peak forwards, but two cases are 10 to 1000 times slower than they
   `_kernel_gradient_of_patches` are matrix products instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 
-Kernels of 3x3 between many channels go by `winograd`.
-
 `upsampled_conv2d` saves 5 of 9 products of a convolution behind an enlargement, on CPU.
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
 differentiation does not pass through the first case.
@@ -24,7 +22,6 @@ import jax.numpy as jnp
 
 from mvjax.models.layers import chunks
 from mvjax.models.layers import initializers
-from mvjax.models.layers import winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right).
 
@@ -250,8 +247,6 @@ def _matmul_conv2d(
 def _cpu_conv2d(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
 ) -> jax.Array:
-    if winograd.applies(x, kernel, strides, padding):
-        return winograd.conv2d(x, kernel, padding)
     return _lax_conv2d(x, kernel, strides, padding)
 
 
@@ -268,9 +263,6 @@ def _cpu_backward(
     dy: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    if winograd.applies(x, kernel, strides, padding):
-        dx = winograd.input_gradient(dy, kernel, padding)
-        return dx, winograd.kernel_gradient(x, dy, padding)
     _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, strides, padding), x)
     (dx,) = pull_back(dy)
     kh, kw, channels, features = kernel.shape
