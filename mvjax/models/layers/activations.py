@@ -10,7 +10,7 @@ def gelu(x: jax.Array) -> jax.Array:
 
     By the error function, whose result is within some 1e-6 of `jax.nn.gelu`'s. That one
     takes the complementary error function, which keeps the tail of very negative x exact,
-    and a CPU three to five times as long; in a Mix Transformer that was a third of a step.
+    and a CPU three to five times as long.
 
     Args:
       x: Any shape, floating point.

@@ -13,6 +13,7 @@ The results are those of `conv_general_dilated` up to the order of summation. Fo
 differentiation does not pass through the first case.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -20,7 +21,6 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from mvjax.models.layers import chunks
 from mvjax.models.layers import initializers
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right).
@@ -28,6 +28,9 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right
 # Maps of at most this many pixels a side are multiplied as matrices of patches. Their
 # patches are small, and below the kernel's size XLA's CPU convolution is a plain loop.
 SMALL_SIDE = 4
+# Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
+# whole batch they take ten times as long, most of it for fresh memory pages.
+CHUNK_BYTES = 2**21
 
 
 class Conv2D(nn.Module):
@@ -275,9 +278,8 @@ def _cpu_backward(
         numbers = dy.shape[1] * dy.shape[2] * patches
         gradient = functools.partial(_kernel_gradient_of_patches, strides=strides)
     gradient = functools.partial(gradient, size=(kh, kw), padding=padding)
-    image_bytes = numbers * x.dtype.itemsize
-    count = chunks.count(x.shape[0], image_bytes, most=chunks.CHUNK_BYTES)
-    return dx, chunks.add(gradient, x, dy, count).astype(kernel.dtype)
+    chunks = _count_chunks(x.shape[0], numbers * x.dtype.itemsize)
+    return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
 
 
 _cpu_conv2d.defvjp(_cpu_forward, _cpu_backward)
@@ -340,3 +342,41 @@ def _kernel_gradient_of_patches(
         preferred_element_type=_wide(x),
     )  # [kh kw C, D]
     return gradient.reshape(*size, x.shape[-1], dy.shape[-1])
+
+
+def _count_chunks(batch: int, image_bytes: int) -> int:
+    """Smallest number of equal chunks that stay within `CHUNK_BYTES`.
+
+    It divides the rows of a device: XLA gathers a batch of which chunks hold fewer rows
+    than there are devices.
+    """
+    rows = max(batch // jax.device_count(), 1)
+    for chunks in range(1, rows):
+        if rows % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
+            return chunks
+    return rows
+
+
+def _sum_over_chunks(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    dy: jax.Array,
+    chunks: int,
+) -> jax.Array:
+    """Sums a function of `[B / chunks, ...]` arrays over the batch.
+
+    Chunk t holds rows t, t + chunks, ...: a batch that is split over devices stays split.
+    """
+    if chunks == 1:
+        return function(x, dy)
+    x = x.reshape(-1, chunks, *x.shape[1:])
+    dy = dy.reshape(-1, chunks, *dy.shape[1:])
+
+    def add(t: jax.Array, total: jax.Array) -> jax.Array:
+        take = functools.partial(
+            jax.lax.dynamic_index_in_dim, index=t, axis=1, keepdims=False
+        )
+        return total + function(take(x), take(dy))
+
+    total = jax.eval_shape(function, x[:, 0], dy[:, 0])
+    return jax.lax.fori_loop(0, chunks, add, jnp.zeros(total.shape, total.dtype))

@@ -39,10 +39,8 @@ def keep(
     seed: jax.Array, salt: int, shape: tuple[int, ...], rate: jax.Array | float
 ) -> jax.Array:
     """What a dropout of a rate below 1 keeps, bool; see `random_bits`."""
-    bits = random_bits(seed, salt, shape)
-    if isinstance(rate, jax.Array):  # One of several, by which a loop runs.
-        return bits >= (rate * 2.0**32).astype(jnp.uint32)
-    return bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    below = jnp.minimum(jnp.asarray(rate, jnp.float32), 1 - 2.0**-24)
+    return random_bits(seed, salt, shape) >= (below * 2.0**32).astype(jnp.uint32)
 
 
 class Dropout(nn.Module):

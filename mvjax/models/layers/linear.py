@@ -30,11 +30,18 @@ class Linear(nn.Module):
 
 @jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x @ kernel` of `[..., C]` and `[C, D]`.
+    """`x @ kernel`, whose gradients are matrix products of the arrays as they lie.
 
-    The gradient of the kernel is x transposed by dy. JAX's own rule has it the other way
-    round, transposed; to undo that, XLA's CPU compiler copies dy into another order.
-    Forward-mode differentiation does not pass through.
+    JAX's own rule gives the gradient of the kernel transposed; to undo that, XLA's CPU
+    compiler copies dy into another order. Forward-mode differentiation does not pass
+    through.
+
+    Args:
+      x: `[..., C]`.
+      kernel: `[C, D]` of the same type.
+
+    Returns:
+      `[..., D]` of the same type.
     """
     return jnp.dot(x, kernel)
 
@@ -42,7 +49,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _forward(
     x: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return jnp.dot(x, kernel), (x, kernel)
+    return product(x, kernel), (x, kernel)
 
 
 def _backward(
