@@ -22,6 +22,12 @@ def add(commands) -> None:
     command.add_argument(
         "--no-compile", action="store_true", help="leave out FLOPs and memory"
     )
+    command.add_argument(
+        "--quick",
+        action="store_true",
+        help="with --target: compile in a small part of the time; the memory shown is "
+        "more than training takes",
+    )
     instead = command.add_mutually_exclusive_group()
     instead.add_argument(
         "--settings",
@@ -42,6 +48,8 @@ def _show(args: argparse.Namespace) -> int:
     from mvjax.train import program as program_lib
     from mvjax.train import run as run_lib
 
+    if args.quick and not args.target:
+        raise errors.UserError("--quick goes with --target.")
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
@@ -79,5 +87,6 @@ def _show_target(config, args: argparse.Namespace) -> int:
     target = target_lib.parse(args.target)
     target_lib.check_installed()
     print(f"compiles for {target.name}, which takes minutes", file=sys.stderr)
-    print(target_lib.report(config, target, environment=os.environ, cache=args.cache))
+    given = dict(environment=os.environ, quick=args.quick, cache=args.cache)
+    print(target_lib.report(config, target, **given))
     return 0

@@ -204,6 +204,15 @@ def test_the_report_is_that_of_another_process(monkeypatch):
     text = target_lib.report(config, target, environment={"XLA_FLAGS": "x"})
     assert text == target_lib.describe(FOUND, target, config)
     assert given["config"]["seed"] == 9 and "XLA_FLAGS" not in given["env"]
+    assert "quickly" not in text and not set(target_lib.QUICK) & set(given["env"])
+    text = target_lib.report(config, target, environment={}, quick=True)
+    assert "61 s, quickly: activations" in text
+    assert set(target_lib.QUICK.items()) <= set(given["env"].items())
+
+
+def test_settings_of_quick_compilation_are_known_to_jax():
+    (name,) = target_lib.QUICK
+    assert name.lower() in jax.config.values
 
 
 @pytest.mark.parametrize(
