@@ -149,11 +149,10 @@ def _geonrw(case: golden_data.Case) -> dict[str, np.ndarray]:
 
 
 def _subset(case: golden_data.Case) -> dict[str, np.ndarray]:
-    """Draws with replacement; ours are put in order, and the share is rounded."""
+    """Draws with replacement; ours are put in order."""
     drawn = case.config["random_subset"]
-    count, total = int(drawn["frac"] * drawn["n"]), drawn["n"]
-    chosen = schema.Subset(share=count / total, seed=drawn["seed"], replace=True)
+    chosen = schema.Subset(share=drawn["frac"], seed=drawn["seed"], replace=True)
     recorded = case.outputs["random_subset_indices"]
-    found = subset.choose(np.full(total, -1), chosen)
+    found = subset.choose(np.full(drawn["n"], -1), chosen)
     np.testing.assert_array_equal(found, np.sort(recorded))
     return {"random_subset_indices": recorded}

@@ -372,9 +372,9 @@ def check_probe(case: golden_data.Case) -> None:
     for t, expected in enumerate(case.outputs["loss"]):
         loss, metrics, variables, state = step(variables, state)
         np.testing.assert_allclose(loss, expected, 1e-4, err_msg=f"step {t}")
-        np.testing.assert_allclose(
-            metrics["probe/accuracy"], case.outputs["acc"][t], 1e-6
-        )
+        for name, recorded in (("accuracy", "acc"), ("top5", "acc5")):
+            found, expected = metrics[f"probe/{name}"], case.outputs[recorded][t]
+            np.testing.assert_allclose(found, expected, 1e-6)
     found = torch_map.to_torch(leaves, jax.device_get(variables))
     for name in ("weight", "bias"):
         mine = found[f"online_finetuner:{name}"]

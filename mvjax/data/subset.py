@@ -64,7 +64,7 @@ def make(source: Any, settings: Any) -> Any:
     chosen = config.build(schema.Subset, "config.data.subset", settings or {})
     if chosen.share == 1 and not chosen.replace:
         return source
-    labels = np.zeros(len(source), np.int32)
+    labels = np.full(len(source), _UNLABELLED)
     if source.spec.classes and chosen.stratified:
         labels = getattr(source, "labels", None)
         if labels is None:
@@ -77,7 +77,8 @@ def choose(labels: np.ndarray, subset: schema.Subset) -> np.ndarray:
 
     Args:
       labels: `[N]`, -1 where unknown.
-      subset: What to draw. Of a class that has records at least one is drawn.
+      subset: What to draw. The share of a class is rounded, to at least one record; that
+        of the records without a label is cut, as DeCUR's released code cuts it.
 
     Returns:
       Indices, ascending, int64; with `subset.replace` some stand there several times.
@@ -89,9 +90,8 @@ def choose(labels: np.ndarray, subset: schema.Subset) -> np.ndarray:
     parts = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        count = round(subset.share * len(members))
-        if label != _UNLABELLED:
-            count = max(1, count)
+        count = subset.share * len(members)
+        count = int(count) if label == _UNLABELLED else max(1, round(count))
         parts.append(rng.choice(members, count, replace=subset.replace))
     found = np.sort(np.concatenate(parts))
     if not len(found):

@@ -18,27 +18,13 @@ from mvjax.evaluators.common import confusion
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import offer as offer_lib
 from mvjax.evaluators.common import predictor
+from mvjax.losses import classification as losses
 
 
 def mean_logits(logits: jax.Array) -> jax.Array:
     """Logits `[B, K]` of samples, float32, from those of their draws `[B, V, K]`."""
     logits = logits.astype(jnp.float32)
     return logits.mean(axis=1) if logits.ndim == 3 else logits
-
-
-def rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many classes come before the label, `[B]` int32.
-
-    Args:
-      logits: `[B, K]`.
-      labels: `[B]`, in 0..K-1.
-    """
-    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-    number = jnp.arange(logits.shape[1])
-    first = (logits == own) & (number < labels[:, None])
-    # NaN comes before nothing and after everything.
-    ahead = ((logits > own) | first).sum(axis=1)
-    return jnp.where(jnp.isnan(own[:, 0]), logits.shape[1], ahead)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +76,9 @@ class Evaluator:
         labels = batch["label"] if label else batch["factors"][self.factor]
         mask = batch[predictor.MASK]
         keep = mask & (labels >= 0)
-        places = rank(logits, jnp.clip(labels, 0, classes - 1))
+        places = losses.rank(logits, jnp.clip(labels, 0, classes - 1))
         hits = [jnp.sum(keep & (places < k)) for k in self.ks]
-        # As `rank` has it: of equal logits the first.
+        # As `losses.rank` has it: of equal logits the first.
         guess = jnp.argmax(jnp.nan_to_num(logits, nan=-jnp.inf), axis=1)
         return {
             "hits": jnp.stack(hits),

@@ -50,10 +50,25 @@ def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return cross_entropy(jax.nn.softmax(_real(logits)), labels)
 
 
-def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of the known samples whose first largest logit is their label's, `[]`."""
-    labels = _integers(labels)
-    hits = jnp.argmax(_real(logits), axis=1) == labels
+def rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes come before the label, `[B]` int32.
+
+    Args:
+      logits: `[B, K]`; of equal ones the first comes first.
+      labels: `[B]`, in 0..K-1.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    number = jnp.arange(logits.shape[1])
+    first = (logits == own) & (number < labels[:, None])
+    # NaN comes before nothing and after everything.
+    ahead = ((logits > own) | first).sum(axis=1)
+    return jnp.where(jnp.isnan(own[:, 0]), logits.shape[1], ahead)
+
+
+def accuracy(logits: jax.Array, labels: jax.Array, *, k: int = 1) -> jax.Array:
+    """Share of the known samples whose label is among the k largest logits, `[]`."""
+    labels, logits = _integers(labels), _real(logits)
+    hits = rank(logits, jnp.clip(labels, 0, logits.shape[1] - 1)) < k
     return _mean_of_known(hits.astype(jnp.float32), labels)
 
 

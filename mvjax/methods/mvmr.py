@@ -253,7 +253,11 @@ class Base(method.Method):
         h = jax.lax.stop_gradient(features.pooled)
         scores = self.head.apply(transfer.component(variables, PROBE), h)
         loss = classification.cross_entropy(scores, labels)
-        metrics = {f"{PROBE}/accuracy": classification.accuracy(scores, labels)}
+        metrics = {
+            f"{PROBE}/{name}": classification.accuracy(scores, labels, k=k)
+            for name, k in (("accuracy", 1), ("top5", 5))
+            if k < self.classes or k == 1
+        }
         return loss, method.Aux(metrics, transfer.components(backbone=moved))
 
     def predict(

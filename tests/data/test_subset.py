@@ -36,6 +36,8 @@ def test_a_share_of_all_may_be_drawn_whatever_the_classes():
     assert tuple(counts) != (3, 10, 4, 1)  # Those of a stratified one.
     again = subset.make(source, settings)
     np.testing.assert_array_equal(part.chosen, again.chosen)
+    # What is left of a record is cut: 29.7.
+    assert len(subset.make(source, settings | dict(share=0.165))) == 29
 
 
 def test_records_are_numbered_anew_with_and_without_gather():

@@ -89,6 +89,17 @@ def test_accuracy_gives_ties_to_the_first_index():
     assert classification.accuracy(logits, np.array([1, 2, 2])) == 0
 
 
+def test_accuracy_counts_labels_among_the_k_largest():
+    logits = np.array([[3, 1, 2, 0], [3, 1, 2, 0], [np.nan, 1, 2, 0]], np.float32)
+    labels = np.array([2, 3, 0])
+    hits = [float(classification.accuracy(logits, labels, k=k)) for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(hits, [0, 1 / 3, 1 / 3, 2 / 3], rtol=1e-6)
+    # Of equal logits the first comes first; samples without a label do not count.
+    even = np.zeros((3, 4), np.float32)
+    found = classification.accuracy(even, np.array([1, 2, -1]), k=2)
+    assert found == 0.5
+
+
 def test_gradient_of_the_cross_entropy_is_softmax_minus_one_hot():
     logits, labels = draw(), np.arange(B) % K
     expected = np.stack([softmax(row) for row in logits]) - np.eye(K)[labels]
