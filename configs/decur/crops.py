@@ -119,7 +119,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         alignment=dict(
             name="alignment",
             features=(f"embedding/{a}", f"embedding/{b}"),
-            common=common if decur else 0,
+            common=common if decur else ml_collections.config_dict.placeholder(int),
             split="test",
             every_epochs=0,
         ),

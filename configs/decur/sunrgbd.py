@@ -136,7 +136,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         alignment=dict(
             name="alignment",
             features=("embedding/rgb", "embedding/hha"),
-            common=c.method.dim_common if decur else 0,
+            common=c.method.dim_common
+            if decur
+            else ml_collections.config_dict.placeholder(int),
             split="train",
             every_epochs=0,
         ),

@@ -76,7 +76,7 @@ class Evaluator:
     """Alignment of the dimensions of each two embeddings, and the rank of each."""
 
     features: limits.Names = ("embedding/*",)  # One for each view, of equal widths.
-    common: limits.Natural = 0  # The first so many dimensions are common; 0: all.
+    common: limits.Natural | None = None  # So many, the first ones; None: all.
     split: limits.Text = "test"
     # Drawn at random; all where there are fewer.
     rows: Annotated[int, limits.Range(low=LEAST, high=2**14)] = 2000
@@ -115,14 +115,14 @@ class Evaluator:
                 "one by one."
             )
         width = next(iter(widths.values()))
-        if self.common > width:
+        if self.common is not None and self.common > width:
             raise errors.UserError(
                 f"common is {self.common}; the embeddings have {width} dimensions."
             )
 
     def _blocks(self, width: int) -> dict[str, slice]:
         """The kinds of dimensions that there are, by name."""
-        common = self.common or width
+        common = width if self.common is None else self.common
         blocks = {"common": slice(0, common), "unique": slice(common, width)}
         return {k: block for k, block in blocks.items() if block.start < block.stop}
 

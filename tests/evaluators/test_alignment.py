@@ -91,6 +91,9 @@ def test_the_names_of_the_scores_are_known_before(features):
     every = alignment.Evaluator()  # All dimensions are common.
     assert sorted(every.check(offer)) == sorted(every.run(features))
     assert not any("unique" in name for name in every.run(features))
+    none = alignment.Evaluator(common=0)
+    assert sorted(none.check(offer)) == sorted(none.run(features))
+    assert not any("/common/" in name for name in none.run(features))
 
 
 @pytest.mark.parametrize(
