@@ -15,6 +15,7 @@ differentiation does not pass through the first case.
 
 from collections.abc import Callable
 import functools
+import math
 from typing import Any
 
 from flax import linen as nn
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.models.layers import initializers
+from mvjax.models.layers import repeated
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right).
 
@@ -200,10 +202,82 @@ def _depthwise_conv2d(
     padding: Padding,
     dilation: int,
 ) -> jax.Array:
+    """`conv2d` of one kernel a channel."""
+    reaches = [dilation * (side - 1) for side in kernel.shape[:2]]
+    wide = any(max(sides) > reach for sides, reach in zip(padding, reaches))
+    if strides != (1, 1) or wide:
+        return _add_taps_by_channel(x, kernel, strides, padding, dilation)
+    return repeated.keep(_cpu_depthwise(x, kernel, padding, dilation))
+
+
+def _add_taps_by_channel(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    dilation: int,
+) -> jax.Array:
     """`conv2d` of one kernel a channel: shifted maps, which one loop adds up."""
     taps = _taps(x, kernel.shape[:2], strides, padding, dilation)
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(_wide(x))
     return sum(tap * weight for tap, weight in zip(taps, weights)).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _cpu_depthwise(
+    x: jax.Array, kernel: jax.Array, padding: Padding, dilation: int
+) -> jax.Array:
+    """Stride 1, image by image in a loop, which nothing is fused with.
+
+    Within `repeated.run` XLA takes the kernel out of the stacked ones for each number
+    anew, in every fusion with what follows, which takes ten times as long.
+    """
+
+    def one(x: jax.Array) -> jax.Array:
+        return _add_taps_by_channel(x, kernel, (1, 1), padding, dilation)
+
+    return _map_chunks(one, x, _count_rows(len(x)))
+
+
+def _depthwise_forward(
+    x: jax.Array, kernel: jax.Array, padding: Padding, dilation: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _cpu_depthwise(x, kernel, padding, dilation), (x, kernel)
+
+
+def _depthwise_backward(
+    padding: Padding,
+    dilation: int,
+    residuals: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    size = kernel.shape[:2]
+    margins = tuple(
+        tuple(dilation * (side - 1) - given for given in sides)
+        for side, sides in zip(size, padding)
+    )
+    dx = _cpu_depthwise(dy, kernel[::-1, ::-1], margins, dilation)
+
+    def gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+        """Sums by products with ones, which are quicker than sums of columns."""
+        ones = jnp.ones((1, dy[..., 0].size), dy.dtype)
+        taps = _taps(x, size, (1, 1), padding, dilation)
+        sums = [
+            jnp.dot(
+                ones,
+                (tap * dy).reshape(-1, dy.shape[-1]),
+                preferred_element_type=_wide(x),
+            )
+            for tap in taps
+        ]
+        return jnp.concatenate(sums).reshape(*size, 1, -1)
+
+    chunks = _count_rows(len(x))
+    return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
+
+
+_cpu_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _patch_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -344,13 +418,18 @@ def _kernel_gradient_of_patches(
     return gradient.reshape(*size, x.shape[-1], dy.shape[-1])
 
 
+def _count_rows(batch: int) -> int:
+    """Most chunks of equal size of which each has rows of all devices, at least 1."""
+    return max(batch // math.gcd(batch, jax.device_count()), 1)
+
+
 def _count_chunks(batch: int, image_bytes: int) -> int:
     """Smallest number of equal chunks that stay within `CHUNK_BYTES`.
 
     It divides the rows of a device: XLA gathers a batch of which chunks hold fewer rows
     than there are devices.
     """
-    rows = max(batch // jax.device_count(), 1)
+    rows = _count_rows(batch)
     for chunks in range(1, rows):
         if rows % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
             return chunks
@@ -380,3 +459,21 @@ def _sum_over_chunks(
 
     total = jax.eval_shape(function, x[:, 0], dy[:, 0])
     return jax.lax.fori_loop(0, chunks, add, jnp.zeros(total.shape, total.dtype))
+
+
+def _map_chunks(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, chunks: int
+) -> jax.Array:
+    """Applies a function of `[B / chunks, ...]` arrays; chunks as `_sum_over_chunks`."""
+    if chunks == 1:
+        return function(x)
+    x = x.reshape(-1, chunks, *x.shape[1:])
+
+    def put(t: jax.Array, y: jax.Array) -> jax.Array:
+        found = function(jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
+        return jax.lax.dynamic_update_index_in_dim(y, found, t, axis=1)
+
+    made = jax.eval_shape(function, x[:, 0])
+    y = jnp.zeros((len(x), chunks, *made.shape[1:]), made.dtype)
+    y = jax.lax.fori_loop(0, chunks, put, y)
+    return y.reshape(-1, *made.shape[1:])

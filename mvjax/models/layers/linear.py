@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.models.layers import initializers
+from mvjax.models.layers import repeated
 
 
 class Linear(nn.Module):
@@ -28,7 +29,6 @@ class Linear(nn.Module):
         return y + bias.astype(self.dtype)
 
 
-@jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`x @ kernel`, whose gradients are matrix products of the arrays as they lie.
 
@@ -43,13 +43,18 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       `[..., D]` of the same type.
     """
+    return repeated.keep(_product(x, kernel))
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.dot(x, kernel)
 
 
 def _forward(
     x: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return product(x, kernel), (x, kernel)
+    return _product(x, kernel), (x, kernel)
 
 
 def _backward(
@@ -61,4 +66,4 @@ def _backward(
     return jnp.dot(dy, kernel.T), dkernel
 
 
-product.defvjp(_forward, _backward)
+_product.defvjp(_forward, _backward)

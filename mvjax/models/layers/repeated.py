@@ -4,7 +4,19 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 import jax
+from jax import ad_checkpoint
 import jax.numpy as jnp
+
+_KEPT = "kept"
+
+
+def keep(x: jax.Array) -> jax.Array:
+    """Marks what the blocks of `run` keep for the way back, and returns it.
+
+    Results of functions with gradients of their own need it, into which `jax.checkpoint`
+    does not look; outside of blocks it does nothing.
+    """
+    return ad_checkpoint.checkpoint_name(x, _KEPT)
 
 
 def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax.Array:
@@ -14,8 +26,8 @@ def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax
     to memory: of blocks in a row XLA's CPU compiler computes the gradient of the stream,
     a sum over all later blocks, anew for each operation that reads it.
 
-    For the way back each block keeps its input and its matrix products, and computes the
-    rest again.
+    For the way back each block keeps its input, its matrix products and what `keep` has
+    marked, and computes the rest again.
 
     Args:
       blocks: Bound modules that differ in their parameters alone and have no other
@@ -38,7 +50,10 @@ def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax
         parameters, arguments = own
         return pure.apply({"params": parameters}, x, *arguments), None
 
-    kept = jax.checkpoint_policies.dots_saveable
+    policies = jax.checkpoint_policies
+    kept = policies.save_from_both_policies(
+        policies.dots_saveable, policies.save_only_these_names(_KEPT)
+    )
     step = jax.checkpoint(step, policy=kept, prevent_cse=False)
     x, _ = jax.lax.scan(step, x, (parameters, arguments))
     return x

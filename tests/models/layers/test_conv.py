@@ -39,6 +39,13 @@ CASES = {
 SPREAD = {
     "depthwise": (CASES["3x3"][:3] + (6, 6) + CASES["3x3"][5:], 1, 6),
     "depthwise with stride": ((2, 9, 7, 4, 4, (5, 5), (2, 2), ((2, 2), (2, 2))), 1, 4),
+    "depthwise, uneven": ((5, 6, 9, 3, 3, (2, 5), (1, 1), ((0, 1), (3, 1))), 1, 3),
+    "depthwise, padding beyond": (
+        (2, 6, 5, 3, 3, (3, 3), (1, 1), ((3, 0), ONE[1])),
+        1,
+        3,
+    ),
+    "depthwise, one image": ((1, 6, 5, 3, 3, (3, 3), (1, 1), ONE), 1, 3),
     "depthwise, dilated": ((2, 9, 7, 4, 4, (3, 3), (1, 1), ((2, 2), (2, 2))), 2, 4),
     "two kernels a channel": ((2, 8, 6, 4, 8, (3, 3), (1, 1), ONE), 1, 4),
     "groups": ((2, 8, 6, 8, 12, (3, 3), (2, 2), ONE), 1, 4),
@@ -160,6 +167,8 @@ def test_chunks_are_used_and_divide_the_rows_of_a_device(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     assert conv._count_chunks(24, 2 * size) == 6  # Four images, one for each device.
     assert conv._count_chunks(2, 2 * size) == 1
+    assert conv._count_chunks(6, 2 * size) == 3  # Split over two at most.
+    assert conv._count_chunks(7, 2 * size) == 7  # And this one not at all.
 
 
 def test_vmap_equals_a_loop():
@@ -176,9 +185,11 @@ def test_vmap_equals_a_loop():
 
 
 @pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
-def test_batch_split_over_devices_equals_one_device(monkeypatch):
+@pytest.mark.parametrize("groups", [1, 4])
+def test_batch_split_over_devices_equals_one_device(groups, monkeypatch):
     monkeypatch.setattr(conv, "CHUNK_BYTES", 2**14)  # Several chunks of a small batch.
     x, kernel, settings = draw((32, 6, 6, 4, 4, (3, 3), (1, 1), ONE))
+    kernel, settings = kernel[:, :, : 4 // groups], settings | dict(groups=groups)
     whole = value_and_gradients(conv.conv2d, x, kernel, **settings)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
@@ -189,10 +200,13 @@ def test_batch_split_over_devices_equals_one_device(monkeypatch):
         assert_close(a, d, 1e-5)
 
     @jax.jit
-    def kernel_gradient(x, kernel):
-        return jax.grad(lambda k: (conv.conv2d(x, k, **settings) ** 2).sum())(kernel)
+    def gradients(x, kernel):
+        def loss(x, kernel):
+            return (conv.conv2d(x, kernel, **settings) ** 2).sum()
 
-    program = kernel_gradient.lower(x, kernel).compile().as_text()
+        return jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+    program = gradients.lower(x, kernel).compile().as_text()
     assert "while" in program  # Chunks are used,
     assert "all-gather" not in program  # and hold rows of all devices.
 

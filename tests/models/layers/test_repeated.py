@@ -49,6 +49,19 @@ def test_equals_blocks_in_a_row_with_gradients(arguments):
         np.testing.assert_allclose(a, d, rtol=1e-5, atol=1e-5)  # Sums of cubes.
 
 
+def test_products_and_what_is_marked_are_not_computed_again():
+    """The way back of `x + tanh(x @ kernel)` has two products; a third would be a repeat."""
+    x = jax.random.normal(jax.random.key(0), (5, 4))
+    variables = Net(plain=False).init(jax.random.key(1), x)
+    gradient = jax.grad(lambda v: jnp.sum(Net(plain=False).apply(v, x) ** 3))
+    loops = [
+        str(equation.params["jaxpr"])
+        for equation in jax.make_jaxpr(gradient)(variables).jaxpr.eqns
+        if equation.primitive.name == "scan"
+    ]
+    assert [loop.count("dot_general") for loop in loops] == [1, 2]
+
+
 def test_drop_path_drops_samples_and_keeps_the_mean():
     x = jnp.ones((4096, 2, 3))
     seed = jax.random.key_data(jax.random.key(3))
