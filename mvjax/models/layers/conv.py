@@ -1,38 +1,36 @@
 """2-D convolution with PyTorch's default initialisation, formulated for XLA's CPU too.
 
 On GPU and TPU `conv2d` is `jax.lax.conv_general_dilated`. On CPU that function is near
-the machine's peak forwards, but two cases are 10 to 1000 times slower than they need be:
+the machine's peak forwards, but three cases are 10 to 1000 times slower than need be:
 
 - The weight gradient becomes a convolution whose kernel is as large as the image, or, of
   strides, one between transposed arrays. `_kernel_gradient` and
   `_kernel_gradient_of_patches` are matrix products instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
+- One kernel for each channel: `depthwise.py`.
 
 `upsampled_conv2d` saves 5 of 9 products of a convolution behind an enlargement, on CPU.
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
-differentiation does not pass through the first case.
+differentiation does not pass through the first case, nor through the third at stride 1.
 """
 
-from collections.abc import Callable
 import functools
-import math
 from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from mvjax.models.layers import chunks as chunks_lib
+from mvjax.models.layers import depthwise
 from mvjax.models.layers import initializers
-from mvjax.models.layers import repeated
+from mvjax.models.layers import taps as taps_lib
 
-Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right).
+Padding = taps_lib.Padding
 
 # Maps of at most this many pixels a side are multiplied as matrices of patches. Their
 # patches are small, and below the kernel's size XLA's CPU convolution is a plain loop.
 SMALL_SIDE = 4
-# Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
-# whole batch they take ten times as long, most of it for fresh memory pages.
-CHUNK_BYTES = 2**21
 
 
 class Conv2D(nn.Module):
@@ -101,7 +99,7 @@ def conv2d(
     if jax.default_backend() != "cpu":
         return _lax_conv2d(x, kernel, strides, padding, dilation, groups)
     if groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
-        return _depthwise_conv2d(x, kernel, strides, padding, dilation)
+        return depthwise.conv2d(x, kernel, strides, padding, dilation)
     if strides == kernel.shape[:2] and not any(map(sum, padding)) and groups == 1:
         return _patch_conv2d(x, kernel)
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
@@ -149,11 +147,6 @@ def _add_taps(kernel: jax.Array, *, axis: int, odd: int) -> jax.Array:
     return jnp.concatenate([a + b, c] if odd else [a, b + c], axis)
 
 
-def _wide(x: jax.Array) -> Any:
-    """Type in which sums are taken."""
-    return jnp.promote_types(x.dtype, jnp.float32)
-
-
 def _lax_conv2d(
     x: jax.Array,
     kernel: jax.Array,
@@ -173,120 +166,15 @@ def _lax_conv2d(
     )
 
 
-def _taps(
-    x: jax.Array,
-    size: tuple[int, int],
-    strides: tuple[int, int],
-    padding: Padding,
-    dilation: int,
-) -> list[jax.Array]:
-    """What each tap of a kernel meets, row by row: `kh kw` arrays `[B, H', W', C]`."""
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    reach = [
-        strides[axis]
-        * ((x.shape[1 + axis] - dilation * (size[axis] - 1) - 1) // strides[axis])
-        + 1
-        for axis in (0, 1)
-    ]
-    return [
-        x[:, i : i + reach[0] : strides[0], j : j + reach[1] : strides[1]]
-        for i in range(0, dilation * size[0], dilation)
-        for j in range(0, dilation * size[1], dilation)
-    ]
-
-
-def _depthwise_conv2d(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: Padding,
-    dilation: int,
-) -> jax.Array:
-    """`conv2d` of one kernel a channel."""
-    reaches = [dilation * (side - 1) for side in kernel.shape[:2]]
-    wide = any(max(sides) > reach for sides, reach in zip(padding, reaches))
-    if strides != (1, 1) or wide:
-        return _add_taps_by_channel(x, kernel, strides, padding, dilation)
-    return repeated.keep(_cpu_depthwise(x, kernel, padding, dilation))
-
-
-def _add_taps_by_channel(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: Padding,
-    dilation: int,
-) -> jax.Array:
-    """`conv2d` of one kernel a channel: shifted maps, which one loop adds up."""
-    taps = _taps(x, kernel.shape[:2], strides, padding, dilation)
-    weights = kernel.reshape(-1, kernel.shape[-1]).astype(_wide(x))
-    return sum(tap * weight for tap, weight in zip(taps, weights)).astype(x.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _cpu_depthwise(
-    x: jax.Array, kernel: jax.Array, padding: Padding, dilation: int
-) -> jax.Array:
-    """Stride 1, image by image in a loop, which nothing is fused with.
-
-    Within `repeated.run` XLA takes the kernel out of the stacked ones for each number
-    anew, in every fusion with what follows, which takes ten times as long.
-    """
-
-    def one(x: jax.Array) -> jax.Array:
-        return _add_taps_by_channel(x, kernel, (1, 1), padding, dilation)
-
-    return _map_chunks(one, x, _count_rows(len(x)))
-
-
-def _depthwise_forward(
-    x: jax.Array, kernel: jax.Array, padding: Padding, dilation: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _cpu_depthwise(x, kernel, padding, dilation), (x, kernel)
-
-
-def _depthwise_backward(
-    padding: Padding,
-    dilation: int,
-    residuals: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    size = kernel.shape[:2]
-    margins = tuple(
-        tuple(dilation * (side - 1) - given for given in sides)
-        for side, sides in zip(size, padding)
-    )
-    dx = _cpu_depthwise(dy, kernel[::-1, ::-1], margins, dilation)
-
-    def gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
-        """Sums by products with ones, which are quicker than sums of columns."""
-        ones = jnp.ones((1, dy[..., 0].size), dy.dtype)
-        taps = _taps(x, size, (1, 1), padding, dilation)
-        sums = [
-            jnp.dot(
-                ones,
-                (tap * dy).reshape(-1, dy.shape[-1]),
-                preferred_element_type=_wide(x),
-            )
-            for tap in taps
-        ]
-        return jnp.concatenate(sums).reshape(*size, 1, -1)
-
-    chunks = _count_rows(len(x))
-    return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
-
-
-_cpu_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
 def _patch_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv2d` of patches that touch but do not overlap; a remainder is left out."""
     kh, kw, channels, features = kernel.shape
     height, width = x.shape[1] // kh, x.shape[2] // kw
     x = x[:, : height * kh, : width * kw]
     x = x.reshape(-1, height, kh, width, kw, channels)
-    y = jnp.einsum("bhiwjc,ijcf->bhwf", x, kernel, preferred_element_type=_wide(x))
+    y = jnp.einsum(
+        "bhiwjc,ijcf->bhwf", x, kernel, preferred_element_type=taps_lib.wide(x)
+    )
     return y.astype(x.dtype)
 
 
@@ -300,14 +188,14 @@ def _matmul_conv2d(
 ) -> jax.Array:
     """`conv2d` as one product of all patches and the kernel, one for each group."""
     kh, kw, channels, features = kernel.shape  # Channels of a group.
-    taps = _taps(x, (kh, kw), strides, padding, dilation)
+    taps = taps_lib.take(x, (kh, kw), strides, padding, dilation)
     shape = (*taps[0].shape[:3], features)
     if groups == 1:
         patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
         y = jnp.dot(
             patches.reshape(-1, kh * kw * channels),
             kernel.reshape(-1, features),
-            preferred_element_type=_wide(x),
+            preferred_element_type=taps_lib.wide(x),
         )
         return y.reshape(shape).astype(x.dtype)
     patches = jnp.stack([tap.reshape(-1, groups, channels) for tap in taps], axis=2)
@@ -315,7 +203,7 @@ def _matmul_conv2d(
         "ngtc,tcgf->ngf",
         patches,
         kernel.reshape(kh * kw, channels, groups, features // groups),
-        preferred_element_type=_wide(x),
+        preferred_element_type=taps_lib.wide(x),
     )
     return y.reshape(shape).astype(x.dtype)
 
@@ -352,8 +240,8 @@ def _cpu_backward(
         numbers = dy.shape[1] * dy.shape[2] * patches
         gradient = functools.partial(_kernel_gradient_of_patches, strides=strides)
     gradient = functools.partial(gradient, size=(kh, kw), padding=padding)
-    chunks = _count_chunks(x.shape[0], numbers * x.dtype.itemsize)
-    return dx, _sum_over_chunks(gradient, x, dy, chunks).astype(kernel.dtype)
+    chunks = chunks_lib.count(x.shape[0], numbers * x.dtype.itemsize)
+    return dx, chunks_lib.add(gradient, x, dy, chunks).astype(kernel.dtype)
 
 
 _cpu_conv2d.defvjp(_cpu_forward, _cpu_backward)
@@ -393,7 +281,7 @@ def _kernel_gradient(
         x.reshape(-1, kw * channels),
         dy.reshape(-1, kh * features),
         (((0,), (0,)), ((), ())),
-        preferred_element_type=_wide(x),
+        preferred_element_type=taps_lib.wide(x),
     )  # [kw C, kh D]
     gradient = gradient.reshape(kw, channels, kh, features)
     return jnp.transpose(gradient, (2, 0, 1, 3))[::-1]
@@ -408,72 +296,11 @@ def _kernel_gradient_of_patches(
     padding: Padding,
 ) -> jax.Array:
     """`_kernel_gradient` with any strides: a product of all patches and dy."""
-    patches = jnp.concatenate(_taps(x, size, strides, padding, 1), axis=-1)
+    patches = jnp.concatenate(taps_lib.take(x, size, strides, padding, 1), axis=-1)
     gradient = jax.lax.dot_general(
         patches.reshape(-1, patches.shape[-1]),
         dy.reshape(-1, dy.shape[-1]),
         (((0,), (0,)), ((), ())),
-        preferred_element_type=_wide(x),
+        preferred_element_type=taps_lib.wide(x),
     )  # [kh kw C, D]
     return gradient.reshape(*size, x.shape[-1], dy.shape[-1])
-
-
-def _count_rows(batch: int) -> int:
-    """Most chunks of equal size of which each has rows of all devices, at least 1."""
-    return max(batch // math.gcd(batch, jax.device_count()), 1)
-
-
-def _count_chunks(batch: int, image_bytes: int) -> int:
-    """Smallest number of equal chunks that stay within `CHUNK_BYTES`.
-
-    It divides the rows of a device: XLA gathers a batch of which chunks hold fewer rows
-    than there are devices.
-    """
-    rows = _count_rows(batch)
-    for chunks in range(1, rows):
-        if rows % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
-            return chunks
-    return rows
-
-
-def _sum_over_chunks(
-    function: Callable[[jax.Array, jax.Array], jax.Array],
-    x: jax.Array,
-    dy: jax.Array,
-    chunks: int,
-) -> jax.Array:
-    """Sums a function of `[B / chunks, ...]` arrays over the batch.
-
-    Chunk t holds rows t, t + chunks, ...: a batch that is split over devices stays split.
-    """
-    if chunks == 1:
-        return function(x, dy)
-    x = x.reshape(-1, chunks, *x.shape[1:])
-    dy = dy.reshape(-1, chunks, *dy.shape[1:])
-
-    def add(t: jax.Array, total: jax.Array) -> jax.Array:
-        take = functools.partial(
-            jax.lax.dynamic_index_in_dim, index=t, axis=1, keepdims=False
-        )
-        return total + function(take(x), take(dy))
-
-    total = jax.eval_shape(function, x[:, 0], dy[:, 0])
-    return jax.lax.fori_loop(0, chunks, add, jnp.zeros(total.shape, total.dtype))
-
-
-def _map_chunks(
-    function: Callable[[jax.Array], jax.Array], x: jax.Array, chunks: int
-) -> jax.Array:
-    """Applies a function of `[B / chunks, ...]` arrays; chunks as `_sum_over_chunks`."""
-    if chunks == 1:
-        return function(x)
-    x = x.reshape(-1, chunks, *x.shape[1:])
-
-    def put(t: jax.Array, y: jax.Array) -> jax.Array:
-        found = function(jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
-        return jax.lax.dynamic_update_index_in_dim(y, found, t, axis=1)
-
-    made = jax.eval_shape(function, x[:, 0])
-    y = jnp.zeros((len(x), chunks, *made.shape[1:]), made.dtype)
-    y = jax.lax.fori_loop(0, chunks, put, y)
-    return y.reshape(-1, *made.shape[1:])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mvjax.models.layers import chunks
 from mvjax.models.layers import conv
 from mvjax.models.layers import linear
 
@@ -155,20 +156,20 @@ def test_upsampled_equals_convolution_of_the_enlarged_image(size):
 
 
 def test_chunks_are_used_and_divide_the_rows_of_a_device(monkeypatch):
-    size = conv.CHUNK_BYTES
+    size = chunks.CHUNK_BYTES
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    assert conv._count_chunks(6, 2 * size) == 6  # Nothing fits: one image a chunk.
-    assert conv._count_chunks(6, size // 2) == 3
-    assert conv._count_chunks(6, 1) == 1
-    assert conv._count_chunks(0, 2**30) == 1
+    assert chunks.count(6, 2 * size) == 6  # Nothing fits: one image a chunk.
+    assert chunks.count(6, size // 2) == 3
+    assert chunks.count(6, 1) == 1
+    assert chunks.count(0, 2**30) == 1
     batch, height, width, channels, features, *_ = CASES["several chunks"]
     image_bytes = 4 * height * width * 3 * (channels + features)
-    assert conv._count_chunks(batch, image_bytes) > 1
+    assert chunks.count(batch, image_bytes) > 1
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    assert conv._count_chunks(24, 2 * size) == 6  # Four images, one for each device.
-    assert conv._count_chunks(2, 2 * size) == 1
-    assert conv._count_chunks(6, 2 * size) == 3  # Split over two at most.
-    assert conv._count_chunks(7, 2 * size) == 7  # And this one not at all.
+    assert chunks.count(24, 2 * size) == 6  # Four images, one for each device.
+    assert chunks.count(2, 2 * size) == 1
+    assert chunks.count(6, 2 * size) == 3  # Split over two at most.
+    assert chunks.count(7, 2 * size) == 7  # And this one not at all.
 
 
 def test_vmap_equals_a_loop():
@@ -187,7 +188,9 @@ def test_vmap_equals_a_loop():
 @pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
 @pytest.mark.parametrize("groups", [1, 4])
 def test_batch_split_over_devices_equals_one_device(groups, monkeypatch):
-    monkeypatch.setattr(conv, "CHUNK_BYTES", 2**14)  # Several chunks of a small batch.
+    monkeypatch.setattr(
+        chunks, "CHUNK_BYTES", 2**14
+    )  # Several chunks of a small batch.
     x, kernel, settings = draw((32, 6, 6, 4, 4, (3, 3), (1, 1), ONE))
     kernel, settings = kernel[:, :, : 4 // groups], settings | dict(groups=groups)
     whole = value_and_gradients(conv.conv2d, x, kernel, **settings)

@@ -1,0 +1,73 @@
+"""Loops over parts of a batch that fit a cache."""
+
+from collections.abc import Callable
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+# Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
+# whole batch they take ten times as long, most of it for fresh memory pages.
+CHUNK_BYTES = 2**21
+
+
+def count_rows(batch: int) -> int:
+    """Most chunks of equal size of which each has rows of all devices, at least 1."""
+    return max(batch // math.gcd(batch, jax.device_count()), 1)
+
+
+def count(batch: int, image_bytes: int) -> int:
+    """Smallest number of equal chunks that stay within `CHUNK_BYTES`.
+
+    It divides the rows of a device: XLA gathers a batch of which chunks hold fewer rows
+    than there are devices.
+    """
+    rows = count_rows(batch)
+    for chunks in range(1, rows):
+        if rows % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
+            return chunks
+    return rows
+
+
+def add(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    dy: jax.Array,
+    chunks: int,
+) -> jax.Array:
+    """Sums a function of `[B / chunks, ...]` arrays over the batch.
+
+    Chunk t holds rows t, t + chunks, ...: a batch that is split over devices stays split.
+    """
+    if chunks == 1:
+        return function(x, dy)
+    x = x.reshape(-1, chunks, *x.shape[1:])
+    dy = dy.reshape(-1, chunks, *dy.shape[1:])
+
+    def step(t: jax.Array, total: jax.Array) -> jax.Array:
+        take = functools.partial(
+            jax.lax.dynamic_index_in_dim, index=t, axis=1, keepdims=False
+        )
+        return total + function(take(x), take(dy))
+
+    total = jax.eval_shape(function, x[:, 0], dy[:, 0])
+    return jax.lax.fori_loop(0, chunks, step, jnp.zeros(total.shape, total.dtype))
+
+
+def apply(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, chunks: int
+) -> jax.Array:
+    """Applies a function of `[B / chunks, ...]` arrays; chunks as `add`."""
+    if chunks == 1:
+        return function(x)
+    x = x.reshape(-1, chunks, *x.shape[1:])
+
+    def put(t: jax.Array, y: jax.Array) -> jax.Array:
+        found = function(jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
+        return jax.lax.dynamic_update_index_in_dim(y, found, t, axis=1)
+
+    made = jax.eval_shape(function, x[:, 0])
+    y = jnp.zeros((len(x), chunks, *made.shape[1:]), made.dtype)
+    y = jax.lax.fori_loop(0, chunks, put, y)
+    return y.reshape(-1, *made.shape[1:])
