@@ -78,7 +78,7 @@ def choose(labels: np.ndarray, subset: schema.Subset) -> np.ndarray:
     Args:
       labels: `[N]`, -1 where unknown.
       subset: What to draw. The share of a class is rounded, to at least one record; that
-        of the records without a label is cut, as DeCUR's released code cuts it.
+        of the records without a label is cut to a whole number.
 
     Returns:
       Indices, ascending, int64; with `subset.replace` some stand there several times.
