@@ -278,14 +278,17 @@ def describe(found: Mapping[str, Any], target: Target, config: Any) -> str:
 def _head(found: Mapping[str, Any], target: Target, config: Any) -> str:
     mesh = " x ".join(f"{k} {v}" for k, v in found["mesh"].items())
     size = config.data.batch_size
-    way = "quickly: activations take less in training, bytes to memory differ"
     compiled = f"by {found['compiler']} in {found['seconds']:.0f} s"
+    if found.get("quick"):
+        compiled += (
+            ", quickly: activations take less in training, bytes to memory differ"
+        )
     return _table(
         [
             ("target", f"{target.name}, {found['chips']} chips"),
             ("mesh", mesh),
             ("batch", f"{size}, {size / found['chips']:g} for each chip"),
-            ("compiled", ", ".join([compiled, *([way] if found.get("quick") else [])])),
+            ("compiled", compiled),
         ]
     )
 

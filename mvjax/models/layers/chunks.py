@@ -1,4 +1,4 @@
-"""Loops over parts of a batch that fit a cache."""
+"""Loops over parts of a batch, each with rows of all devices."""
 
 from collections.abc import Callable
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 CHUNK_BYTES = 2**21
 
 
-def count_rows(batch: int) -> int:
+def count_most(batch: int) -> int:
     """Most chunks of equal size of which each has rows of all devices, at least 1."""
     return max(batch // math.gcd(batch, jax.device_count()), 1)
 
@@ -23,11 +23,11 @@ def count(batch: int, image_bytes: int) -> int:
     It divides the rows of a device: XLA gathers a batch of which chunks hold fewer rows
     than there are devices.
     """
-    rows = count_rows(batch)
-    for chunks in range(1, rows):
-        if rows % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
+    most = count_most(batch)
+    for chunks in range(1, most):
+        if most % chunks == 0 and batch // chunks * image_bytes <= CHUNK_BYTES:
             return chunks
-    return rows
+    return most
 
 
 def add(

@@ -32,21 +32,16 @@ def conv2d(
     reaches = [dilation * (side - 1) for side in kernel.shape[:2]]
     wide = any(max(sides) > reach for sides, reach in zip(padding, reaches))
     if strides != (1, 1) or wide:
-        return _add_taps(x, kernel, strides, padding, dilation)
+        taps = taps_lib.take(x, kernel.shape[:2], strides, padding, dilation)
+        return _weighted_sum(taps, kernel)
     return repeated.keep(_in_a_loop(x, kernel, padding, dilation))
 
 
-def _add_taps(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: taps_lib.Padding,
-    dilation: int,
-) -> jax.Array:
-    """Shifted maps, which one loop adds up."""
-    taps = taps_lib.take(x, kernel.shape[:2], strides, padding, dilation)
-    weights = kernel.reshape(-1, kernel.shape[-1]).astype(taps_lib.wide(x))
-    return sum(tap * weight for tap, weight in zip(taps, weights)).astype(x.dtype)
+def _weighted_sum(taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
+    """Shifted maps `[B, H', W', C]` times the kernel's rows, which one loop adds up."""
+    weights = kernel.reshape(-1, kernel.shape[-1]).astype(taps_lib.wide(taps[0]))
+    total = sum(tap * weight for tap, weight in zip(taps, weights))
+    return total.astype(taps[0].dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -61,9 +56,10 @@ def _in_a_loop(
     """
 
     def one(x: jax.Array) -> jax.Array:
-        return _add_taps(x, kernel, (1, 1), padding, dilation)
+        taps = taps_lib.take(x, kernel.shape[:2], (1, 1), padding, dilation)
+        return _weighted_sum(taps, kernel)
 
-    return chunks_lib.apply(one, x, chunks_lib.count_rows(len(x)))
+    return chunks_lib.apply(one, x, chunks_lib.count_most(len(x)))
 
 
 def _forward(
@@ -100,7 +96,7 @@ def _backward(
         ]
         return jnp.concatenate(sums).reshape(*size, 1, -1)
 
-    chunks = chunks_lib.count_rows(len(x))
+    chunks = chunks_lib.count_most(len(x))
     return dx, chunks_lib.add(gradient, x, dy, chunks).astype(kernel.dtype)
 
 
