@@ -98,7 +98,7 @@ def make_config(spec: str, way: dict):
             descend(group)
         schedule = config.optim.schedule
         # Not the length of a shorter run, which a resume would end.
-        by_step = schedule.get("unit", "step") == "step"
+        by_step = schedule.get("unit") == "step"
         schedule.length = COMMON["epochs"] * (RECORDS // BATCH if by_step else 1)
         config.warm_start, config.evals = {}, {}
         config.checkpoint.best = ""
