@@ -22,7 +22,8 @@ class Converted(NamedTuple):
     variables: method_lib.Variables  # Of the components that were taken.
     report: torch_report.Report
     table: str
-    notes: list[str]  # What was taken off, left out and not read; whole lines.
+    notes: list[str]  # What was taken off and left out; whole lines.
+    unread: list[str]  # What else the file holds, such as "epoch (int)".
 
 
 def read(
@@ -79,7 +80,7 @@ def read(
             f"{path} is no {fit.table!r} file here: {error}"
             f"{rest if weights.unread else ''}{note and f' Note: {note}'}"
         ) from None
-    return Converted(new, report, fit.table, _notes(weights, fit))
+    return Converted(new, report, fit.table, _notes(fit), weights.unread)
 
 
 def read_moments(
@@ -188,8 +189,8 @@ def _taken(
     return [leaf for leaf in leaves if _component(leaf) not in lacking]
 
 
-def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
-    """Lines about what of the file is not in the variables."""
+def _notes(fit: torch_names.Fit) -> list[str]:
+    """Lines about tensors of the file that are not in the variables."""
     notes = []
     if fit.prefixes:
         notes.append(f"taken off all keys: {', '.join(fit.prefixes)}")
@@ -197,6 +198,4 @@ def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
         notes.append(
             f"{len(fit.dropped)} keys not needed: {errors.listed(fit.dropped)}"
         )
-    if weights.unread:
-        notes.append(f"left unread: {errors.listed(weights.unread)}")
     return notes

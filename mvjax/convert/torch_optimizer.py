@@ -40,6 +40,11 @@ class Moments(NamedTuple):
     epochs: int
 
 
+def is_read(entry: str) -> bool:
+    """Whether `read` takes an entry of a file that `files.load` has left unread."""
+    return entry.split(" (")[0] in (*_WRAPPERS, _EPOCH)
+
+
 def read(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> Moments:
     """Reads the state of the optimiser beside a state dict, by key of the latter.
 

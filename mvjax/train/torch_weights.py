@@ -77,6 +77,7 @@ def from_torch(
     variables = tree.merge(run.fresh_variables(), new)
     program = program_lib.Program(run)
     state = program.place_state([variables] * run.config.seeds)
+    moments = None
     if optimizer:
         moments = published.read_moments(
             run.method, file, run.shapes, table=converted.table, part=part
@@ -88,13 +89,22 @@ def from_torch(
             checkpoints.save(state, {"converted_from": file.name}, {})
             checkpoints.wait()
     notes = [*converted.notes, *_note(run.method, converted.table)]
-    if optimizer:
-        steps = f", Adam's step {moments.steps:,}" if moments.second else ""
-        notes.append(
-            f"training goes on behind epoch {moments.epochs:,}, at step "
-            f"{state.steps_done:,}{steps}"
-        )
+    unread = converted.unread
+    if moments:
+        unread = [entry for entry in unread if not torch_optimizer.is_read(entry)]
+        notes.append(_behind(state, moments))
+    if unread:
+        notes.append(f"left unread: {errors.listed(unread)}")
     return "\n".join([converted.report.text(), *notes])
+
+
+def _behind(state: state_lib.TrainState, moments: torch_optimizer.Moments) -> str:
+    """Says where training goes on."""
+    steps = f", Adam's step {moments.steps:,}" if moments.second else ""
+    return (
+        f"training goes on behind epoch {moments.epochs:,}, at step "
+        f"{state.steps_done:,}{steps}"
+    )
 
 
 def _go_on(
