@@ -62,8 +62,8 @@ def test_training_sees_nothing_that_is_for_testing(folder):
 
 
 def test_letters_are_black_where_the_mask_says_and_scenes_stay(folder):
-    source = make(folder, objects=1, train=24)
-    again = make(folder, objects=1, train=24)
+    source = make(folder, objects=1, train=40)
+    again = make(folder, objects=1, train=40)
     groups = set()
     for i in range(len(source)):
         record = source[i]
@@ -77,7 +77,7 @@ def test_letters_are_black_where_the_mask_says_and_scenes_stay(folder):
     assert groups == set(range(6))
     assert source.fingerprint() == again.fingerprint()
     assert (
-        source.fingerprint() != make(folder, objects=1, train=24, seed=1).fingerprint()
+        source.fingerprint() != make(folder, objects=1, train=40, seed=1).fingerprint()
     )
 
 
