@@ -86,6 +86,13 @@ class Spec(NamedTuple):
         return self.factor_names.get(factor, ())
 
 
+def record_name(source: Any, index: int) -> str:
+    """A name for files that belong to a record: the source's own, or its number."""
+    if hasattr(source, "record_name"):
+        return source.record_name(index)
+    return f"{index:06d}"
+
+
 def example(spec: Spec, batch_size: int) -> Record:
     """Returns a batch of zeros, for model initialisation and shape work.
 
