@@ -79,10 +79,13 @@ def spec(
     train: limits.Count = 2000,
     test: limits.Count = 400,
     seed: limits.Natural = 0,
+    masks: bool = True,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, cache, objects, train, test, seed
     view = batch.ViewSpec((size, size, 3), "uint8", 0.0, 255.0)
+    if not masks:
+        return batch.Spec({COLOUR: view, LINE: view}, None)
     mask = batch.TargetSpec((size, size), "uint8", 0.0, len(GROUPS) * 1.0)
     names = {MASK: CLASS_NAMES}
     return batch.Spec(
@@ -108,6 +111,7 @@ class Source:
         train: int = 2000,
         test: int = 400,
         seed: int = 0,
+        masks: bool = True,
         limit: int | None = None,
     ):
         """Reads names and photographs.
@@ -121,6 +125,7 @@ class Source:
           train: Number of scenes.
           test: The same in testing.
           seed: Of what is where.
+          masks: Whether records have them, which pre-training does not need.
           limit: Number of records to keep; None: all.
 
         Raises:
@@ -128,7 +133,7 @@ class Source:
         """
         arrays.check_limit(limit)
         arrays.check_split(split)
-        self.spec = spec(size=size)
+        self.spec = spec(size=size, masks=masks)
         self._size, self._objects, self._seed = size, objects, seed
         where = dict(source="emoji", folder=folder, cache=cache)
         path = fetch.locate("openmoji", (_NAMES,), **where) / _NAMES
@@ -157,12 +162,8 @@ class Source:
         split, number = self._places[index]
         key = (self._seed, SPLITS.index(split), number)
         views, mask = self._draw(split, np.random.default_rng(key))
-        return {
-            "views": views,
-            "targets": {MASK: mask},
-            "label": np.int32(-1),
-            "index": np.int32(index),
-        }
+        record = {"views": views, "label": np.int32(-1), "index": np.int32(index)}
+        return record | ({"targets": {MASK: mask}} if self.spec.targets else {})
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that stand for all that decides the scenes."""

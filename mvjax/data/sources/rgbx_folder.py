@@ -3,14 +3,15 @@
     FOLDER/RGB/<stem>.jpg   FOLDER/HHA/<stem>.jpg   FOLDER/Label/<stem>.png
     FOLDER/train.txt        FOLDER/test.txt         a stem on each line
 
-Views `rgb` and `x`, `[H, W, 3]` uint8, and the target `mask`, `[H, W]` uint8. Files of
-either modality are PNG or JPEG; of one channel, such as depth or heat, they become three
-alike. Both are read blue first, as the released code of CMX (arXiv 2203.04838) reads them
+Views `rgb` and `hha`, `[H, W, 3]` uint8, and the target `mask`, `[H, W]` uint8; the second
+view has the name of its folder in small letters. Files of either modality are PNG or JPEG;
+of one channel, such as depth or heat, they become three alike. Both are read blue first, as the released code of CMX (arXiv 2203.04838) reads them
 whatever its flag says; `channel_order=rgb` turns that.
 
 `dataset` knows NYUDv2 (40 classes, HHA), SUN RGB-D (37, HHA) and MFNet (9, Thermal). Labels
 of the first two count from 1: 1 is taken off, so that 0, which stands for unknown, becomes
-255. For `dataset=own` set `class_names`, and `shift=1` where labels count from 1.
+255. For `dataset=own` set `class_names`, `x` to the folder of the second modality (X), and
+`shift=1` where labels count from 1.
 """
 
 import pathlib
@@ -46,7 +47,7 @@ CLASS_NAMES = {
 }
 _SIZES = {"nyudv2": (480, 640), "mfnet": (480, 640)}  # Of all of their files.
 _EXAMPLE = (480, 640)
-_X = {"mfnet": "Thermal"}  # Folders of the second modality that are not HHA.
+_X = {"mfnet": "Thermal", "own": "X"}  # Folders of the second modality, else HHA.
 _COUNT_FROM_1 = ("nyudv2", "sunrgbd")
 _ENDINGS = (".jpg", ".png", ".jpeg")
 _Dataset = limits.one_of(*CLASS_NAMES, "own")
@@ -66,7 +67,7 @@ def spec(
     size: tuple[limits.Pixels, limits.Pixels] | None = None,
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
-    del split, folder, rgb, x, labels, shift
+    del split, folder, rgb, labels, shift
     names = _names(dataset, class_names)
     size = size or _SIZES.get(dataset)
     sides, varies = size or _EXAMPLE, size is None
@@ -76,7 +77,7 @@ def spec(
     )
     colours = bands.COLOURS[:: -1 if channel_order == "bgr" else 1]
     return batch.Spec(
-        {"rgb": view, "x": view},
+        {"rgb": view, _second(dataset, x)[1]: view},
         None,
         targets={MASK: mask},
         channel_names={"rgb": colours},
@@ -110,7 +111,8 @@ class Source(paired_files.PairedSource):
           dataset: "nyudv2", "sunrgbd", "mfnet" or "own".
           class_names: Of your own classes 0, 1, ..., at least two.
           rgb: Folder of the pictures.
-          x: Folder of the second modality; None: Thermal of MFNet, else HHA.
+          x: Folder of the second modality; None: Thermal of MFNet, X of one's own, else
+            HHA.
           labels: Folder of the masks.
           shift: What is taken off the labels, 0 becoming 255; None: 1 of NYUDv2 and SUN
             RGB-D, else 0.
@@ -124,13 +126,20 @@ class Source(paired_files.PairedSource):
         """
         arrays.check_limit(limit)
         arrays.check_split(split)
-        x = x or _X.get(dataset, "HHA")
+        x, second = _second(dataset, x)
         if not folder:
             raise errors.UserError(
                 f"No folder given: `--config.data.options.folder=FOLDER` holds {rgb}, {x}, "
                 f"{labels}, train.txt and test.txt."
             )
-        root, places = paths.find(folder), {"rgb": rgb, "x": x, MASK: labels}
+        found = spec(
+            dataset=dataset,
+            class_names=class_names,
+            x=x,
+            channel_order=channel_order,
+            size=size,
+        )
+        root, places = paths.find(folder), {"rgb": rgb, second: x, MASK: labels}
         files = {name: _find(root, place) for name, place in places.items()}
         parts = [
             _pair(root, name, files, places)
@@ -138,12 +147,6 @@ class Source(paired_files.PairedSource):
         ]
         self._shift = int(dataset in _COUNT_FROM_1) if shift is None else shift
         self._bgr = channel_order == "bgr"
-        found = spec(
-            dataset=dataset,
-            class_names=class_names,
-            channel_order=channel_order,
-            size=size,
-        )
         told = (channel_order, self._shift)
         super().__init__(found, paired_files.join(parts).keep(limit), told=told)
 
@@ -156,7 +159,7 @@ class Source(paired_files.PairedSource):
           UserError: A file is damaged or of another size than the others, or a label is
             no class.
         """
-        views = {name: image_file.read(paths[name], 3) for name in ("rgb", "x")}
+        views = {name: image_file.read(paths[name], 3) for name in self.spec.views}
         labels = image_file.read(paths[MASK])
         paired_files.check_sides(views | {MASK: labels}, paths)
         truth = self.spec.targets[MASK]
@@ -178,6 +181,22 @@ class Source(paired_files.PairedSource):
         if self._bgr:
             views = {k: np.ascontiguousarray(v[..., ::-1]) for k, v in views.items()}
         return views, {MASK: mask}
+
+
+def _second(dataset: str, x: str | None) -> tuple[str, str]:
+    """Folder and name of the second view.
+
+    Raises:
+      UserError: It is called as the first one or as the mask.
+    """
+    x = x or _X.get(dataset, "HHA")
+    name = pathlib.PurePath(x).name.lower()
+    if name in ("", "rgb", MASK):
+        raise errors.UserError(
+            f"config.data.options.x={x}: the second view has the name of its folder, "
+            f"which may be neither rgb nor {MASK}."
+        )
+    return x, name
 
 
 def _names(dataset: str, own: tuple[str, ...]) -> tuple[str, ...]:

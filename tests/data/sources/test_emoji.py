@@ -59,6 +59,8 @@ def test_training_sees_nothing_that_is_for_testing(folder):
             # Edges of letters are darker than the photograph.
             assert int(colour[mask == 0].max()) in wanted
     assert len(make(folder, split="all")) == 20
+    bare = make(folder, masks=False)
+    assert not bare.spec.targets and "targets" not in bare[0]
 
 
 def test_letters_are_black_where_the_mask_says_and_scenes_stay(folder):

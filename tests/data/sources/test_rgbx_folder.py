@@ -57,7 +57,7 @@ def test_other_sets_bring_their_own_classes(folder):
     heat = write(folder / "Thermal" / "d.jpg", SIZE)
     write(folder / "Label" / "d.png", SIZE, 9)
     source = make(folder, dataset="mfnet", split="test")
-    x = source[0]["views"]["x"]
+    x = source[0]["views"]["thermal"]
     assert x.shape == (*SIZE, 3) and np.array_equal(x[..., 0], x[..., 2])
     assert np.abs(x[..., 0].astype(int) - heat).mean() < 8  # JPEG.
     assert source[0]["targets"]["mask"].max() <= 8
@@ -71,6 +71,8 @@ def test_other_sets_bring_their_own_classes(folder):
         make(folder, dataset="own")
     with pytest.raises(errors.UserError, match="set dataset=own"):
         make(folder, class_names=("a", "b"))
+    with pytest.raises(errors.UserError, match="x=more/RGB: the second view has"):
+        make(folder, x="more/RGB")
     assert len(rgbx_folder.spec(dataset="sunrgbd").target_names["mask"]) == 37
 
 
