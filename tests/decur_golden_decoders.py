@@ -53,7 +53,10 @@ def load(
 def check_decoders(case: golden_data.Case) -> None:
     """Scores of both heads, and the loss."""
     config = case.config
-    views = {view: images(case, key, config["upsample"]) for view, key in VIEWS.items()}
+    views = {
+        view: images(case, key, config.get("upsample", 1))
+        for view, key in VIEWS.items()
+    }
     batch = {"views": views, "targets": {"mask": case.inputs["labels"]}}
     for name, shapes in case.meta["manifest"].items():
         auxiliary = any(key.startswith(AUXILIARY) for key in shapes)
@@ -62,6 +65,7 @@ def check_decoders(case: golden_data.Case) -> None:
             view="rgb",
             also=("x",),
             classes=config["num_classes"],
+            ignore=config.get("background", 255),
             fusion="cmx",
             head=decoder_of(name, shapes),
             auxiliary=conv.Decoder(stage=3, released=True) if auxiliary else None,
