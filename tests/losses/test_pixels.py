@@ -1,7 +1,8 @@
 """Losses of pixels: plain loops, limits, unknown pixels, extreme logits."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -63,11 +64,16 @@ def slow(kind, logits, labels, settings):
     return np.mean(cost)
 
 
+@functools.cache
+def compiled(kind):
+    """Value and gradient, of all shapes alike: compiling takes the time."""
+    return jax.jit(jax.value_and_grad(pixels.Objective(kind, **SETTINGS[kind])))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_matches_a_plain_loop_and_leaves_out_the_unknown(kind):
     logits, labels = draw()
-    loss = pixels.Objective(kind, **SETTINGS[kind])
-    value, gradient = jax.jit(jax.value_and_grad(loss))(logits, labels)
+    value, gradient = compiled(kind)(logits, labels)
     np.testing.assert_allclose(
         value, slow(kind, logits, labels, SETTINGS[kind]), rtol=1e-5
     )
@@ -84,56 +90,54 @@ def test_loss_matches_a_plain_loop_and_leaves_out_the_unknown(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_extreme_logits_have_finite_gradients(kind):
-    loss = jax.jit(jax.value_and_grad(pixels.Objective(kind)))
-    labels = np.array([0, 1, -1, 0])
+    # Right, wrong, unknown, and a tie of the two largest.
+    rows = np.array([[1, -1, 0, 0, 0]] * 3 + [[1, 1, -1, 0, 0]], np.float32)
+    logits, labels = np.tile(rows, (N // 4, 1)), np.tile([0, 1, -1, 0], N // 4)
     for size in (50.0, 1e4, 1e30):
-        # Right, wrong, unknown, and a tie of the two largest.
-        logits = np.array([[1, -1, 0], [1, -1, 0], [-1, 1, 0], [1, 1, -1]], np.float32)
-        value, gradient = loss(size * logits, labels)
+        value, gradient = compiled(kind)(np.float32(size) * logits, labels)
         assert np.isfinite(value) and np.all(np.isfinite(gradient)), size
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_known_pixels_all_is_zero(kind):
     logits, labels = draw()
-    loss = jax.jit(jax.value_and_grad(pixels.Objective(kind)))
-    value, gradient = loss(logits, np.full_like(labels, -1))
+    value, gradient = compiled(kind)(logits, np.full_like(labels, -1))
     assert value == 0 and not np.any(gradient)
 
 
-def test_exponent_zero_is_the_cross_entropy():
+def test_limits_are_the_cross_entropy():
     logits, labels = draw()
-    np.testing.assert_allclose(
-        pixels.focal(logits, labels, gamma=0),
-        classification.cross_entropy(logits, labels),
-        rtol=1e-6,
-    )
+    known = int(np.sum(labels >= 0))
 
+    @jax.jit
+    def run(logits):
+        return classification.cross_entropy(logits, labels), {
+            "exponent 0": pixels.focal(logits, labels, gamma=0),
+            # Fewer known pixels, or fewer pixels, than are to be kept: all are.
+            "few known": pixels.hardest(
+                logits, labels, threshold=0.0, min_kept=known + 1
+            ),
+            "few": pixels.hardest(logits, labels, threshold=0.0, min_kept=10 * N),
+        }
 
-def test_few_known_pixels_are_all_kept():
-    logits, labels = draw()
-    for least in (np.sum(labels >= 0) + 1, 10 * N):
-        np.testing.assert_allclose(
-            pixels.hardest(logits, labels, threshold=0.0, min_kept=int(least)),
-            classification.cross_entropy(logits, labels),
-            rtol=1e-6,
-        )
+    expected, found = run(logits)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=name)
 
 
 def test_the_released_reverse_term_counts_misses_and_teaches_nothing():
     logits, labels = draw()
-    plain = classification.cross_entropy(logits, labels)
     misses = np.sum((logits.argmax(axis=1) != labels) & (labels != -1)) / N
 
+    @jax.jit
+    @jax.value_and_grad
     def term(x):
         both = pixels.with_reverse(x, labels, weight=0.5, released=True)
         return both - classification.cross_entropy(x, labels)
 
-    np.testing.assert_allclose(
-        term(jnp.asarray(logits)), 0.5 * misses * -np.log(1e-9), rtol=1e-5
-    )
-    assert not np.any(jax.grad(term)(jnp.asarray(logits)))
-    assert plain < pixels.with_reverse(logits, labels, released=True)
+    value, gradient = term(logits)
+    np.testing.assert_allclose(value, 0.5 * misses * -np.log(1e-9), rtol=1e-5)
+    assert misses and not np.any(gradient)
 
 
 def test_a_field_of_another_kind_is_refused_by_name():
