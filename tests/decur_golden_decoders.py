@@ -10,6 +10,7 @@ from mvjax.convert import torch_map
 from mvjax.core import decoder
 from mvjax.methods import segment
 from mvjax.models import mit
+from mvjax.models import transfer
 from mvjax.models.decoders import conv
 from mvjax.models.decoders import deeplab
 from mvjax.models.decoders import mlp
@@ -79,10 +80,15 @@ def check_decoders(case: golden_data.Case) -> None:
         @jax.jit
         def run(variables, batch, method=method):
             loss, _ = method.loss(variables, batch, KEY)
-            maps, _, _ = method._maps(variables, batch)
+            maps = method.maps(variables, batch)[0]
             found = {
-                component: method._scores(component, variables, maps, batch)[0]
-                for component in method.decoders
+                component: head.net(method.classes).apply(
+                    transfer.component(variables, component),
+                    maps,
+                    case.inputs["labels"].shape[1:],
+                    train=False,
+                )
+                for component, head in method.decoders.items()
             }
             return loss, found
 

@@ -19,9 +19,7 @@ from tests import golden_segmentation
 
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
-    "cmx_model": "CMX",
     "cmx_swin": "CMX",
-    "cmx_trajectory": "CMX",
 }
 
 CHECKS = {
@@ -29,7 +27,9 @@ CHECKS = {
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
     "cmx_decoders": decur_golden_decoders.check_decoders,
+    "cmx_model": decur_golden_cmx.check_model,
     "cmx_modules": decur_golden_cmx.check_modules,
+    "cmx_trajectory": decur_golden_cmx.check_trajectory,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
@@ -53,6 +53,8 @@ LONG = (
     "be_models",
     "checkpoint_manifests",
     "cmx_decoders",
+    "cmx_model",
+    "cmx_trajectory",
     "geonrw_fcn",
     "mit_forward",
     "model_barlowtwins_resnet18",
