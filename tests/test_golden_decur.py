@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from tests import backbone_golden
+from tests import decur_golden_cmx
 from tests import decur_golden_data
 from tests import decur_golden_losses
 from tests import decur_golden_models
@@ -19,7 +20,6 @@ from tests import golden_segmentation
 PLANNED = {
     "cmx_decoders": "CMX",
     "cmx_model": "CMX",
-    "cmx_modules": "CMX",
     "cmx_swin": "CMX",
     "cmx_trajectory": "CMX",
 }
@@ -28,6 +28,7 @@ CHECKS = {
     "be_models": decur_golden_transfer.check_be,
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "cmx_modules": decur_golden_cmx.check_modules,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
