@@ -10,6 +10,7 @@ from tests import decur_golden_data
 from tests import decur_golden_losses
 from tests import decur_golden_models
 from tests import decur_golden_rda
+from tests import decur_golden_swin
 from tests import decur_golden_train
 from tests import decur_golden_transfer
 from tests import golden_data
@@ -20,7 +21,6 @@ from tests import golden_segmentation
 PLANNED = {
     "cmx_decoders": "CMX",
     "cmx_model": "CMX",
-    "cmx_swin": "CMX",
     "cmx_trajectory": "CMX",
 }
 
@@ -29,6 +29,7 @@ CHECKS = {
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
     "cmx_modules": decur_golden_cmx.check_modules,
+    "cmx_swin": decur_golden_swin.check_cmx_swin,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
@@ -51,6 +52,7 @@ CHECKS = {
 LONG = (
     "be_models",
     "checkpoint_manifests",
+    "cmx_swin",
     "geonrw_fcn",
     "mit_forward",
     "model_barlowtwins_resnet18",

@@ -286,6 +286,15 @@ class _Names:
 
 _PUBLISHED = _Names()
 _SEGMENTATION = _Names(norm="norm{i}")
+# CMX's two encoders in one file; the second one's names have a suffix.
+_FIRST = _Names(merge="downsamples.{before}", norm="norm{i}")
+_SECOND = _Names(
+    embed="patch_embed_d.proj",
+    embed_norm="patch_embed_d.norm",
+    merge="downsamples_d.{before}",
+    block="layers_d.{i}.blocks.{j}",
+    norm="norm_d{i}",
+)
 _TIMM = _Names(merge="layers.{i}.downsample")
 _TORCHVISION = _Names(
     embed="features.0.0",
@@ -354,6 +363,12 @@ def _leaves(
     for i in normed_stages(net) if norms else ():
         leaves += torch_map.layer_norm(f"norm{i}", names.norm.format(i=i))
     return leaves
+
+
+def fused_leaves(net: Net, *, second: bool) -> list[torch_map.Leaf]:
+    """Table of one of the two encoders in a file of CMX."""
+    names = _SECOND if second else _FIRST
+    return _leaves(net, names, _block_leaves(names), norms=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -434,11 +449,14 @@ class Backbone:
         return {"swin_segmentation": torch_table.Table(leaves, _CONSTANTS)} | of_kind
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
-        """Rules of the initialiser: truncated normals of 0.02, biases 0."""
+        """Rules of the initialiser: truncated normals of 0.02, biases 0.
+
+        The embedding keeps PyTorch's default.
+        """
         del channels
         return {
-            "params/embed/*": initializers.torch_kernel,
-            "*/kernel": initializers.truncated_normal,
-            "*/positions": initializers.truncated_normal,
-            "*/bias": initializers.zeros,
+            "params/merge*/kernel": initializers.truncated_normal,
+            "params/block*/kernel": initializers.truncated_normal,
+            "params/block*/positions": initializers.truncated_normal,
+            "params/block*/bias": initializers.zeros,
         }
