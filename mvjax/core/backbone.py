@@ -76,8 +76,9 @@ class Backbone(Protocol):
     published files hold these beside the other parts, `beside_table(trunk, parts)` is
     their table, by what the keys of both begin with.
 
-    The network may be `Staged`. Where published code has another one for the second of
-    two that it fuses, `beside()` is the backbone of that.
+    The network may be `Staged`. Then two of them can be fused, as in CMX: `beside()` is
+    the backbone of the second one, where released code has another, and
+    `pair_tables(channels)` are the tables of both in files that hold the two.
     """
 
     @property

@@ -18,6 +18,7 @@ from mvjax.data import batch as batch_lib
 from mvjax.methods import classify
 from mvjax.methods import segment
 from mvjax.models import resnet_cifar
+from mvjax.models.decoders import fcn
 from mvjax.train import run as run_lib
 from mvjax.train import step as step_lib
 
@@ -203,10 +204,9 @@ def test_classes_are_those_of_the_data():
         make(segment).check(SPEC)
     truth = batch_lib.TargetSpec((SIZE, SIZE), "uint8", 0, CLASSES - 1, ignore=255)
     make(segment).check(SPEC._replace(targets={"mask": truth}))
-    with pytest.raises(
-        errors.UserError, match="levels is 9; the backbone has [34] maps"
-    ):
-        make(segment, levels=9).check(SPEC._replace(targets={"mask": truth}))
+    deep = fcn.Decoder(levels=9)
+    with pytest.raises(errors.UserError, match="levels=9; the backbone has [34] maps"):
+        make(segment, head=deep).check(SPEC._replace(targets={"mask": truth}))
     for other, message in (
         (truth._replace(high=5), "holds classes up to 5 .*classes is 3"),
         (truth._replace(ignore=254), "254 for unknown.*ignore 255"),

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from mvjax.convert import torch_map
 from mvjax.core import backbone
 from mvjax.core import limits
+from mvjax.models.layers import conv_norm
 from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
@@ -43,7 +44,6 @@ class Net(nn.Module):
     classes: int
     width: int
     dropout: float
-    epsilon: float
     eval_epsilon: float
     dtype: Any = jnp.float32
 
@@ -64,7 +64,7 @@ class Net(nn.Module):
             total = total + images.resize_bilinear(y, maps[0].shape[1:3])
             shift = shift + bias @ piece
         x = norm.BatchNorm(
-            self.epsilon,
+            conv_norm.EPSILON,
             eval_epsilon=self.eval_epsilon,
             activation=nn.relu,
             dtype=self.dtype,
@@ -86,13 +86,11 @@ class Decoder:
     Attributes:
       width: Of all layers.
       dropout: Share of the channels that a sample loses before the scores.
-      epsilon: Of the batch norm, in training.
-      eval_epsilon: In evaluation; 1e-5 for the published figures of CMX.
+      eval_epsilon: Of the batch norm in evaluation, 1e-5 in CMX's published one.
     """
 
     width: limits.Size = 512
     dropout: limits.Rate = 0.1
-    epsilon: limits.Positive = 1e-3
     eval_epsilon: limits.Positive = 1e-3
 
     def net(self, classes: int, *, dtype: Any = jnp.float32) -> Net:

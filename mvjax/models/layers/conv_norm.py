@@ -10,6 +10,8 @@ from mvjax.convert import torch_map
 from mvjax.models.layers import conv
 from mvjax.models.layers import norm
 
+EPSILON = 1e-3  # Of the batch norms of decoders, in training.
+
 
 class ConvNorm(nn.Module):
     """A convolution of stride 1 that keeps the size, a batch norm, ReLU.
@@ -21,8 +23,7 @@ class ConvNorm(nn.Module):
     side: int = 1  # Of the kernel, odd.
     dilation: int = 1  # Pixels from tap to tap.
     use_bias: bool = True
-    epsilon: float = 1e-3  # Of the norm, in training.
-    eval_epsilon: float = 1e-3
+    eval_epsilon: float = EPSILON  # Of the norm in evaluation.
     dtype: Any = jnp.float32  # Compute type; parameters are float32.
 
     @nn.compact
@@ -39,7 +40,7 @@ class ConvNorm(nn.Module):
             name="conv",
         )(x)
         return norm.BatchNorm(
-            self.epsilon,
+            EPSILON,
             eval_epsilon=self.eval_epsilon,
             activation=nn.relu,
             dtype=self.dtype,
