@@ -1,70 +1,50 @@
 """Golden check of CMX with two Swin Transformers."""
 
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
 import jax
-import numpy as np
 
 from mvjax.convert import torch_map
-from mvjax.models import cross_modal_fusion
+from mvjax.models import fused_pair
 from mvjax.models import swin
+from tests import decur_golden_cmx
 from tests import golden_data
 
-
-def network(config: dict) -> swin.Net:
-    """The encoder of a recording."""
-    return swin.Net(
-        config["embed_dim"],
-        tuple(config["depths"]),
-        tuple(config["num_heads"]),
-        config["window_size"],
-        segments=True,
-    )
+NAMES = ("backbone_rgb", "backbone_x")
 
 
-def leaves(net: swin.Net) -> list[torch_map.Leaf]:
-    """The table of both encoders and what fuses them."""
-    fusion = cross_modal_fusion.torch_leaves(len(net.depths))
-    return [
-        *torch_map.nest(swin.fused_leaves(net, second=False), flax="rgb"),
-        *torch_map.nest(swin.fused_leaves(net, second=True), flax="x"),
-        *torch_map.nest(fusion, flax="fusion"),
-    ]
+@dataclasses.dataclass(frozen=True)
+class Backbone(swin.Backbone):
+    """One of a size of its own."""
+
+    style: str = "segmentation"
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    def net(self, channels: int, *, dtype: Any = "float32", groups: int = 1):
+        return swin.Net(
+            self.config["embed_dim"],
+            tuple(self.config["depths"]),
+            tuple(self.config["num_heads"]),
+            self.config["window_size"],
+            segments=True,
+            dtype=dtype,
+        )
 
 
 def check_cmx_swin(case: golden_data.Case) -> None:
-    """The fused maps of all stages, and no weight is left over."""
-    net = network(case.config)
-    table, weights = leaves(net), case.weights()
-    variables, _ = torch_map.to_flax(table, weights)
-    assert set(torch_map.to_torch(table, variables)) == set(weights)
-    fusion = cross_modal_fusion.Fusion(net.heads)
-
-    def of(name):
-        return {kind: held[name] for kind, held in variables.items() if name in held}
-
-    @jax.jit
-    def run(a, b):
-        maps = []
-        for i in range(len(net.depths)):
-            a, b = (
-                net.apply(of(name), x, i, train=False, method="stage")
-                for name, x in (("rgb", a), ("x", b))
-            )
-            a, b = fusion.apply(of("fusion"), a, b, i, method="rectify")
-            left = (
-                net.apply(of(name), x, i, method="leave")
-                for name, x in (("rgb", a), ("x", b))
-            )
-            maps.append(
-                fusion.apply(of("fusion"), *left, i, train=False, method="fuse")
-            )
-        return maps
-
-    maps = run(*(golden_data.nhwc(case.inputs[name]) for name in ("rgb", "x")))
-    assert {f"fused{i}" for i in range(len(maps))} == set(case.outputs)
-    for i, found in enumerate(maps):
-        np.testing.assert_allclose(
-            golden_data.nchw(found),
-            case.outputs[f"fused{i}"],
-            **case.meta["tolerance"],
-            err_msg=f"stage {i}",
-        )
+    """The fused maps of all stages; every weight of the file has its place."""
+    backbone = Backbone(config=case.config)
+    table = fused_pair.table(backbone, NAMES, len(case.config["depths"]))
+    weights = {f"backbone.{key}": array for key, array in case.weights().items()}
+    variables, _ = torch_map.to_flax(table.leaves, weights)
+    images = [golden_data.nhwc(case.inputs[name]) for name in ("rgb", "x")]
+    net = fused_pair.Net((backbone, backbone), NAMES, (3, 3), "float32")
+    train = dict.fromkeys((*NAMES, fused_pair.FUSION), False)
+    run = jax.jit(lambda variables, images: net.apply(variables, images, train=train))
+    fused = run(variables, images)
+    assert {f"fused{i}" for i in range(len(fused.maps))} == set(case.outputs)
+    for i, found in enumerate(fused.maps):
+        name = f"fused{i}"
+        decur_golden_cmx.close(case, golden_data.nchw(found), case.outputs[name], name)

@@ -365,12 +365,6 @@ def _leaves(
     return leaves
 
 
-def fused_leaves(net: Net, *, second: bool) -> list[torch_map.Leaf]:
-    """Table of one of the two encoders in a file of CMX."""
-    names = _SECOND if second else _FIRST
-    return _leaves(net, names, _block_leaves(names), norms=True)
-
-
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A Swin Transformer.
@@ -447,6 +441,17 @@ class Backbone:
             return of_kind
         leaves = _leaves(net, _SEGMENTATION, _block_leaves(_SEGMENTATION), norms=True)
         return {"swin_segmentation": torch_table.Table(leaves, _CONSTANTS)} | of_kind
+
+    def pair_tables(self, channels: int) -> tuple[torch_table.Table, torch_table.Table]:
+        """Tables of both in an encoder of CMX."""
+        net = self.net(channels)
+        first, second = (
+            torch_table.Table(
+                _leaves(net, names, _block_leaves(names), norms=True), _CONSTANTS
+            )
+            for names in (_FIRST, _SECOND)
+        )
+        return first, second
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser: truncated normals of 0.02, biases 0.
