@@ -3,9 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mvjax.convert import torch_file
 from mvjax.convert import torch_map
+from mvjax.core import errors
 from mvjax.core import tree
+from mvjax.methods import segment
 from mvjax.models import swin
+from mvjax.train import warm_start
 
 WINDOW = 4
 
@@ -106,6 +110,25 @@ def test_published_names():
     _, second = Small().pair_tables(3)
     theirs = {leaf.torch_names[0] for leaf in second}
     assert {"downsamples_d.0.norm.bias", "norm_d1.weight"} < theirs
+
+
+def test_norms_of_segmentation_start_afresh_beside_a_file_of_classification(tmp_path):
+    _, trained = draw(Small(), (1, 16, 16, 3))
+    table = Small().torch_tables(3)["swin"]
+    file = tmp_path / "swin.pth"
+    constant = {"layers.0.blocks.0.attn.relative_position_index": np.arange(4)}
+    torch_file.write(file, torch_map.to_torch(table.leaves, trained) | constant)
+    method = segment.Method(backbone=Small(style="segmentation"))
+    _, held = draw(method.backbone, (1, 16, 16, 3))
+    ours = {"params": {"backbone": held["params"], "head": {}}}
+    entry = dict(source=str(file), take={"backbone": ""}, table="swin")
+    with pytest.raises(errors.UserError, match="lacks params/backbone/norm0"):
+        warm_start.apply({"weights": entry}, method, ours)
+    entry["fresh"] = ("backbone/norm?/*",)
+    found = warm_start.apply({"weights": entry}, method, ours)["params"]["backbone"]
+    for name, layer in found.items():
+        source = held if name.startswith("norm") else trained
+        jax.tree.map(np.testing.assert_array_equal, layer, source["params"][name])
 
 
 def test_every_parameter_learns_while_paths_and_weights_are_dropped():
