@@ -23,14 +23,18 @@ class Small(swin.Backbone):
 
 def draw(backbone, shape):
     net = backbone.net(shape[-1])
-    key, x = jax.random.key(0), jax.ShapeDtypeStruct(shape, "float32")
-    shapes = jax.eval_shape(lambda x: net.init(key, x, train=False), x)
+    return net, fill(lambda x: net.init(jax.random.key(0), x, train=False), shape)
+
+
+def fill(init, shape):
+    """Random variables of the shapes that `init` gives."""
+    shapes = jax.eval_shape(init, jax.ShapeDtypeStruct(shape, "float32"))
     generator = np.random.default_rng(0)
 
     def normal(leaf):
         return generator.normal(0, 0.5, leaf.shape).astype(leaf.dtype)
 
-    return net, jax.tree.map(normal, shapes)
+    return jax.tree.map(normal, shapes)
 
 
 def attend_slowly(params, x, heads, shift):
@@ -74,11 +78,10 @@ def test_windows_attend_as_pixel_by_pixel(always, shifted, shift):
     attend = swin.WindowAttention(heads=2, window=WINDOW, always=always)
     # Padded to 8 x 4: one window covers the width.
     x = np.random.default_rng(1).normal(size=(2, 6, 3, 8)).astype(np.float32)
-    params = attend.init(jax.random.key(0), x, True)["params"]
-    params = jax.tree.map(lambda leaf: np.asarray(3 * leaf), params)
+    variables = fill(lambda x: attend.init(jax.random.key(0), x, True), x.shape)
     with jax.default_matmul_precision("highest"):
-        found = jax.jit(attend.apply)({"params": params}, x, shifted)
-    expected = [attend_slowly(params, image, 2, shift) for image in x]
+        found = jax.jit(attend.apply)(variables, x, shifted)
+    expected = [attend_slowly(variables["params"], image, 2, shift) for image in x]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
