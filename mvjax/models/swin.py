@@ -29,6 +29,7 @@ from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
 from mvjax.models.layers import repeated
+from mvjax.models.layers import windows
 
 FEATURES = {
     "t": 96,
@@ -46,51 +47,6 @@ _HIDDEN = -100.0  # What a score loses whose pixels are not neighbours, as publi
 def layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
     """A layer norm that is exact where the mean is large."""
     return nn.LayerNorm(_EPSILON, dtype=dtype, use_fast_variance=False, name=name)
-
-
-def pad(x: jax.Array, multiple: int) -> jax.Array:
-    """Appends zeros to `[B, H, W, C]` until `multiple` divides H and W."""
-    margins = [(0, -side % multiple) for side in x.shape[1:3]]
-    return jnp.pad(x, ((0, 0), *margins, (0, 0)))
-
-
-def split(x: jax.Array, window: int) -> jax.Array:
-    """Cuts `[B, H, W, ...]` into windows, `[B * number, window**2, ...]` row by row."""
-    b, height, width, *rest = x.shape
-    x = x.reshape(b, height // window, window, width // window, window, *rest)
-    return x.swapaxes(2, 3).reshape(-1, window**2, *rest)
-
-
-def join(windows: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The inverse of `split`: `[B * number, T, C]` to `[B, H, W, C]` of a size (H, W)."""
-    side, channels = round(windows.shape[1] ** 0.5), windows.shape[-1]
-    rows, columns = (length // side for length in size)
-    x = windows.reshape(-1, rows, columns, side, side, channels)
-    return x.swapaxes(2, 3).reshape(-1, *size, channels)
-
-
-def regions(size: tuple[int, int], shift: tuple[int, int], window: int) -> np.ndarray:
-    """What has come from where when a map is moved to the upper left, by window.
-
-    Args:
-      size: (height, width) of the map.
-      shift: How far it is moved; what leaves it comes in again at the other side.
-      window: Side of the windows.
-
-    Returns:
-      Numbers of regions `[number, window**2]`; pixels of a window are neighbours in the
-      map if they have the same.
-    """
-    behind = [np.arange(side) >= side - s for side, s in zip(size, shift)]
-    numbers = 2 * behind[0][:, None] + behind[1][None, :]
-    return np.asarray(split(numbers[None].astype(np.int32), window))
-
-
-def relative_positions(window: int) -> np.ndarray:
-    """Row of the table of biases for each pair of pixels of a window, `[T, T]`."""
-    y, x = (axis.reshape(-1) for axis in np.indices((window, window)))
-    rows, columns = (axis[:, None] - axis[None, :] + window - 1 for axis in (y, x))
-    return rows * (2 * window - 1) + columns
 
 
 class WindowAttention(nn.Module):
@@ -114,24 +70,24 @@ class WindowAttention(nn.Module):
           seed: Of the dropout of attention weights, see `layers/dropout.py`.
         """
         b, height, width, _ = x.shape
-        x = pad(x, self.window)
+        x = windows.pad(x, self.window)
         size = x.shape[1:3]
         shift = [
             self.window // 2 * (self.always or side > self.window) for side in size
         ]
         back = jnp.roll(x, [-s for s in shift], axis=(1, 2))
-        windows = split(jnp.where(shifted, back, x), self.window)
-        where = jnp.where(shifted, regions(size, shift, self.window), 0)
+        h = windows.split(jnp.where(shifted, back, x), self.window)
+        where = jnp.where(shifted, windows.regions(size, shift, self.window), 0)
         apart = where[:, None, :, None] != where[:, None, None, :]
         bias = self._bias() + jnp.where(apart, _HIDDEN, 0)  # [number, heads, T, T]
         drop = dropout.Dropout(self.dropout, name="drop")
         attend = attention.Attention(self.heads, dtype=self.dtype, name="attention")
-        windows = attend(
-            windows,
+        h = attend(
+            h,
             bias=jnp.tile(bias, (b, 1, 1, 1)),
             drop=lambda weights: drop(weights, seed),
         )
-        x = join(windows, size)
+        x = windows.join(h, size)
         x = jnp.where(shifted, jnp.roll(x, shift, axis=(1, 2)), x)
         return x[:, :height, :width]
 
@@ -139,7 +95,7 @@ class WindowAttention(nn.Module):
         """What relative positions add to the scores, `[heads, T, T]`."""
         shape = ((2 * self.window - 1) ** 2, self.heads)
         table = self.param("positions", nn.initializers.normal(0.02), shape)
-        return jnp.take(table.T, relative_positions(self.window), axis=1)
+        return jnp.take(table.T, windows.relative_positions(self.window), axis=1)
 
 
 class Block(nn.Module):
@@ -188,7 +144,7 @@ class Merge(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H / 2, W / 2, 2 C]`, rounded up."""
         b, _, _, channels = x.shape
-        x = pad(x, 2)
+        x = windows.pad(x, 2)
         height, width = (side // 2 for side in x.shape[1:3])
         x = x.reshape(b, height, 2, width, 2, channels)
         # Of a square, the pixels stand column by column.
@@ -242,7 +198,7 @@ class Net(nn.Module):
     def stage(self, x: jax.Array, i: int, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` of what is before stage i to its map, see `Staged`."""
         if i == 0:
-            x = self.embedding_norm(self.embedding(pad(x, PATCH)))
+            x = self.embedding_norm(self.embedding(windows.pad(x, PATCH)))
         else:
             x = self.merges[i - 1](x)
         drops = self._drops(i) if train and (self.drop_path or self.dropout) else ()
