@@ -20,16 +20,16 @@ from tests import golden_segmentation
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
     "cmx_decoders": "CMX",
-    "cmx_model": "CMX",
-    "cmx_trajectory": "CMX",
 }
 
 CHECKS = {
     "be_models": decur_golden_transfer.check_be,
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "cmx_model": decur_golden_cmx.check_model,
     "cmx_modules": decur_golden_cmx.check_modules,
     "cmx_swin": decur_golden_swin.check_cmx_swin,
+    "cmx_trajectory": decur_golden_cmx.check_trajectory,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
@@ -52,7 +52,9 @@ CHECKS = {
 LONG = (
     "be_models",
     "checkpoint_manifests",
+    "cmx_model",
     "cmx_swin",
+    "cmx_trajectory",
     "geonrw_fcn",
     "mit_forward",
     "model_barlowtwins_resnet18",

@@ -130,7 +130,7 @@ class Method(classify.Base):
                 self._images(batch),
             )
         maps = jax.eval_shape(
-            lambda held: self._maps(transfer.components(**held), batch)[0], parts
+            lambda held: self.maps(transfer.components(**held), batch)[0], parts
         )
         maps = [jnp.zeros(m.shape, m.dtype) for m in maps]
         for name, head in self.decoders.items():
@@ -157,7 +157,7 @@ class Method(classify.Base):
         """Whether a component normalises by the batch and drops things in this step."""
         return rng is not None and self.norms_by_batch(component)
 
-    def _maps(
+    def maps(
         self, variables: method.Variables, batch: method.Batch, rng: Any = None
     ) -> tuple[Sequence[jax.Array], dict[str, jax.Array], method.Variables]:
         """What the heads read, pooled features by view, and statistics that have moved.
@@ -210,7 +210,7 @@ class Method(classify.Base):
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
-        maps, _, moved = self._maps(variables, batch, rng)
+        maps, _, moved = self.maps(variables, batch, rng)
         wanted = batch["targets"][self.target].astype(jnp.int32).reshape(-1)
         wanted = jnp.where(wanted == self.ignore, -1, wanted)
         loss, metrics = jnp.zeros(()), {}
@@ -232,7 +232,7 @@ class Method(classify.Base):
         self, variables: method.Variables, batch: method.Batch
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, H, W, K]` and `features/<view>` `[B, D]`."""
-        maps, pooled, _ = self._maps(variables, batch)
+        maps, pooled, _ = self.maps(variables, batch)
         scores, _ = self._scores(classify.HEAD, variables, maps, batch)
         named = {f"features/{view}": rows for view, rows in pooled.items()}
         return {"logits": scores} | named
