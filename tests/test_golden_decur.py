@@ -11,6 +11,7 @@ from tests import decur_golden_decoders
 from tests import decur_golden_losses
 from tests import decur_golden_models
 from tests import decur_golden_rda
+from tests import decur_golden_swin
 from tests import decur_golden_train
 from tests import decur_golden_transfer
 from tests import golden_data
@@ -18,9 +19,7 @@ from tests import golden_scores
 from tests import golden_segmentation
 
 # Kinds of recordings whose code belongs to a later issue.
-PLANNED = {
-    "cmx_swin": "CMX",
-}
+PLANNED: dict[str, str] = {}
 
 CHECKS = {
     "be_models": decur_golden_transfer.check_be,
@@ -29,6 +28,7 @@ CHECKS = {
     "cmx_decoders": decur_golden_decoders.check_decoders,
     "cmx_model": decur_golden_cmx.check_model,
     "cmx_modules": decur_golden_cmx.check_modules,
+    "cmx_swin": decur_golden_swin.check_cmx_swin,
     "cmx_trajectory": decur_golden_cmx.check_trajectory,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
@@ -54,6 +54,7 @@ LONG = (
     "checkpoint_manifests",
     "cmx_decoders",
     "cmx_model",
+    "cmx_swin",
     "cmx_trajectory",
     "geonrw_fcn",
     "mit_forward",
