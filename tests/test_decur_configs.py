@@ -153,9 +153,8 @@ TRANSFERS = {
     },
     "crops.py": {"scene": ("patches", "mountains"), "objective": OBJECTIVES},
     "cmx.py": {
-        "scene": ("nyudv2", "sunrgbd", "mfnet", "emoji"),
+        "scene": ("nyudv2", "sunrgbd", "emoji"),
         "fusion": ("cmx", "none"),
-        "variant": ("paper", "released"),
     },
 }
 

@@ -57,9 +57,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("backbone", arg.backbone, tuple(SIZES))
     config_lib.choose("decoder", arg.decoder, DECODERS)
     config_lib.choose("fusion", arg.fusion, ("cmx", "side_by_side", "none"))
-    size = arg.size or ("b2" if arg.backbone == "mit" else "s")
-    config_lib.choose("size", size, SIZES[arg.backbone])
     released, small = arg.variant == "released", arg.scene == "emoji"
+    usual = {"mit": "b0" if small else "b2", "swin": "t" if small else "s"}
+    size = arg.size or usual[arg.backbone]
+    config_lib.choose("size", size, SIZES[arg.backbone])
     names = config_lib.names("classes", arg.classes, least=2) if arg.classes else ()
     if arg.scene == "own":
         if not names:
