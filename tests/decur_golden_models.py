@@ -1,11 +1,13 @@
 """Golden checks of DeCUR and its baselines: whole models, and a few steps of training."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from mvjax.convert import torch_map
 from mvjax.core import backbone as backbone_lib
@@ -103,7 +105,7 @@ def published(
     return torch_map.to_torch(mine, {kind: jax.device_get(variables[kind])})
 
 
-def run(method: two_towers.Towers, variables: dict, batch: dict) -> tuple:
+def run(method: Any, variables: dict, batch: dict) -> tuple:
     """Loss, what comes with it, and gradients."""
 
     @jax.jit
@@ -208,23 +210,53 @@ def _check_norms(case: golden_data.Case, grads: dict, exact: dict) -> None:
 
 def check_trajectory(case: golden_data.Case) -> None:
     """Losses and rates of a few steps, in both precisions, and sums of all that moved."""
-    config, tolerance = case.config, case.meta["tolerance"]
-    method, batch = make_method(case), batch_of(case)
+    config = case.config
+    assert config["one_step_per_epoch"], "each step has the rate of its own epoch"
+    method = make_method(case)
     variables, leaves = load(method, case)
-    losses, _, rates = _train(method, case, variables, batch)
-    expected = case.outputs["lrs"]
-    np.testing.assert_allclose(rates, expected, 1e-6, 1e-12)
+    schedule: dict[str, Any] = dict(name="cosine")
+    if not config["cos"]:
+        milestones = tuple(map(float, config["schedule"]))
+        schedule = dict(name="multistep", milestones=milestones)
+    settings = dict(
+        name="lars" if "lars" in case.meta["case"] else "adamw",
+        lr=config["learning_rate_weights"],
+        weight_decay=config["weight_decay"],
+        schedule=schedule,
+        groups=dict(
+            biases=dict(rank="vector", lr=config["learning_rate_biases"]), rest=dict()
+        ),
+    )
+    made = optim.make(
+        settings, variables["params"], steps_per_epoch=1, epochs=float(config["epochs"])
+    )
+    steps = range(config["steps"])
+    rates = [[made.schedules[k](t) for k in ("rest", "biases")] for t in steps]
+    np.testing.assert_allclose(rates, case.outputs["lrs"], 1e-6, 1e-12)
+    check_steps(case, method, made.transform, variables, batch_of(case), leaves)
+
+
+def check_steps(
+    case: golden_data.Case,
+    method: Any,
+    transform: optax.GradientTransformation,
+    variables: dict,
+    batch: dict,
+    leaves: Sequence[torch_map.Leaf],
+) -> None:
+    """Losses of a few steps in both precisions, and sums of all variables after them."""
+    tolerance, count = case.meta["tolerance"], case.config["steps"]
+    losses, _ = _train(method, transform, variables, batch, count)
     limit = tolerance["loss_rtol_float32"]
     np.testing.assert_allclose(losses, case.outputs["losses_float32"], limit)
     with jax.enable_x64():
         exact = dataclasses.replace(method, dtype="float64")
         wide = backbone_golden.widen(variables)
-        losses, wide, _ = _train(exact, case, wide, batch)
+        losses, wide = _train(exact, transform, wide, batch, count)
     limit = tolerance["loss_rtol_float64"]
     np.testing.assert_allclose(losses, case.outputs["losses_float64"], limit)
     found = torch_map.to_torch(leaves, wide)
     limit = tolerance["checksum_abs_sum_rtol"]
-    assert config["steps"] == len(losses)
     for key, (total, magnitude) in case.meta["checksum"].items():
         mine = np.asarray(found[key], np.float64)
         np.testing.assert_allclose(np.abs(mine).sum(), magnitude, limit, err_msg=key)
@@ -232,30 +264,13 @@ def check_trajectory(case: golden_data.Case) -> None:
 
 
 def _train(
-    method: two_towers.Towers, case: golden_data.Case, variables: dict, batch: dict
-) -> tuple[list[float], dict, np.ndarray]:
-    """Losses of all steps, the variables after them, and the rates by step and group."""
-    config = case.config
-    assert config["one_step_per_epoch"], "each step has the rate of its own epoch"
-    schedule: dict[str, Any] = dict(name="cosine")
-    if not config["cos"]:
-        milestones = tuple(map(float, config["schedule"]))
-        schedule = dict(name="multistep", milestones=milestones)
-    made = optim.make(
-        dict(
-            name="lars" if "lars" in case.meta["case"] else "adamw",
-            lr=config["learning_rate_weights"],
-            weight_decay=config["weight_decay"],
-            schedule=schedule,
-            groups=dict(
-                biases=dict(rank="vector", lr=config["learning_rate_biases"]),
-                rest=dict(),
-            ),
-        ),
-        variables["params"],
-        steps_per_epoch=1,
-        epochs=float(config["epochs"]),
-    )
+    method: Any,
+    transform: optax.GradientTransformation,
+    variables: dict,
+    batch: dict,
+    count: int,
+) -> tuple[list[float], dict]:
+    """Losses of so many steps, and the variables after them."""
 
     @jax.jit
     def step(params, rest, state, batch):
@@ -263,18 +278,16 @@ def _train(
             return method.loss(rest | {"params": params}, batch, jax.random.key(0))
 
         (loss, aux), grads = jax.value_and_grad(value, has_aux=True)(params)
-        updates, state = made.transform.update(grads, state, params)
+        updates, state = transform.update(grads, state, params)
         params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
         return loss, params, tree.merge(rest, aux.model_state), state
 
-    params, state = variables["params"], made.transform.init(variables["params"])
+    params, state = variables["params"], transform.init(variables["params"])
     rest, losses = {k: v for k, v in variables.items() if k != "params"}, []
-    for _ in range(config["steps"]):
+    for _ in range(count):
         loss, params, rest, state = step(params, rest, state, batch)
         losses.append(float(loss))
-    steps = range(config["steps"])
-    rates = [[made.schedules[k](t) for k in ("rest", "biases")] for t in steps]
-    return losses, jax.device_get(rest | {"params": params}), np.asarray(rates)
+    return losses, jax.device_get(rest | {"params": params})
 
 
 def _joint_method(

@@ -16,6 +16,7 @@ from mvjax.methods import segment
 from mvjax.models import resnet
 from mvjax.models import resnet_rda
 from mvjax.models import vit
+from mvjax.models.decoders import fcn
 from mvjax.train import optim
 from mvjax.train import step as step_lib
 from tests import golden_data
@@ -173,8 +174,7 @@ def check_geonrw(case: golden_data.Case) -> None:
             also=() if name.startswith("rgb") else ("x2",),
             classes=config["classes"],
             ignore=0,
-            widths=tuple(widths),
-            align_corners=True,
+            head=fcn.Decoder(widths=tuple(widths), align_corners=True),
             frozen=("*",),
         )
         variables, _ = load(method, weights(case, name))

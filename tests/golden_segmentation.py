@@ -1,4 +1,4 @@
-"""Golden check of CMX's evaluation in windows and scales, and of its network's scores."""
+"""Golden check of CMX's scenes in training, and of its evaluation in windows and scales."""
 
 import functools
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mvjax.data.augment import scene
 from mvjax.evaluators import segmentation
 from tests import golden_data
 
@@ -27,7 +28,8 @@ def _network(weight: tuple, views: dict[str, jax.Array]) -> jax.Array:
 
 
 def check_cmx_data_eval(case: golden_data.Case) -> None:
-    """Compares scores and predictions of each recorded way to see an image."""
+    """Compares scenes of training, and predictions of each way to see an image."""
+    _check_scenes(case)
     weight = tuple(map(tuple, case.inputs["eval/net_weight"].tolist()))
     views = {name: case.inputs[f"eval/{name}"][None] for name in ("rgb", "x")}
     views["inside"] = np.ones((*views["rgb"].shape[:3], 1), np.uint8)
@@ -55,3 +57,37 @@ def check_cmx_data_eval(case: golden_data.Case) -> None:
         agree = np.mean(np.argmax(found, -1) == case.outputs[f"{place}/pred"])
         print(f"{agree:.4f} of the pixels agree: {name}")
         assert agree >= wanted["pred_agreement"], f"{name}: {agree}"
+
+
+def _check_scenes(case: golden_data.Case) -> None:
+    """Compares images and masks with each recorded mirroring, scale and place."""
+    mask = case.inputs["gt_raw"] - np.uint8(1)  # 0 becomes 255.
+    np.testing.assert_array_equal(mask, case.outputs["gt_transformed"])
+    views = {name: case.inputs[name] for name in ("rgb", "x")}
+    record = {"views": views, "targets": {"mask": mask}}
+    names = [name for name in case.config if name.startswith("train_")]
+    assert names, "the recording holds no scene of training"
+    for name in names:
+        settings, wanted = case.config[name], case.meta["tolerance"]
+        policy = scene.Policy(
+            crop=tuple(settings["crop"]),
+            views=("rgb", "x"),
+            means=(tuple(_MEAN.tolist()),) * 2,
+            stds=(tuple(_STD.tolist()),) * 2,
+        )
+        draw = scene.Draw(
+            bool(settings["mirror"]), settings["scale"], *settings["crop_pos"]
+        )
+        found = policy.apply(record, draw)
+        for view in views:
+            np.testing.assert_allclose(
+                found["views"][view].transpose(2, 0, 1),
+                case.outputs[f"{name}/{view}"],
+                rtol=wanted["rtol"],
+                atol=wanted["atol"],
+                err_msg=f"{name}/{view}",
+            )
+        np.testing.assert_array_equal(
+            found["targets"]["mask"], case.outputs[f"{name}/gt"], name
+        )
+        print(f"images and mask agree: {name}")

@@ -20,6 +20,7 @@ from mvjax.models import resnet_cifar
 from mvjax.models import resnet_rda
 from mvjax.models import transfer
 from mvjax.models import vit
+from mvjax.models.decoders import fcn
 from tests import golden_data
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -158,7 +159,7 @@ def _check_transfer(shapes: Shapes, name: str, wrapper: str) -> None:
     fields |= {"classes": shapes[heads[0]][0]} if heads else {}
     if "cls0.weight" in heads:
         widths = tuple(shapes[f"uc{i}.weight"][0] for i in range(3))
-        method = segment.Method(widths=widths, **fields)
+        method = segment.Method(head=fcn.Decoder(widths=widths), **fields)
     else:
         method = classify.Method(**fields)
     keys = dict.fromkeys(shapes, np.zeros(()))

@@ -152,6 +152,10 @@ TRANSFERS = {
         "views": ("rgb+dem",),
     },
     "crops.py": {"scene": ("patches", "mountains"), "objective": OBJECTIVES},
+    "cmx.py": {
+        "scene": ("nyudv2", "sunrgbd", "emoji"),
+        "fusion": ("cmx", "none"),
+    },
 }
 
 
@@ -176,6 +180,51 @@ def test_settings_of_transfers_are_the_published_ones():
     assert (c.epochs, c.optim.lr, c.data.subset.share) == (30, 1e-4, 0.01)
     with pytest.raises(errors.UserError, match="percentage=0"):
         config_lib.load(f"{FOLDER}/geonrw_cover.py:percentage=0")
+
+
+def test_settings_of_cmx_are_the_published_ones():
+    c = config_lib.load(f"{FOLDER}/cmx.py")
+    assert (c.epochs, c.data.batch_size, c.optim.lr, c.seed) == (500, 8, 6e-5, 12345)
+    assert (c.optim.weight_decay, c.optim.groups.vectors.weight_decay) == (0.01, 0.0)
+    assert c.optim.schedule.warmup == 10 and c.optim.schedule.lag == 0
+    assert c.data.train_policy.crop == (480, 640) and c.method.head.name == "mlp"
+    assert c.method.head.eval_epsilon == 1e-3
+    c = config_lib.load(f"{FOLDER}/cmx.py:variant=released,backbone=swin,size=b")
+    schedule = c.optim.schedule
+    assert (schedule.unit, schedule.warmup, schedule.lag) == ("step", 1000, 1)
+    assert c.method.head.eval_epsilon == 1e-5 and c.method.backbone.window == 12
+    c = config_lib.load(f"{FOLDER}/cmx.py:decoder=upernet,scene=own,classes=a+b+c")
+    assert c.method.auxiliary.stage == 3 and c.method.auxiliary_weight == 0.4
+    assert c.method.classes == 3 and c.data.options.class_names == ("a", "b", "c")
+    assert c.method.also == ("x",) and "size" not in c.data.options
+    for arguments, message in (
+        ("scene=own", "classes=road"),
+        ("crop=480", "crop=480: expected height and width"),
+        ("size=s", "config argument size 's'"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            config_lib.load(f"{FOLDER}/cmx.py:{arguments}")
+
+
+def test_branches_of_cmx_start_from_files_of_their_own():
+    def starts(arguments):
+        return config_lib.load(f"{FOLDER}/cmx.py:{arguments}").warm_start.to_dict()
+
+    both = starts("weights=mit_b2.pth")
+    assert both == {
+        view: dict(source="mit_b2.pth", take={f"backbone_{view}": "*"}, table=view)
+        for view in ("rgb", "hha")
+    }
+    other = starts("weights=rgb.pth,weights_x=hha.pth")
+    assert [other[v]["source"] for v in ("rgb", "hha")] == ["rgb.pth", "hha.pth"]
+    assert list(starts("weights_x=hha.pth")) == ["hha"]
+    (one,) = starts("weights=both.pth,table=joint").values()
+    assert set(one["take"]) == {"backbone_rgb", "backbone_hha"}
+    run = starts("scene=emoji,weights=runs/decur")
+    assert run["line"]["take"] == {"backbone_line": "backbone_line"}
+    alone = starts("fusion=none,weights=mit_b2.pth")
+    assert alone["rgb"]["table"] == "segformer"
+    assert alone["rgb"]["take"] == {"backbone": "*"}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import pathlib
 import pytest
 
 from tests import backbone_golden
+from tests import decur_golden_cmx
 from tests import decur_golden_data
+from tests import decur_golden_decoders
 from tests import decur_golden_losses
 from tests import decur_golden_models
 from tests import decur_golden_rda
+from tests import decur_golden_swin
 from tests import decur_golden_train
 from tests import decur_golden_transfer
 from tests import golden_data
@@ -16,18 +19,17 @@ from tests import golden_scores
 from tests import golden_segmentation
 
 # Kinds of recordings whose code belongs to a later issue.
-PLANNED = {
-    "cmx_decoders": "CMX",
-    "cmx_model": "CMX",
-    "cmx_modules": "CMX",
-    "cmx_swin": "CMX",
-    "cmx_trajectory": "CMX",
-}
+PLANNED: dict[str, str] = {}
 
 CHECKS = {
     "be_models": decur_golden_transfer.check_be,
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "cmx_decoders": decur_golden_decoders.check_decoders,
+    "cmx_model": decur_golden_cmx.check_model,
+    "cmx_modules": decur_golden_cmx.check_modules,
+    "cmx_swin": decur_golden_swin.check_cmx_swin,
+    "cmx_trajectory": decur_golden_cmx.check_trajectory,
     "data_records": decur_golden_data.check_data_records,
     "geonrw_fcn": decur_golden_transfer.check_geonrw,
     "losses_baselines": decur_golden_losses.check_baselines,
@@ -50,6 +52,10 @@ CHECKS = {
 LONG = (
     "be_models",
     "checkpoint_manifests",
+    "cmx_decoders",
+    "cmx_model",
+    "cmx_swin",
+    "cmx_trajectory",
     "geonrw_fcn",
     "mit_forward",
     "model_barlowtwins_resnet18",

@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SYSTEMS = sorted({file.parent for file in (ROOT / "configs").glob("*/*.py")})
 READMES = [ROOT / "README.md", ROOT / "launch/README.md"]
 READMES += [system / "README.md" for system in SYSTEMS]
+READMES += [ROOT / "configs/decur/cmx.md"]
 every_readme = pytest.mark.parametrize(
     "readme", READMES, ids=lambda file: str(file.relative_to(ROOT))
 )

@@ -3,7 +3,8 @@
 `--config=configs/decur/crops.py:scene=patches` are six patches of Sentinel-1 and -2
 (`mvjax data fetch bigearthnet_sample`), `scene=mountains` a picture of the Rocky Mountains
 with its elevation (`mvjax data fetch rocky_mountain`). Training and testing share no
-ground. `objective` is decur, barlow_twins, simclr, clip or vicreg; `backbone=resnet18` has
+ground. `scene=emoji` are drawings in colour and in lines (`mvjax data fetch emoji`) for the
+smallest Mix Transformers, from which `cmx.py:scene=emoji` can start. `objective` is decur, barlow_twins, simclr, clip or vicreg; `backbone=resnet18` has
 64 pixels and embeddings of 512 dimensions, of which `common` are common (by default seven
 eighths of radar and optical images, three quarters of pictures and elevation, as
 published). `debug` runs two steps of a small network on made-up data.
@@ -15,10 +16,12 @@ configs change: `released` lets arithmetic wrap around and gradients be a quarte
 import ml_collections
 
 from mvjax.core import config as config_lib
+from mvjax.data import channel_statistics
 
 SCENES = {
     "patches": ("bigearthnet_sample", ("sar", "optical"), ("sar", "ms")),
     "mountains": ("rocky_mountain", ("rgb", "dem"), ("rgb", "dem")),
+    "emoji": ("emoji", ("colour", "line"), ("photo", "hha")),
 }
 OBJECTIVES = ("decur", "barlow_twins", "simclr", "clip", "vicreg")
 WIDTH = 512  # Of the embeddings.
@@ -38,10 +41,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("variant", arg.variant, ("paper", "released"))
     source, views, kinds = SCENES[arg.scene]
     released, decur = arg.variant == "released", arg.objective == "decur"
-    size = 32 if arg.debug else 64
+    drawn = arg.scene == "emoji"
+    size = 32 if arg.debug else 96 if drawn else 64
     width = 32 if arg.debug else WIDTH
     common = arg.common if arg.common >= 0 else 7 * width // 8
-    if arg.common < 0 and arg.scene == "mountains":
+    if arg.common < 0 and arg.scene != "patches":
         common = 3 * width // 4
 
     c = ml_collections.ConfigDict()
@@ -49,7 +53,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.epochs = 1 if arg.debug else 10
 
     backbone = dict(name="resnet", depth=18)
-    if arg.debug:
+    if drawn:
+        backbone = dict(name="mit", size="b0", drop_path=0.1)
+    elif arg.debug:
         backbone = dict(name="resnet_cifar", blocks=1, widths=(4, 8))
     contrastive = arg.objective in ("simclr", "clip")
     c.method = dict(
@@ -68,7 +74,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if contrastive:
         c.method.temperature = 1.0
 
-    options = dict(size=size, stride=4, test_stride=8)
+    if drawn:
+        c.method.means = (channel_statistics.IMAGENET.mean,) * 2
+        c.method.stds = (channel_statistics.IMAGENET.std,) * 2
+
+    options = dict(size=size)
+    options |= dict(masks=False) if drawn else dict(stride=4, test_stride=8)
     if arg.scene == "patches":
         options["fold"] = 1  # Which patches are for testing.
     policy = dict(name="modalities", views=views, kinds=kinds, size=size)
@@ -123,7 +134,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             split="test",
             every_epochs=0,
         ),
-        linear=dict(
+    )
+    if not drawn:  # Whose scenes have no labels.
+        c.evals.linear = dict(
             name="linear_probe",
             features=(
                 *codes,
@@ -132,8 +145,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "raw",
             ),
             **rows,
-        ),
-    )
+        )
     c.checkpoint = dict(every_epochs=5, keep=2)
     c.log_every_steps = 1 if arg.debug else 10
     return c

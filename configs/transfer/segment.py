@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         target=arg.target,
         classes=arg.classes,
         ignore=255,
-        levels=3,
+        head=dict(name="fcn", levels=3),
         mean=(),
         std=(),
         frozen_norm="batch" if arg.variant == "released" else "eval",

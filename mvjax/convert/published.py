@@ -45,7 +45,7 @@ def read(
       variables: Arrays or shapes that the result must fit.
       table: One of the method's tables; None: the first of the nearest ones.
       part: Which weights of a file that holds several.
-      fresh: Patterns of leaves that are not read, see `is_fresh`.
+      fresh: Patterns of leaves of the components read that are not, see `is_fresh`.
       take: Components that are read; (): all that the table has.
       optional: Those of `take` that the file may lack.
 
@@ -64,7 +64,9 @@ def read(
             raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
     flat = tree.flatten(variables)
     leaves = _taken(held, fit.tensors, take, optional)
-    check_fresh((leaf.path for leaf in leaves), fresh)
+    # Those that the table has no place for, too: they cannot but stay.
+    taken = _components(leaves)
+    check_fresh((path for path in flat if path.split("/")[1] in taken), fresh)
     leaves = [leaf for leaf in leaves if not is_fresh(leaf.path, fresh)]
     template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in leaves})
     left = {n for leaf in held for n in leaf.torch_names}

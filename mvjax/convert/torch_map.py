@@ -141,9 +141,9 @@ def conv2d(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
     return _weight_and_bias(flax, torch, "kernel", CONV2D, bias)
 
 
-def pointwise(flax: str, torch: str) -> list[Leaf]:
+def pointwise(flax: str, torch: str, *, bias: bool = True) -> list[Leaf]:
     """`torch.nn.Conv2d` of kernel size 1 and a linear layer on the last axis."""
-    return _weight_and_bias(flax, torch, "kernel", POINTWISE, bias=True)
+    return _weight_and_bias(flax, torch, "kernel", POINTWISE, bias)
 
 
 def conv1d(flax: str, torch: str) -> list[Leaf]:

@@ -27,6 +27,43 @@ class Features(NamedTuple):
     stem: jax.Array | None = None
 
 
+class Staged(Protocol):
+    """What the network of a backbone offers whose stages can be run one by one.
+
+    Its call is made of them: `x = stage(x, i, train=train)` for each i, and the maps of
+    its features are `leave(x, i)`. So other code may change x between the stages, as a
+    fusion with another backbone does.
+
+    Attributes:
+      heads: Of each stage, how many heads its attentions have.
+    """
+
+    heads: tuple[int, ...]
+
+    def stage(self, x: jax.Array, i: int, *, train: bool) -> jax.Array:
+        """Runs stage i, from 0 on.
+
+        Args:
+          x: Images `[B, H, W, channels]`, or what stage i - 1 returned, `[B, h, w, C]`.
+          i: Which stage.
+          train: As in the network's call; what is dropped needs the key "dropout".
+
+        Returns:
+          `[B, h', w', C']`, for the next stage and for `leave`.
+        """
+
+    def leave(self, x: jax.Array, i: int) -> jax.Array:
+        """The map of stage i for whoever reads it, through its norm if it has one.
+
+        Args:
+          x: What stage i returned, perhaps changed.
+          i: Which stage.
+
+        Returns:
+          The same shape.
+        """
+
+
 class Backbone(Protocol):
     """A frozen dataclass `Backbone` of plain fields in `models/<name>.py`.
 
@@ -38,6 +75,10 @@ class Backbone(Protocol):
     several backbones may have in common names them in `SHAREABLE`, a tuple. Where
     published files hold these beside the other parts, `beside_table(trunk, parts)` is
     their table, by what the keys of both begin with.
+
+    The network may be `Staged`. Then two of them can be fused, as in CMX: `beside()` is
+    the backbone of the second one, where released code has another, and
+    `pair_tables(channels)` are the tables of both in files that hold the two.
     """
 
     @property

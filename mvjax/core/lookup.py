@@ -16,6 +16,7 @@ OFFERS = {
     "evaluators": ("Evaluator", ("run",)),
     "data.sources": ("Source", ("__len__", "__getitem__")),
     "models": ("Backbone", ("net", "torch_tables", "initial", "check", "width")),
+    "models.decoders": ("Decoder", ("net", "torch_leaves", "initial", "check")),
     "data.augment": ("Policy", ("spec", "__call__")),
     "transforms": ("Transform", ("spec", "__call__")),
 }

@@ -8,12 +8,13 @@ import dataclasses
 from typing import Any
 
 from mvjax.core import backbone
+from mvjax.core import decoder
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import lookup
 
 # Types that say what is wanted, with the packages whose modules offer it by name.
-NAMED = {backbone.Backbone: "models"}
+NAMED = {backbone.Backbone: "models", decoder.Decoder: "models.decoders"}
 NAME = "name"
 
 

@@ -44,6 +44,9 @@ class TargetSpec(NamedTuple):
         return array if self.ignore is None else array[array != self.ignore]
 
 
+_UNTOLD = ("channel_names", "target_names")
+
+
 class Spec(NamedTuple):
     """What every record of a source looks like."""
 
@@ -57,11 +60,13 @@ class Spec(NamedTuple):
     # Of the other streams that a training batch holds under "beside", by label.
     beside: dict[str, "Spec"] = {}
     channel_names: dict[str, tuple[str, ...]] = {}  # By view, of bands that have names.
+    # By target, of the classes 0, 1, ... of masks and tags, where known.
+    target_names: dict[str, tuple[str, ...]] = {}
 
     def __str__(self) -> str:
-        """What fingerprints are of: names of channels change no value."""
+        """What fingerprints are of: names of channels and targets change no value."""
         fields = self._asdict().items()
-        held = [f"{k}={v!r}" for k, v in fields if k != "channel_names"]
+        held = [f"{k}={v!r}" for k, v in fields if k not in _UNTOLD]
         return f"Spec({', '.join(held)})"
 
     def channels(self, view: str) -> tuple[str, ...]:
@@ -79,6 +84,13 @@ class Spec(NamedTuple):
         if factor == "label":
             return self.class_names
         return self.factor_names.get(factor, ())
+
+
+def record_name(source: Any, index: int) -> str:
+    """A name for files that belong to a record: the source's own, or its number."""
+    if hasattr(source, "record_name"):
+        return source.record_name(index)
+    return f"{index:06d}"
 
 
 def example(spec: Spec, batch_size: int) -> Record:

@@ -140,6 +140,10 @@ class PairedSource:
         """Views and targets of one record."""
         raise NotImplementedError
 
+    def record_name(self, index: int) -> str:
+        """What the files of a record have in common, as a path."""
+        return self.files.ids[index]
+
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits of names, options and the sizes of some files.
 

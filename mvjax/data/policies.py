@@ -70,6 +70,10 @@ class Prepared:
         """Returns record `index`."""
         return self._policy(self._source[index], None)
 
+    def record_name(self, index: int) -> str:
+        """The name of a record, see `batch.record_name`."""
+        return batch_lib.record_name(self._source, index)
+
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits that stand for records and policy."""
         what = f"{self._source.fingerprint()} {type(self._policy)} {self._policy}"

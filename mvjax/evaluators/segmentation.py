@@ -23,7 +23,9 @@ from mvjax.core import limits
 from mvjax.evaluators.common import confusion
 from mvjax.evaluators.common import features as features_lib
 from mvjax.evaluators.common import offer as offer_lib
+from mvjax.evaluators.common import palette
 from mvjax.evaluators.common import predictor
+from mvjax.evaluators.common import visible
 
 Scores = Callable[[dict[str, Any]], jax.Array]  # Of a batch, [B, H, W, K].
 
@@ -244,6 +246,37 @@ class Evaluator:
             "confusion": confusion.count(truth, guess, known, classes),
             "outside": jnp.sum(known & ((truth < 0) | (truth >= classes))),
             "broken": jnp.sum(known & jnp.isnan(scores).any(axis=-1)),
+        }
+
+    def class_names(self, spec: Any) -> tuple[str, ...]:
+        """What the numbers in `iou/<number>` stand for; (): the data do not say."""
+        return spec.target_names.get(self.target, ())
+
+    def images(
+        self, outputs: dict[str, np.ndarray], batch: dict[str, Any], spec: Any
+    ) -> dict[str, np.ndarray]:
+        """Pictures of each row, uint8, see `common/export.py`.
+
+        Returns:
+          `classes` `[B, H, W]`, the guesses as they are, `colours` `[B, H, W, 3]`, and
+          `beside` `[B, H, n W, 3]`: the views, the truth and the guess.
+        """
+        truth, scores = batch["targets"][self.target], outputs[self.output]
+        if scores.shape[1:3] != truth.shape[1:3]:
+            scores = np.asarray(resize(jnp.asarray(scores), truth.shape[1:3]))
+        guess, classes = np.argmax(scores, axis=-1), scores.shape[-1]
+        painted = palette.paint(guess, classes)
+        unknown = np.where(truth == self.ignore, -1, truth.astype(np.int32))
+        views = [
+            np.stack([visible.visible(image, spec.channels(name)) for image in view])
+            for name, view in batch["views"].items()
+            if view.ndim == 4 and view.shape[1:3] == truth.shape[1:3]
+        ]
+        beside = [*views, palette.paint(unknown, classes), painted]
+        return {
+            "classes": guess.astype(np.uint8),
+            "colours": painted,
+            "beside": np.concatenate(beside, axis=2),
         }
 
     def finish(self, sums: dict[str, np.ndarray]) -> dict[str, float]:

@@ -1,10 +1,12 @@
-"""A class for each pixel: a backbone whose maps are read by a fully convolutional head.
+"""A class for each pixel: backbones whose maps are read by a decoder.
 
-Long, Shelhamer and Darrell, 2015 (arXiv 1411.4038); see `models/heads.py`.
-Several views have a backbone each; their maps are read side by side, as in DeCUR's transfer
-to GeoNRW, whose head has `widths=(128, 256, 512)` and `align_corners=True`.
+A fully convolutional head by default (Long, Shelhamer and Darrell, 2015, arXiv 1411.4038);
+`models/decoders/` has others. Several views have a backbone each. Their maps are read side
+by side, as in DeCUR's transfer to GeoNRW, or the views rectify each other behind each stage
+and are fused: CMX (arXiv 2203.04838), DeCUR's transfer to RGB and depth.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -13,52 +15,77 @@ import jax.numpy as jnp
 
 from mvjax.convert import torch_table
 from mvjax.core import backbone as backbone_lib
+from mvjax.core import decoder
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
+from mvjax.losses import pixels
 from mvjax.methods import classify
-from mvjax.models import heads
+from mvjax.models import fused_pair
 from mvjax.models import transfer
+from mvjax.models.decoders import fcn
+
+AUXILIARY = "auxiliary"  # A component, as those of `classify`.
+# What the heads are called in CMX's files.
+_RELEASED = {classify.HEAD: "decode_head", AUXILIARY: "aux_head"}
+# Fields of the head, which were the method's own in older versions.
+_FORMER = ("levels", "widths", "align_corners")
 
 
 @dataclasses.dataclass(frozen=True)
 class Method(classify.Base):
-    """Mean cross entropy of the known pixels; `predict` gives `logits` `[B, H, W, K]`."""
+    """Mean loss of the known pixels; `predict` gives `logits` `[B, H, W, K]`.
+
+    Components besides those of the backbones and `head`: `fusion` of CMX, and
+    `auxiliary`, if there is one.
+    """
 
     target: limits.Text = "mask"  # Classes `[H, W]` of the data set.
     classes: limits.Size = 2
     ignore: int = 255  # Class of pixels that count nowhere.
-    levels: limits.Layers = 3  # How many of the coarsest maps the head reads.
-    # Of a layer before the scores of each level, from fine to coarse; (): there is none.
-    widths: tuple[limits.Size, ...] = ()
-    align_corners: bool = False  # Whether enlarging keeps corners or areas.
+    # How the maps of several views come together: "cmx" is for two views whose backbones
+    # can be run by stages.
+    fusion: limits.one_of("side_by_side", "cmx") = "side_by_side"
+    head: decoder.Decoder = fcn.Decoder()
+    auxiliary: decoder.Decoder | None = None  # A second head, of the loss alone.
+    auxiliary_weight: limits.Weight = 0.4  # Of its loss.
+    objective: pixels.Objective = pixels.Objective()  # Of both heads.
+
+    @classmethod
+    def renew(cls, method: Any, data: Any) -> None:
+        former = {name: method[name] for name in _FORMER if name in method}
+        if former and not method.get("head"):
+            method["head"] = {"name": "fcn", **former}
+        for name in former:
+            del method[name]
 
     @property
-    def head(self) -> heads.FCN:
-        """What stands behind the backbones."""
-        return heads.FCN(
-            self.levels,
-            self.classes,
-            self.widths,
-            self.align_corners,
+    def decoders(self) -> dict[str, decoder.Decoder]:
+        """The heads by component."""
+        heads = {classify.HEAD: self.head, AUXILIARY: self.auxiliary}
+        return {name: head for name, head in heads.items() if head is not None}
+
+    def pair(self, views: Any) -> fused_pair.Net:
+        """The fused backbones of both views, which have these shapes."""
+        beside = getattr(self.backbone, "beside", lambda: self.backbone)
+        return fused_pair.Net(
+            (self.backbone, beside()),
+            tuple(self.components.values()),
+            tuple(views[view].shape[-1] for view in self.components),
             jnp.dtype(self.dtype),
         )
 
+    @property
+    def stages(self) -> int:
+        """How many stages a backbone has that can be run by stages; 0: it cannot."""
+        net = self.backbone.net(transfer.CHANNELS, dtype=jnp.dtype(self.dtype))
+        return len(net.heads) if hasattr(net, "stage") else 0  # See core/backbone.py.
+
     def check(self, spec: Any) -> None:
         super().check(spec)
-        if len(self.widths) not in (0, self.levels):
-            raise errors.UserError(
-                f"config.method.widths has {len(self.widths)} entries, .levels is "
-                f"{self.levels}."
-            )
-        for view, tower in self.towers(spec.views).items():
-            maps = transfer.count_maps(tower, spec.views[view].shape)
-            if self.levels > maps:
-                raise errors.UserError(
-                    f"config.method.levels is {self.levels}; the backbone has {maps} maps."
-                )
+        self._check_backbones(spec)
         if self.target not in spec.targets:
             raise errors.unknown("config.method.target", self.target, spec.targets)
         shape = tuple(spec.targets[self.target].shape)
@@ -78,66 +105,173 @@ class Method(classify.Base):
                     f"view {view!r}."
                 )
 
+    def _check_backbones(self, spec: Any) -> None:
+        """Raises `UserError` where the fusion or a head does not fit the backbones."""
+        if self.fusion == "cmx":
+            if len(self.components) != 2:
+                raise errors.UserError(
+                    "config.method.fusion=cmx fuses two views; .view and .also name "
+                    f"{len(self.components)}."
+                )
+            if not self.stages:
+                raise errors.UserError(
+                    "config.method.fusion=cmx wants a backbone that can be run by stages, "
+                    "such as mit or swin; that of config.method.backbone cannot."
+                )
+        shapes = {tuple(spec.views[view].shape) for view in self.components}
+        maps = min(transfer.count_maps(self.backbone, shape) for shape in shapes)
+        for head in self.decoders.values():
+            head.check(maps)
+
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
-        towers = self.init_towers(rng, batch)
+        parts = self.init_towers(rng, batch)
+        if self.fusion == "cmx":
+            parts[fused_pair.FUSION] = fused_pair.init(
+                self.pair(batch["views"]),
+                rng_lib.named(rng, fused_pair.FUSION),
+                self._images(batch),
+            )
         maps = jax.eval_shape(
-            lambda held: _side_by_side(
-                self.read(transfer.components(**held), batch)[0]
-            ),
-            towers,
+            lambda held: self.maps(transfer.components(**held), batch)[0], parts
         )
         maps = [jnp.zeros(m.shape, m.dtype) for m in maps]
-        key = rng_lib.named(rng, classify.HEAD)
-        head = transfer.init_head(key, self.head, maps, self._size(batch))
-        return transfer.components(**towers, head=head)
+        for name, head in self.decoders.items():
+            parts[name] = transfer.init_head(
+                rng_lib.named(rng, name),
+                head.net(self.classes, dtype=jnp.dtype(self.dtype)),
+                maps,
+                self._size(batch),
+                rules=head.initial(),
+                train=False,
+            )
+        return transfer.components(**parts)
 
     def _size(self, batch: method.Batch) -> tuple[int, int]:
         return batch["views"][self.view].shape[1:3]
 
+    def _images(self, batch: method.Batch) -> list[jax.Array]:
+        """The views as the backbones read them."""
+        views = batch["views"]
+        towers = self.towers(views)
+        return [towers[view].read(views[view]) for view in self.components]
+
+    def _trains(self, component: str, rng: Any) -> bool:
+        """Whether a component normalises by the batch and drops things in this step."""
+        return rng is not None and self.norms_by_batch(component)
+
+    def maps(
+        self, variables: method.Variables, batch: method.Batch, rng: Any = None
+    ) -> tuple[Sequence[jax.Array], dict[str, jax.Array], method.Variables]:
+        """What the heads read, pooled features by view, and statistics that have moved.
+
+        Args:
+          variables: Of the backbones, and of the fusion.
+          batch: Holds the views.
+          rng: Key of a training step; None: `predict`.
+
+        Returns:
+          Maps `[B, h, w, C]` from fine to coarse, features `[B, D]`, the statistics.
+        """
+        if self.fusion == "side_by_side":
+            features, moved = self.read(variables, batch, rng)
+            return _side_by_side(features), transfer.pooled(features), moved
+        net = self.pair(batch["views"])
+        train = {
+            name: self._trains(name, rng) for name in (*net.names, fused_pair.FUSION)
+        }
+        fused, moved = transfer.apply(
+            net,
+            {kind: _only(held, train) for kind, held in variables.items()},
+            self._images(batch),
+            [batch.get("present", {}).get(view) for view in self.components],
+            train=train,
+            rng=rng if any(train.values()) else None,
+        )
+        return fused.maps, dict(zip(self.components, fused.pooled)), moved
+
     def _scores(
         self,
+        component: str,
         variables: method.Variables,
-        features: dict[str, backbone_lib.Features],
+        maps: Sequence[jax.Array],
         batch: method.Batch,
-    ) -> jax.Array:
-        return self.head.apply(
-            transfer.component(variables, classify.HEAD),
-            _side_by_side(features),
+        rng: Any = None,
+    ) -> tuple[jax.Array, method.Variables]:
+        """Scores `[B, H, W, K]` of a head, and its statistics that have moved."""
+        train = self._trains(component, rng)
+        scores, moved = transfer.apply(
+            self.decoders[component].net(self.classes, dtype=jnp.dtype(self.dtype)),
+            transfer.component(variables, component),
+            maps,
             self._size(batch),
+            train=train,
+            rng=rng_lib.named(rng, component) if train else None,
         )
+        return scores, transfer.components(**{component: moved})
 
     def loss(
         self, variables: method.Variables, batch: method.Batch, rng: jax.Array
     ) -> tuple[jax.Array, method.Aux]:
-        features, moved = self.read(variables, batch, rng)
-        scores = self._scores(variables, features, batch).reshape(-1, self.classes)
+        maps, _, moved = self.maps(variables, batch, rng)
         wanted = batch["targets"][self.target].astype(jnp.int32).reshape(-1)
         wanted = jnp.where(wanted == self.ignore, -1, wanted)
-        loss = classification.cross_entropy(scores, wanted)
-        accuracy = classification.accuracy(scores, wanted)
-        metrics = {"cross_entropy": loss, "pixel_accuracy": accuracy}
+        loss, metrics = jnp.zeros(()), {}
+        for component in self.decoders:
+            scores, own = self._scores(component, variables, maps, batch, rng)
+            moved = transfer.join(moved, own)
+            scores = scores.reshape(-1, scores.shape[-1])
+            cost = self.objective(scores, wanted)
+            if component == AUXILIARY:
+                loss = loss + self.auxiliary_weight * cost
+                metrics["auxiliary"] = cost
+            else:
+                loss = loss + cost
+                metrics[self.objective.kind] = cost
+                metrics["pixel_accuracy"] = classification.accuracy(scores, wanted)
         return loss, method.Aux(metrics, moved)
 
     def predict(
         self, variables: method.Variables, batch: method.Batch
     ) -> dict[str, jax.Array]:
         """Returns `logits` `[B, H, W, K]` and `features/<view>` `[B, D]`."""
-        features, _ = self.read(variables, batch)
-        scores = self._scores(variables, features, batch)
-        return {"logits": scores} | transfer.named(features)
+        maps, pooled, _ = self.maps(variables, batch)
+        scores, _ = self._scores(classify.HEAD, variables, maps, batch)
+        named = {f"features/{view}": rows for view, rows in pooled.items()}
+        return {"logits": scores} | named
 
     def torch_tables(self) -> dict[str, torch_table.Table]:
-        """Files of DeCUR's transfer, and those of backbones alone."""
-        head = torch_table.Table(heads.fcn_leaves(self.levels, self.widths))
+        """Files of CMX or of DeCUR's transfer, and those of backbones alone."""
         names = self.components
+        if self.fusion == "cmx":
+            return self._pair_tables() | transfer.tables_by_view(self.backbone, names)
+        maps = transfer.count_maps(self.backbone)
+        head = torch_table.Table(self.head.torch_leaves(maps))
         joint = transfer.joint_table(self.backbone, tuple(names.values()), "backbone_")
         whole = {"decur": transfer.published(joint, head)}
         if self.also:
             return whole | transfer.tables_by_view(self.backbone, names)
         return transfer.torch_tables(self.backbone, head) | whole
 
+    def _pair_tables(self) -> dict[str, torch_table.Table]:
+        """CMX's own files, where the backbone has tables of two."""
+        if not hasattr(self.backbone, "pair_tables"):  # See core/backbone.py.
+            return {}
+        names = tuple(self.components.values())
+        tables = [fused_pair.table(self.backbone, names, self.stages)]
+        for component, head in self.decoders.items():
+            table = torch_table.Table(head.torch_leaves(self.stages))
+            tables.append(table.nest(flax=component, torch=_RELEASED[component]))
+        ignore = () if self.auxiliary else (f"{_RELEASED[AUXILIARY]}.*",)
+        whole = torch_table.join(*tables, ignore=ignore)
+        return {"cmx": dataclasses.replace(whole, inside="model")}
+
     def standard_names(self, tensors: dict[str, Any]) -> dict[str, Any]:
         return transfer.standard_names(tensors, linear=False)
+
+
+def _only(held: dict[str, Any], names: Any) -> dict[str, Any]:
+    """The components of these names."""
+    return {name: held[name] for name in names if name in held}
 
 
 def _side_by_side(features: dict[str, backbone_lib.Features]) -> list[jax.Array]:

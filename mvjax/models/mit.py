@@ -122,42 +122,70 @@ class Net(nn.Module):
     drop_path: float
     head: int  # Width of a last layer; 0: there is none.
     dtype: Any = jnp.float32
+    shared_rate: int = 0  # Which block of stage 2 lends all of them its drop rate.
+
+    def setup(self) -> None:
+        stages = range(1, len(self.depths) + 1)
+        self.embeddings = [
+            _conv(width, *EMBEDDINGS[i - 1], self.dtype, f"embed{i}")
+            for i, width in zip(stages, self.widths)
+        ]
+        self.embedding_norms = [
+            layer_norm(_EMBEDDING_EPSILON, self.dtype, f"embed{i}_norm") for i in stages
+        ]
+        self.blocks = [
+            [
+                Block(HEADS[i], REDUCTIONS[i], self.dtype, name=f"block{i + 1}_{j}")
+                for j in range(depth)
+            ]
+            for i, depth in enumerate(self.depths)
+        ]
+        self.norms = [
+            layer_norm(_BLOCK_EPSILON, self.dtype, f"norm{i}") for i in stages
+        ]
+        if self.head:
+            self.last = linear.Linear(self.head, dtype=self.dtype, name="head")
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Heads of each stage, see `core/backbone.Staged`."""
+        return HEADS[: len(self.depths)]
 
     def rates(self) -> list[list[float]]:
         """Drop rates of all blocks, by stage."""
         rates = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
         stages = [[next(rates) for _ in range(depth)] for depth in self.depths]
-        stages[1] = [stages[1][0]] * self.depths[1]
+        stages[1] = [stages[1][self.shared_rate]] * self.depths[1]
         return stages
 
-    def _drops(self, seed: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        """A seed and a rate of `DropPath` for each block, by stage."""
-        numbers = jnp.arange(sum(self.depths), dtype=seed.dtype)
+    def _drops(self, i: int) -> tuple[jax.Array, jax.Array]:
+        """A seed and a rate of `DropPath` for each block of stage i."""
+        seed = jax.random.key_data(self.make_rng("dropout"))
+        numbers = jnp.arange(self.depths[i], dtype=seed.dtype)
         seeds = jnp.stack([jnp.full_like(numbers, seed[0]), seed[1] + numbers], axis=1)
-        by_stage = jnp.split(seeds, np.cumsum(self.depths)[:-1])
-        return [(own, jnp.array(rates)) for own, rates in zip(by_stage, self.rates())]
+        return seeds, jnp.array(self.rates()[i])
 
-    @nn.compact
+    def stage(self, x: jax.Array, i: int, *, train: bool) -> jax.Array:
+        """Maps `[B, H, W, C]` of what is before stage i to its map, see `Staged`."""
+        x = self.embedding_norms[i](self.embeddings[i](x))
+        drops = self._drops(i) if train and self.drop_path else ()
+        return self.norms[i](repeated.run(self.blocks[i], x, *drops))
+
+    def leave(self, x: jax.Array, i: int) -> jax.Array:
+        """The map of stage i as it is: its norm stands before the next stage, too."""
+        del i
+        return x
+
     def __call__(self, x: jax.Array, *, train: bool) -> backbone.Features:
         """Maps `[B, H, W, C]` to features; training needs the key "dropout"."""
-        drops = [()] * len(self.depths)
-        if train and self.drop_path:
-            drops = self._drops(jax.random.key_data(self.make_rng("dropout")))
         maps = []
-        for i, (width, depth) in enumerate(zip(self.widths, self.depths)):
-            side, stride = EMBEDDINGS[i]
-            x = _conv(width, side, stride, self.dtype, f"embed{i + 1}")(x)
-            x = layer_norm(_EMBEDDING_EPSILON, self.dtype, f"embed{i + 1}_norm")(x)
-            settings = (HEADS[i], REDUCTIONS[i], self.dtype)
-            names = [f"block{i + 1}_{j}" for j in range(depth)]
-            blocks = [Block(*settings, name=name) for name in names]
-            x = repeated.run(blocks, x, *drops[i])
-            x = layer_norm(_BLOCK_EPSILON, self.dtype, f"norm{i + 1}")(x)
-            maps.append(x)
+        for i in range(len(self.depths)):
+            x = self.stage(x, i, train=train)
+            maps.append(self.leave(x, i))
         wide = jnp.promote_types(self.dtype, jnp.float32)
         pooled = jnp.mean(x, axis=(1, 2), dtype=wide)
         if self.head:
-            pooled = linear.Linear(self.head, dtype=self.dtype, name="head")(pooled)
+            pooled = self.last(pooled)
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         return backbone.Features(pooled.astype(wide), tuple(maps), tokens)
 
@@ -236,11 +264,13 @@ class Backbone:
       head: Width of a linear layer behind the mean, whose outputs are the features then:
         2048 in DeCUR's pretraining; 0: there is none.
       drop_path: Rate of the last block's stochastic depth, 0 for the first.
+      shared_rate: Which block of stage 2 lends all of them its drop rate.
     """
 
     size: limits.one_of(*DEPTHS) = "b2"
     head: limits.Classes = 0
     drop_path: limits.Rate = 0.1
+    shared_rate: limits.one_of(0, 1) = 0
 
     @property
     def width(self) -> int:
@@ -251,7 +281,12 @@ class Backbone:
         """The network, see `core/backbone.py`."""
         del channels, groups  # Flax finds out; there are no batch norms.
         widths = WIDTHS.get(self.size, WIDE)
-        return Net(widths, DEPTHS[self.size], self.drop_path, self.head, dtype)
+        depths = DEPTHS[self.size]
+        return Net(widths, depths, self.drop_path, self.head, dtype, self.shared_rate)
+
+    def beside(self) -> "Backbone":
+        """CMX's second encoder, whose stage 2 has the rate of another block."""
+        return dataclasses.replace(self, shared_rate=1)
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Checks that every reduced map has a pixel."""
@@ -281,6 +316,15 @@ class Backbone:
                 ignore=("decode_head.*", "classifier.*"),
             ),
         }
+
+    def pair_tables(self, channels: int) -> tuple[torch_table.Table, torch_table.Table]:
+        """Tables of both in an encoder of CMX: all keys of the second are `extra_`."""
+        leaves = next(iter(self.torch_tables(channels).values()))
+        second = [
+            leaf._replace(torch_names=tuple(f"extra_{n}" for n in leaf.torch_names))
+            for leaf in leaves
+        ]
+        return torch_table.Table(list(leaves)), torch_table.Table(second)
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser: truncated normals of 0.02, convolutions by fan-out."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -18,6 +19,8 @@ from mvjax.models.layers import initializers
 from mvjax.ops import images
 
 Variables = dict[str, Any]
+# The tables say nothing of channels, but in the shapes of the leaves.
+CHANNELS = 3
 
 
 def component(variables: Variables, name: str) -> Variables:
@@ -85,15 +88,31 @@ class Tower:
         """
         dtype = jnp.dtype(self.dtype)
         net = self.backbone.net(x.shape[-1], dtype=dtype, groups=groups)
-        if not train:
-            return net.apply(variables, self.read(x), train=False), {}
-        return net.apply(
-            variables,
-            self.read(x),
-            train=True,
-            rngs={"dropout": rng_lib.named(rng, "dropout")},
-            mutable=["batch_stats"],
-        )
+        rng = rng if train else None
+        return apply(net, variables, self.read(x), train=train, rng=rng)
+
+
+def apply(
+    net: nn.Module, variables: Variables, *inputs: Any, train: Any, rng: Any
+) -> tuple[Any, Variables]:
+    """What a network gives, and the statistics of batch norms that have moved.
+
+    Args:
+      net: Is called with the inputs and `train`.
+      variables: Its own.
+      *inputs: Of its call.
+      train: Likewise.
+      rng: Key of what is dropped; None: nothing is, and no statistics move.
+    """
+    if rng is None:
+        return net.apply(variables, *inputs, train=train), {}
+    return net.apply(
+        variables,
+        *inputs,
+        train=train,
+        rngs={"dropout": rng_lib.named(rng, "dropout")},
+        mutable=["batch_stats"],
+    )
 
 
 def init_head(
@@ -101,9 +120,10 @@ def init_head(
     head: nn.Module,
     *inputs: Any,
     rules: Mapping[str, backbone.Rule] = heads.RULES,
+    **settings: Any,
 ) -> Variables:
     """Fresh variables of one of the heads; what no rule fits has PyTorch's default."""
-    shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), *inputs))
+    shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), *inputs, **settings))
     return initializers.torch_default(key, shapes, rules)
 
 
@@ -170,16 +190,28 @@ def check_views(method: Any, views: Sequence[str], spec: Any) -> None:
             )
 
 
-def mask(features: backbone.Features, present: jax.Array | None) -> backbone.Features:
-    """Features that are 0 for rows whose `present` `[B]` is False; None: all are there."""
+def mask(arrays: Any, present: jax.Array | None) -> Any:
+    """Arrays `[B, ...]` that are 0 for rows whose `present` `[B]` is False; None: all are.
+
+    Features, or any tree.
+    """
     if present is None:
-        return features
+        return arrays
 
     def keep(x: jax.Array) -> jax.Array:
         here = jnp.asarray(present, bool).reshape(-1, *(1,) * (x.ndim - 1))
         return jnp.where(here, x, jnp.zeros((), x.dtype))
 
-    return jax.tree.map(keep, features)
+    return jax.tree.map(keep, arrays)
+
+
+def join(*parts: Variables) -> Variables:
+    """Variables of several groups of components as one tree."""
+    joined: Variables = {}
+    for part in parts:
+        for kind, held in part.items():
+            joined[kind] = joined.get(kind, {}) | held
+    return joined
 
 
 def pooled(features: Mapping[str, backbone.Features]) -> dict[str, jax.Array]:
@@ -192,9 +224,13 @@ def named(features: Mapping[str, backbone.Features]) -> dict[str, jax.Array]:
     return {f"features/{view}": rows for view, rows in pooled(features).items()}
 
 
-def count_maps(tower: Tower, shape: tuple[int, ...]) -> int:
-    """How many maps the backbone makes of an image `[H, W, C]`."""
-    x = jnp.zeros((1, *shape))
+@functools.cache
+def count_maps(
+    network: backbone.Backbone, shape: tuple[int, int, int] | None = None
+) -> int:
+    """How many maps a backbone makes of an image `[H, W, C]`; None: of one it reads."""
+    side = getattr(network, "image_size", 64)
+    tower, x = Tower(network), jnp.zeros((1, *(shape or (side, side, CHANNELS))))
     found = jax.eval_shape(
         lambda key: tower.features(tower.init(key, x), x, train=False)[0],
         jax.random.key(0),
@@ -230,10 +266,6 @@ def grad_cam(
 def _has_parts(network: backbone.Backbone) -> bool:
     """Whether files hold parts of a network beside its trunk."""
     return hasattr(network, "beside_table")  # See core/backbone.py.
-
-
-# The tables say nothing of channels, but in the shapes of the leaves.
-CHANNELS = 3
 
 
 def torch_tables(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mvjax.evaluators.common import palette
+from mvjax.evaluators.common import visible
 from mvjax.report import lettering
 from mvjax.report import plots
 
@@ -48,7 +50,12 @@ def confusion(counts: np.ndarray, names: Sequence[str] | None = None) -> "Figure
 
 
 def bars(
-    values: np.ndarray, *, chance: np.ndarray, mean: float | None, what: str
+    values: np.ndarray,
+    *,
+    chance: np.ndarray,
+    mean: float | None,
+    what: str,
+    names: Sequence[str] = (),
 ) -> "Figure":
     """A bar for each class, with a dot at its share of the data.
 
@@ -57,6 +64,7 @@ def bars(
       chance: `[K]`, how frequent the classes are.
       mean: Is drawn as a dashed line.
       what: Name of the values.
+      names: Of the classes; (): their numbers.
     """
     figure = plots.make_figure(2.6)
     panel = figure.subplots()
@@ -69,7 +77,8 @@ def bars(
         panel.axhline(mean, color=plots.MUTED, linestyle="--", label=f"mean {mean:.3f}")
     panel.set_ylim(0, 1.02)
     if len(values) <= _MOST_NAMED:
-        panel.set_xticks(places, [str(i) for i in places], fontsize=7)
+        named = [lettering.plain(names[i] if names else str(i), 18) for i in places]
+        panel.set_xticks(places, named, fontsize=7, rotation=90 if names else 0)
     panel.tick_params(labelsize=7)
     panel.set_xlabel("class", fontsize=8, color=plots.MUTED)
     panel.set_ylabel(what, fontsize=8, color=plots.MUTED)
@@ -85,6 +94,7 @@ def maps(
     classes: int,
     *,
     ignore: int,
+    channels: Mapping[str, Sequence[str]] | None = None,
 ) -> "Figure":
     """A row for each image: its views, the true map, the guess.
 
@@ -94,21 +104,26 @@ def maps(
       guess: `[N, h, w]` classes.
       classes: K.
       ignore: The value of truths that are not known, which stay white.
+      channels: Names of the views' channels, where they have some.
     """
+    import matplotlib
+
     views = dict(list(images.items())[:_MOST_VIEWS])
     columns, rows = len(views) + 2, len(truth)
     figure = plots.make_figure(rows * plots.WIDTH / columns / 1.4)
     panels = figure.subplots(rows, columns, squeeze=False)
     unknown = np.ma.masked_equal(truth, ignore)
+    colours = matplotlib.colors.ListedColormap(palette.colours(classes) / 255)
     for i, line in enumerate(panels):
-        for panel, view in zip(line, views.values()):
-            panel.imshow(_visible(view[i]), interpolation="nearest")
+        for panel, (name, view) in zip(line, views.items()):
+            image = visible.visible(view[i], (channels or {}).get(name, ()))
+            panel.imshow(image, interpolation="nearest")
         for panel, found in zip(line[len(views) :], (unknown[i], guess[i])):
             panel.imshow(
                 found,
-                cmap="tab20",
-                vmin=0,
-                vmax=max(classes - 1, 1),
+                cmap=colours,
+                vmin=-0.5,
+                vmax=classes - 0.5,
                 interpolation="nearest",
             )
         for panel in line:
@@ -116,11 +131,3 @@ def maps(
     for panel, title in zip(panels[0], [*views, "truth", "guess"]):
         panel.set_title(title, fontsize=8, color=plots.INK)
     return figure
-
-
-def _visible(image: np.ndarray) -> np.ndarray:
-    """An image `[H, W, C]` as `[H, W, 3]` in [0, 1]: its first three channels, or one."""
-    image = plots.drawable(image[..., : 3 if image.shape[-1] >= 3 else 1])
-    low, high = np.nanmin(image), np.nanmax(image)
-    image = np.nan_to_num((image - low) / max(high - low, 1e-12))
-    return np.broadcast_to(image, (*image.shape[:2], 3))

@@ -79,6 +79,7 @@ class Stage(NamedTuple):
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
     missing: Mapping[str, str] = {}  # Why scores are not there, by their names.
+    class_names: Mapping[str, Sequence[str]] = {}  # Of classes 0, 1, ... by evaluator.
 
 
 class Written(NamedTuple):
@@ -139,7 +140,10 @@ def _section(folder: pathlib.Path, stage: Stage, number: int, taken: list[str]) 
     metrics = {name: scores for name, scores in stage.metrics.items() if scores}
     if metrics:
         parts.append("<h3>Metrics</h3>")
-        parts += [_table(name, scores) for name, scores in metrics.items()]
+        parts += [
+            _tables(name, scores, stage.class_names.get(name, ()))
+            for name, scores in metrics.items()
+        ]
         parts.append(
             '<p class="note">Mean ± standard deviation over runs; bold is the best of '
             "its column (of its target, for errors). Baselines owe nothing to "
@@ -164,6 +168,27 @@ def _section(folder: pathlib.Path, stage: Stage, number: int, taken: list[str]) 
     parts.append(_folded("Environment", _facts(stage.environment)))
     parts.append(_folded("Config", f"<pre>{_escape(stage.config)}</pre>"))
     return "\n".join(part for part in parts if part)
+
+
+def _tables(name: str, scores: Mapping[str, float], classes: Sequence[str]) -> str:
+    """The scores of one evaluator, those of numbered classes in a table of their own."""
+    rest, numbered = tables.split_numbered(scores)
+    found = _table(name, rest) if rest else ""
+    if not numbered:
+        return found
+    head = "".join(f'<th scope="col">{_escape(row)} %</th>' for row in numbered)
+    rows = []
+    for i in sorted({i for values in numbered.values() for i in values}):
+        cells = (f"{100 * v[i]:.1f}" if i in v else "" for v in numbered.values())
+        rows.append(
+            f'<tr><th scope="row">{i} {_escape(classes[i] if i < len(classes) else "")}'
+            f"</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        )
+    return found + (
+        f'<div class="wide"><table><caption>{_escape(name)}, by class</caption>'
+        f'<thead><tr><th scope="col">class</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _table(name: str, scores: Mapping[str, float]) -> str:

@@ -176,11 +176,13 @@ def comparison(
 ) -> "Figure":
     """Bars of all metrics for each feature, with deviations; baselines are grey.
 
+    Scores of numbered classes have pictures of their own.
+
     Args:
       metrics: Scores by evaluator, see `tables`. One row of panels for each evaluator,
         at most four metrics side by side.
     """
-    built = {name: tables.build(scores) for name, scores in metrics.items()}
+    built = {k: tables.build(tables.split_numbered(v)[0]) for k, v in metrics.items()}
     built = {name: table for name, table in built.items() if table.rows}
     bands = [
         (name, table, table.columns[i : i + 4])

@@ -105,6 +105,7 @@ def _stage(
         environment=about.get("environment", {}),
         data=data,
         missing=terminal.missing(evaluation),
+        class_names=scoring.class_names(),
     )
 
 

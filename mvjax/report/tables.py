@@ -71,6 +71,26 @@ def build(scores: Mapping[str, float]) -> Table:
     return Table(tuple(sorted(rows, key=is_baseline)), tuple(columns), cells)
 
 
+def split_numbered(
+    scores: Mapping[str, float],
+) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
+    """Takes scores of numbered classes, such as `iou/3`, out of the others.
+
+    Returns:
+      The others; and values by number, by what stands before it. Deviations go with
+      the values and are left out.
+    """
+    rest, numbered = {}, {}
+    for key, value in scores.items():
+        row, _, column = key.rpartition("/")
+        if row and column.removesuffix(_STD).isdecimal():
+            if not column.endswith(_STD):
+                numbered.setdefault(row, {})[int(column)] = value
+        else:
+            rest[key] = value
+    return rest, numbered
+
+
 def number(value: float, metric: str) -> str:
     """A value as the tables print it; a dash where it is not a number."""
     if not math.isfinite(value):

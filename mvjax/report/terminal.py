@@ -7,36 +7,86 @@ from mvjax.core import text
 from mvjax.report import tables
 
 
-def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """Renders one table for each evaluator.
+def table(
+    metrics: Mapping[str, Mapping[str, float]],
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Renders one table for each evaluator, and one of its scores of numbered classes.
 
     Args:
       metrics: Scores by evaluator, see `tables`.
+      names: Of the classes 0, 1, ... by evaluator, where they are known.
 
     Returns:
       Lines without a newline at the end; `*` marks the best value of a column.
     """
     blocks = []
     for name, scores in metrics.items():
-        built = tables.build(scores)
-        if not built.rows:
-            continue
+        rest, numbered = tables.split_numbered(scores)
+        built = tables.build(rest)
         lines = [[name, *built.columns]]
         for row in built.rows:
             label = f"{row} (baseline)" if tables.is_baseline(row) else row
             lines.append([label, *(_cell(built, row, c) for c in built.columns)])
-        blocks.append("\n".join(text.align(lines, rule=True)))
+        if built.rows:
+            blocks.append("\n".join(text.align(lines, rule=True)))
+        if numbered:
+            blocks.append(_by_class(name, numbered, (names or {}).get(name, ())))
     if not blocks:
         return "no metrics"
     return "\n\n".join(blocks) + "\n\n* best of its column"
 
 
-def evaluation(found: Mapping[str, Any]) -> str:
+def _by_class(
+    label: str, numbered: Mapping[str, Mapping[int, float]], names: Sequence[str]
+) -> str:
+    """A row for each class, in percent."""
+    lines = [[f"{label}, class", *(f"{row} %" for row in numbered)]]
+    for i in sorted({i for values in numbered.values() for i in values}):
+        cells = [
+            f"{100 * values[i]:.1f}" if i in values else ""
+            for values in numbered.values()
+        ]
+        lines.append([f"{i} {names[i] if i < len(names) else ''}".rstrip(), *cells])
+    return "\n".join(text.align(lines, rule=True))
+
+
+def steps(
+    found: Mapping[int, Mapping[str, Any]],
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Renders evaluations of several checkpoints: a row for each, and the best marked.
+
+    Args:
+      found: Contents of `evaluation.json` by step.
+      names: See `table`.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    for step, one in found.items():
+        for label, scores in one["results"].items():
+            held = metrics.setdefault(label, {})
+            rest, numbered = tables.split_numbered(scores)
+            held |= {f"step {step}/{key}": value for key, value in rest.items()}
+            for row, values in numbered.items():
+                held |= {f"step {step}/{row}/{i}": v for i, v in values.items()}
+    gaps = {
+        f"step {s}, {k}": v for s, one in found.items() for k, v in missing(one).items()
+    }
+    return "\n\n".join([table(metrics, names), *(f"{k}: {v}" for k, v in gaps.items())])
+
+
+def evaluation(
+    found: Mapping[str, Any], names: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """Renders the content of `evaluation.json`.
 
     Tables, then intervals over seeds, then what is not in the tables and why.
+
+    Args:
+      found: The content.
+      names: See `table`.
     """
-    parts = [table(found["results"])]
+    parts = [table(found["results"], names)]
     if "seeds" in found and "intervals" in found:
         rows = [
             [f"{name}/{score}", f"{low:.4g} to {high:.4g}"]

@@ -81,6 +81,15 @@ class Scoring:
         """The evaluators of `config.evals` by label."""
         return suite.make(self.run.config.evals)
 
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """What the data call the classes that evaluators number, by label."""
+        spec = self.run.inputs.batch_spec
+        return {
+            label: evaluator.class_names(spec)
+            for label, evaluator in self.evaluators().items()
+            if hasattr(evaluator, "class_names")
+        }
+
     def health(self, state: state_lib.TrainState) -> dict[str, float]:
         """How the codes of the first training records spread, see `health.measure`."""
         variables = state.eval_variables

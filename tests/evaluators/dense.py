@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.core import dist
+from mvjax.data import batch as batch_lib
 from mvjax.evaluators import classification
 from mvjax.evaluators import segmentation
 from mvjax.evaluators.common import features as features_lib
@@ -35,6 +36,9 @@ class Source:
         self.mask = np.argmax(logits(self.image) + noise, -1).astype(np.uint8)
         self.label = self.mask[:, 2, 2].astype(np.int32)
         self.mask[rng.random(self.mask.shape) < 0.1] = 255
+        view = batch_lib.ViewSpec((*SIZE, 3), "float32", -np.inf, np.inf)
+        truth = batch_lib.TargetSpec(SIZE, "uint8", 0.0, CLASSES - 1.0, ignore=255)
+        self.spec = batch_lib.Spec({"image": view}, CLASSES, targets={"mask": truth})
 
     def __len__(self):
         return len(self.image)

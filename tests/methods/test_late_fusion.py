@@ -16,6 +16,7 @@ from mvjax.models import resnet
 from mvjax.models import resnet_cifar
 from mvjax.models import transfer
 from mvjax.models import vit
+from mvjax.models.decoders import fcn
 from mvjax.ops import interpolation
 from mvjax.train import torch_weights
 from tests.models import test_rda
@@ -116,7 +117,8 @@ def test_maps_tell_where_the_greatest_score_comes_from(batch):
 
 
 def test_maps_are_read_side_by_side_and_enlarged_as_published(batch):
-    method, variables = fused(segment, widths=(4, 3, 2), align_corners=True)
+    decoder = fcn.Decoder(widths=(4, 3, 2), align_corners=True)
+    method, variables = fused(segment, head=decoder)
     found = jax.jit(method.predict)(variables, batch)
     features = [read_alone(variables, batch, view) for view in CHANNELS]
     here = batch["present"]["optical"][:, None, None, None]
@@ -125,8 +127,8 @@ def test_maps_are_read_side_by_side_and_enlarged_as_published(batch):
     def layer(name, x):
         return x @ head[name]["kernel"][0, 0] + head[name]["bias"]
 
-    for i in range(method.levels):
-        first, second = (f.maps[i - method.levels] for f in features)
+    for i in range(decoder.levels):
+        first, second = (f.maps[i - decoder.levels] for f in features)
         h = layer(f"inner{i}", np.concatenate([first, second * here], axis=-1))
         # The published head enlarges before its last layer, ours behind it.
         h = np.asarray(interpolation.resize(jnp.asarray(h), (SIZE, SIZE)))
@@ -161,7 +163,7 @@ FILES = {  # A method, the kind of its file, and some key with its shape.
     "maps": (
         segment,
         test_rda.SMALL_NETWORK,
-        VIEWS | dict(widths=(4, 5, 6)),
+        VIEWS | dict(head=fcn.Decoder(widths=(4, 5, 6))),
         "decur",
         {"uc1.weight": (5, 32, 1, 1), "cls2.weight": (3, 6, 1, 1)},
     ),
@@ -248,7 +250,11 @@ SPEC = batch_lib.Spec(
         (classify, dict(also=("sar",)), "view=sar stands in .also"),
         (classify, dict(also=("dem",)), "config.method.also 'dem'"),
         (classify, dict(mean=(0.5,) * 5), "mean has 5 .* 'sar', 'optical' have 7 chan"),
-        (segment, dict(widths=(3,)), "widths has 1 entries, .levels is 3"),
+        (
+            segment,
+            dict(head=fcn.Decoder(widths=(3,))),
+            "has 1 widths, its levels are 3",
+        ),
     ],
 )
 def test_what_does_not_fit_the_data_is_named(kind, fields, message):

@@ -15,9 +15,11 @@ from mvjax.core import errors
 from mvjax.core import state as state_lib
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
+from mvjax.losses import pixels
 from mvjax.methods import classify
 from mvjax.methods import segment
 from mvjax.models import resnet_cifar
+from mvjax.models.decoders import fcn
 from mvjax.train import run as run_lib
 from mvjax.train import step as step_lib
 
@@ -160,6 +162,25 @@ def test_every_known_pixel_counts_alike(batch):
     np.testing.assert_allclose(aux.metrics["pixel_accuracy"], right, rtol=1e-6)
 
 
+def test_a_loss_chosen_by_name_is_that_of_both_heads(batch):
+    ohem = pixels.Objective("ohem", threshold=0.1, min_kept=30)
+    method = make(segment, frozen=("*",), auxiliary=fcn.Decoder(), objective=ohem)
+    held = variables(segment)
+    params = held["params"] | {"auxiliary": held["params"]["head"]}
+    loss, aux = jax.jit(method.loss)(held | {"params": params}, batch, KEY)
+    plain = make(segment, frozen=("backbone",))
+    (mean, _), found = results(plain, segment)(batch)
+    logits = found["logits"]
+    mask = batch["targets"]["mask"].astype(int)
+    expected = ohem(
+        logits.reshape(-1, CLASSES), np.where(mask == 255, -1, mask).reshape(-1)
+    )
+    for name in ("ohem", "auxiliary"):
+        np.testing.assert_allclose(aux.metrics[name], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, 1.4 * expected, rtol=1e-5)
+    assert expected > 1.5 * mean  # The hardest pixels.
+
+
 @pytest.mark.parametrize("hidden", [(), (5,)])
 def test_weights_go_out_and_back(hidden):
     method = make(hidden=hidden)
@@ -203,10 +224,9 @@ def test_classes_are_those_of_the_data():
         make(segment).check(SPEC)
     truth = batch_lib.TargetSpec((SIZE, SIZE), "uint8", 0, CLASSES - 1, ignore=255)
     make(segment).check(SPEC._replace(targets={"mask": truth}))
-    with pytest.raises(
-        errors.UserError, match="levels is 9; the backbone has [34] maps"
-    ):
-        make(segment, levels=9).check(SPEC._replace(targets={"mask": truth}))
+    deep = fcn.Decoder(levels=9)
+    with pytest.raises(errors.UserError, match="levels=9; the backbone has [34] maps"):
+        make(segment, head=deep).check(SPEC._replace(targets={"mask": truth}))
     for other, message in (
         (truth._replace(high=5), "holds classes up to 5 .*classes is 3"),
         (truth._replace(ignore=254), "254 for unknown.*ignore 255"),

@@ -142,3 +142,15 @@ def test_a_picture_of_any_length_can_be_drawn(tmp_path, monkeypatch):
     ((png, _),) = written.pictures
     width, height = struct.unpack(">II", png.read_bytes()[16:24])
     assert 290 < max(width, height) <= 300
+
+
+def test_scores_of_classes_have_a_table_in_percent(tmp_path):
+    scores = {"cover": {"miou": 0.5, "iou/0": 0.25, "iou/1": 0.125}}
+    stage = make_stage(
+        metrics=scores, pictures={}, class_names={"cover": ("road", EVIL)}
+    )
+    page_text = page.write(tmp_path, title="t", stages=[stage]).page.read_text()
+    assert "<caption>cover, by class</caption>" in page_text
+    assert '<tr><th scope="row">0 road</th><td>25.0</td></tr>' in page_text
+    assert "<td>12.5</td>" in page_text and f"1 {EVIL}" not in page_text
+    assert page_text.count("0.500") == 1 and "0.250" not in page_text

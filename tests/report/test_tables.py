@@ -76,3 +76,28 @@ def test_text_is_aligned_and_marks_best_and_baselines():
         "* best of its column",
     ]
     assert terminal.table({}) == "no metrics"
+
+
+def test_classes_stand_below_in_percent_and_steps_beside_each_other():
+    scores = {"miou": 0.5, "iou/0": 0.25, "iou/2": 0.7551, "iou/2_std": 0.1}
+    names = {"cover": ("road", "field", "wood")}
+    assert terminal.table({"cover": scores}, names).splitlines() == [
+        "cover  miou",
+        "-----  ------",
+        "       0.500",
+        "",
+        "cover, class  iou %",
+        "------------  -----",
+        "0 road        25.0",
+        "2 wood        75.5",
+        "",
+        "* best of its column",
+    ]
+    found = {
+        10: {"results": {"cover": scores}},
+        20: {"results": {"cover": scores | {"miou": 0.6}}, "failed": {"knn": "why"}},
+    }
+    lines = terminal.steps(found).splitlines()
+    assert lines[2:4] == ["step 10  0.500", "step 20  0.600*"]
+    assert lines[-5].split() == ["2", "75.5", "75.5"]
+    assert lines[-1] == "step 20, knn: failed: why"

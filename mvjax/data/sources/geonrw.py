@@ -78,7 +78,11 @@ def spec(
     high = len(CLASS_NAMES) - 1.0
     mask = batch.TargetSpec((side, side), "uint8", 0.0, high, ignore=0)
     return batch.Spec(
-        views | {"dem": height}, None, targets={MASK: mask}, channel_names=names
+        views | {"dem": height},
+        None,
+        targets={MASK: mask},
+        channel_names=names,
+        target_names={MASK: CLASS_NAMES},
     )
 
 

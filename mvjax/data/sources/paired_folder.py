@@ -64,6 +64,7 @@ def spec(
     fixed: bool = False,
     mask_classes: limits.Size = 256,
     mask_ignore: int | None = 255,
+    class_names: limits.AnyNames = (),
 ) -> batch.Spec:
     """Says what the records look like; lists the folder and opens a record."""
     found = Source(
@@ -78,6 +79,7 @@ def spec(
         fixed=fixed,
         mask_classes=mask_classes,
         mask_ignore=mask_ignore,
+        class_names=class_names,
     )
     return found.spec
 
@@ -99,6 +101,7 @@ class Source(paired_files.PairedSource):
         fixed: bool = False,
         mask_classes: int = 256,
         mask_ignore: int | None = 255,
+        class_names: tuple[str, ...] = (),
         limit: int | None = None,
     ):
         """Lists the files and opens those of the first record.
@@ -116,6 +119,7 @@ class Source(paired_files.PairedSource):
             make them one size.
           mask_classes: Number of classes of the masks.
           mask_ignore: Value of the masks that stands for unknown; None: none does.
+          class_names: Of the masks' classes 0, 1, ..., which then are so many.
           limit: Number of records to keep; None: all.
 
         Raises:
@@ -148,7 +152,9 @@ class Source(paired_files.PairedSource):
         files = paired_files.join(parts).keep(limit)
         told = (values, bands, take, fixed)
         super().__init__(batch.Spec({}, None), files, told=told)
-        self.spec = self._find_spec(fixed, mask_classes, mask_ignore)
+        self._class_names, self._ignore = class_names, mask_ignore
+        self._classes = len(class_names) or mask_classes
+        self.spec = self._find_spec(fixed)
 
     def _check_options(self) -> None:
         """Raises `UserError` where ways or bands are none."""
@@ -165,15 +171,13 @@ class Source(paired_files.PairedSource):
                     what = f"band in options.take of {name}:"
                     raise errors.unknown(what, band, known)
 
-    def _find_spec(
-        self, fixed: bool, mask_classes: int, mask_ignore: int | None
-    ) -> batch.Spec:
+    def _find_spec(self, fixed: bool) -> batch.Spec:
         """What all records are like, by the first one."""
         views, masks = self.read({k: v[0] for k, v in self.files.paths.items()})
-        high, named = float(mask_classes - 1), self._bands | self._take
+        high, named = float(self._classes - 1), self._bands | self._take
         targets = {
             k: batch.TargetSpec(
-                v.shape, "uint8", 0.0, high, ignore=mask_ignore, varies=not fixed
+                v.shape, "uint8", 0.0, high, ignore=self._ignore, varies=not fixed
             )
             for k, v in masks.items()
         }
@@ -182,6 +186,7 @@ class Source(paired_files.PairedSource):
             None,
             targets=targets,
             channel_names={k: tuple(v.split(",")) for k, v in named.items()},
+            target_names={k: self._class_names for k in masks if self._class_names},
         )
 
     def _view(self, name: str, array: np.ndarray, fixed: bool) -> batch.ViewSpec:
@@ -207,8 +212,28 @@ class Source(paired_files.PairedSource):
                 geotiff.check_same(places[first], raster, both, shapes=False)
             found = _convert(raster, self._ways.get(name, "stored"), str(path))
             views[name] = self._choose(name, found, str(path))
-        masks = {name: _read_mask(paths[name]) for name in self._masks}
-        return views, masks
+        return views, {name: self._read_mask(paths[name]) for name in self._masks}
+
+    def _read_mask(self, path: pathlib.Path) -> np.ndarray:
+        """Classes `[H, W]` uint8."""
+        ending = path.suffix.lower()
+        if ending not in (*_GEO, _ARRAY):
+            found = image_file.read(path)
+        else:
+            values = np.squeeze(_read(path, None).values)
+            found = values.astype(np.uint8)
+            if values.ndim != 2 or not np.array_equal(found, values):
+                raise errors.UserError(
+                    f"{path} is no mask of whole numbers 0 to 255, [H, W]."
+                )
+        outside = found[found >= self._classes]
+        outside = outside if self._ignore is None else outside[outside != self._ignore]
+        if outside.size:
+            raise errors.UserError(
+                f"{path} holds the class {outside[0]}; options.mask_classes, or the number "
+                f"of class_names, is {self._classes} and mask_ignore {self._ignore}."
+            )
+        return found
 
     def _channels(self, name: str) -> int | None:
         """How many channels the files of a view have to have; None: as the first one."""
@@ -318,15 +343,3 @@ def _convert(raster: geotiff.Raster, way: str, name: str) -> np.ndarray:
         return np.stack([_STRETCHES[way](channel) for channel in channels], axis=-1)
     low, high = _range(way)
     return np.clip((values - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-
-
-def _read_mask(path: pathlib.Path) -> np.ndarray:
-    """Classes `[H, W]` uint8."""
-    ending = path.suffix.lower()
-    if ending not in (*_GEO, _ARRAY):
-        return image_file.read(path)
-    values = np.squeeze(_read(path, None).values)
-    narrow = values.astype(np.uint8)
-    if values.ndim != 2 or not np.array_equal(narrow, values):
-        raise errors.UserError(f"{path} is no mask of whole numbers 0 to 255, [H, W].")
-    return narrow

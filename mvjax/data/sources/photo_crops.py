@@ -119,7 +119,7 @@ class Source(scene_crops.SceneCrops):
         """
         arrays.check_limit(limit)
         arrays.check_split(split)
-        photographs = _read(folder, cache)
+        photographs = read(folder, cache)
         places = [
             _grid(number, photograph.shape, size, stride, name)
             for name in (SPLITS if split == "all" else (split,))
@@ -130,13 +130,22 @@ class Source(scene_crops.SceneCrops):
         super().__init__(spec(size=size), scenes, chosen, chosen[:, 0])
 
 
-def _read(folder: str | None, cache: str | None) -> list[np.ndarray]:
-    """The photographs `[H, W, 3]` uint8 in the order of the classes."""
+def read(
+    folder: str | None, cache: str | None, *, source: str = "photo_crops"
+) -> list[np.ndarray]:
+    """The photographs `[H, W, 3]` uint8 in the order of the classes.
+
+    Args:
+      folder: Holds the files; None: the cache does.
+      cache: Cache of mvjax; None: `~/.cache/mvjax`.
+      source: The data set that wants them, for the message.
+
+    Raises:
+      UserError: A photograph is missing or damaged.
+    """
     from mvjax.data import pictures
 
-    root = fetch.locate(
-        _FETCHED, _SUMS, source="photo_crops", folder=folder, cache=cache
-    )
+    root = fetch.locate(_FETCHED, _SUMS, source=source, folder=folder, cache=cache)
     found = []
     for name in _SUMS:
         image = image_file.read(root / name, 3)

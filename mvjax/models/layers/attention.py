@@ -70,6 +70,7 @@ class Attention(nn.Module):
         *,
         bias: jax.Array | None = None,
         memory: jax.Array | None = None,
+        drop: Callable[[jax.Array], jax.Array] = lambda weights: weights,
     ) -> jax.Array:
         """Maps `[B, T, C]` to `[B, T, C]`.
 
@@ -77,6 +78,7 @@ class Attention(nn.Module):
           x: What asks.
           memory: Keys and values, `[B, S, C]`; None: x itself.
           bias: See `attend`.
+          drop: Likewise.
         """
         memory = x if memory is None else memory
         query, key, value = (
@@ -85,7 +87,7 @@ class Attention(nn.Module):
             )(source)
             for name, source in (("query", x), ("key", memory), ("value", memory))
         )
-        mixed, _ = attend(query, key, value, heads=self.heads, bias=bias)
+        mixed, _ = attend(query, key, value, heads=self.heads, bias=bias, drop=drop)
         return linear.Linear(x.shape[-1], dtype=self.dtype, name="out")(mixed)
 
 

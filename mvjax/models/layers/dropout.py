@@ -47,6 +47,7 @@ class Dropout(nn.Module):
     """Sets a part of the elements to zero and scales the others up."""
 
     rate: float
+    channels: bool = False  # Whether it takes whole maps: channels of `[B, ..., C]`.
 
     def __call__(self, x: jax.Array, seed: jax.Array | None) -> jax.Array:
         """Drops elements of x, any shape; `seed` `[2]` uint32, None: drops nothing."""
@@ -55,5 +56,8 @@ class Dropout(nn.Module):
         if self.rate >= 1:
             return jnp.zeros_like(x)
         salt = zlib.crc32("/".join(self.path).encode())
-        kept = keep(seed, salt, x.shape, self.rate)
+        shape = x.shape
+        if self.channels:
+            shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        kept = keep(seed, salt, shape, self.rate)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))

@@ -89,6 +89,7 @@ class BatchNorm(nn.Module):
     affine: bool = True
     activation: Callable[[jax.Array], jax.Array] = _identity
     dtype: Any = jnp.float32  # Type of the result; statistics are float32.
+    eval_epsilon: float | None = None  # None: as in training.
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -102,7 +103,8 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)
         if not train:
-            factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
+            epsilon = self.epsilon if self.eval_epsilon is None else self.eval_epsilon
+            factor = scale * jax.lax.rsqrt(var.value + epsilon)
             shift = bias - mean.value * factor
             return self.activation(x * factor + shift).astype(self.dtype)
         y, batch_mean, batch_var = _normalise(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mvjax.evaluators.common import confusion
+from mvjax.evaluators.common import export
 from mvjax.report import classes
 
 _SHOWN = 6  # Images.
@@ -21,13 +22,27 @@ def pictures(
         np.arange(len(counts)) == evaluator.ignore, np.nan, confusion.iou(counts)
     )
     share = counts.sum(axis=1) / max(counts.sum(), 1)
-    bars = classes.bars(each, chance=share, mean=scores.get("miou"), what="IoU")
+    spec = features.spec(evaluator.split)
+    bars = classes.bars(
+        each,
+        chance=share,
+        mean=scores.get("miou"),
+        what="IoU",
+        names=evaluator.class_names(spec),
+    )
     found = {f"IoU by class in the split {evaluator.split} ({label})": bars}
-    batch, outputs = next(features.batches(evaluator.split, evaluator.outputs))
+    batch, outputs = next(export.gathered(evaluator, features))
     truth = batch["targets"][evaluator.target][:_SHOWN]
     guess = np.argmax(outputs[evaluator.output][:_SHOWN], axis=-1)
     views = batch["views"].items()
     images = {name: view[:_SHOWN] for name, view in views if view.ndim == 4}
     caption = f"Images, truth and guess in the split {evaluator.split} ({label})"
-    maps = classes.maps(images, truth, guess, len(counts), ignore=evaluator.ignore)
+    maps = classes.maps(
+        images,
+        truth,
+        guess,
+        len(counts),
+        ignore=evaluator.ignore,
+        channels=spec.channel_names,
+    )
     return found | {caption: maps}

@@ -144,3 +144,14 @@ def test_a_view_that_several_splits_share_is_paired_within_each(folder):
     """Codes and some elevations have no folder of the split: others' are left out."""
     source = paired_folder.Source(split="test", **options(folder))
     assert source.files.ids == ["c"]
+
+
+def test_classes_have_names_and_others_are_refused(folder):
+    names = ("water", "field", "wood", "road", "house")
+    held = options(folder, class_names=names, fixed=True)
+    source = paired_folder.Source(**held)
+    assert source.spec.target_names == {"land": names}
+    assert source.spec.targets["land"].high == 4
+    with pytest.raises(errors.UserError, match="_seg.png holds the class"):
+        few = paired_folder.Source(**options(folder, class_names=names[:2]))
+        [few[i] for i in range(len(few))]

@@ -76,7 +76,8 @@ def test_drop_path_drops_samples_and_keeps_the_mean():
 
 def test_each_block_of_a_mix_transformer_draws_its_own_drops():
     net = mit.Net(widths=(8, 8, 8, 8), depths=(2, 2, 1, 1), drop_path=0.5, head=0)
-    drops = net._drops(jax.random.key_data(jax.random.key(0)))
+    net = net.bind({}, rngs={"dropout": jax.random.key(0)})
+    drops = [net._drops(i) for i in range(4)]
     assert [len(seeds) for seeds, _ in drops] == [2, 2, 1, 1]
     seeds = np.concatenate([seeds for seeds, _ in drops])
     assert len(np.unique(seeds, axis=0)) == 6
