@@ -7,6 +7,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from mvjax.convert import torch_map
+from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.models.layers import conv
 
@@ -51,12 +53,23 @@ class Backbone:
 
     def net(self, channels: int, *, dtype: Any, groups: int = 1) -> Net:
         """The network."""
-        del channels, dtype, groups
+        del channels, dtype, groups  # There is nothing to choose.
         return Net()
 
     def torch_tables(self, channels: int) -> dict[str, Any]:
-        """No published files."""
-        return {}
+        """A file of one."""
+        return {"toy": torch_table.Table(self._leaves(""))}
+
+    def pair_tables(self, channels: int) -> tuple[torch_table.Table, ...]:
+        """Files of two."""
+        del channels
+        return tuple(torch_table.Table(self._leaves(x)) for x in ("", "_x"))
+
+    def _leaves(self, ending: str) -> list[torch_map.Leaf]:
+        leaves = []
+        for i in range(len(WIDTHS)):
+            leaves += torch_map.conv2d(f"conv{i}", f"conv{ending}.{i}")
+        return leaves
 
     def initial(self, channels: int) -> dict[str, Any]:
         """Nothing but the defaults."""

@@ -169,37 +169,38 @@ def test_what_cannot_be_fused_is_named(fields, message):
         method.check(SPEC)
 
 
-def test_files_of_cmx_go_out_and_back(tmp_path, monkeypatch):
-    monkeypatch.setitem(mit.DEPTHS, "b0", (1, 1, 1, 1))
-    monkeypatch.setitem(mit.WIDTHS, "b0", (2, 4, 5, 8))
-    method = make(backbone=mit.Backbone("b0"), auxiliary=AUXILIARY)
-    held, file = fill(method, 64), tmp_path / "epoch-last.pth"
+def test_files_of_cmx_go_out_and_back(tmp_path):
+    method, held = make(auxiliary=AUXILIARY), variables()
+    file = tmp_path / "epoch-last.pth"
     torch_weights.to_torch(method, held, file, None)
     back = published.read(method, file, held)
     assert back.table == "cmx"
     jax.tree.map(np.testing.assert_array_equal, held, back.variables)
     tensors = torch_map.to_torch(method.torch_tables()["cmx"], held)
-    kernel = held["params"]["backbone_depth"]["embed1"]["kernel"]
-    name = "backbone.extra_patch_embed1.proj.weight"
+    kernel = held["params"]["backbone_depth"]["conv0"]["kernel"]
+    name = "backbone.conv_x.0.weight"
     np.testing.assert_array_equal(tensors[name], kernel.transpose(3, 2, 0, 1))
-    # One branch from the file of an encoder, and a network without the second head.
-    names = ("backbone.block1.0", "backbone.extra_block1.0", "aux_head.scores0.bias")
-    for name in names:
-        assert any(key.startswith(name) for key in tensors)
-    smaller = make(backbone=mit.Backbone("b0"))
-    held = {kind: dict(parts) for kind, parts in held.items()}
-    del held["params"]["auxiliary"]
-    again = published.read(smaller, file, held)
-    jax.tree.map(np.testing.assert_array_equal, held, again.variables)
+    assert {"decode_head.linear_pred.bias", "aux_head.scores0.bias"} <= set(tensors)
+    # A network without the second head, and one of both encoders alone.
+    smaller = {kind: dict(parts) for kind, parts in held.items()}
+    del smaller["params"]["auxiliary"]
+    back = published.read(make(), file, smaller)
+    jax.tree.map(np.testing.assert_array_equal, smaller, back.variables)
+    back = published.read(method, file, held, take=("backbone_depth",))
+    found = back.variables["params"]
+    assert set(found) == {"backbone_depth"}
+    np.testing.assert_array_equal(found["backbone_depth"]["conv0"]["kernel"], kernel)
 
 
-def test_the_second_encoder_drops_at_the_rate_of_another_block():
+def test_the_second_encoder_has_another_drop_rate_and_other_names():
     first = mit.Backbone("b2", drop_path=0.15)
     rates = [b.net(3).rates() for b in (first, first.beside())]
     steps = np.linspace(0, 0.15, 16)
     np.testing.assert_allclose(rates[0][1], [steps[3]] * 4)
     np.testing.assert_allclose(rates[1][1], [steps[4]] * 4)
     assert rates[0][2:] == rates[1][2:] and rates[0][0] == rates[1][0]
+    names = [[leaf.torch_names[0] for leaf in x] for x in first.pair_tables(3)]
+    assert names[1] == [f"extra_{name}" for name in names[0]]
 
 
 def test_heads_of_older_configs_are_found():
