@@ -21,6 +21,7 @@ from mvjax.models import resnet_rda
 from mvjax.models import transfer
 from mvjax.models import vit
 from mvjax.models.decoders import fcn
+from mvjax.models.decoders import mlp
 from tests import golden_data
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -116,7 +117,7 @@ def check_backbones(shapes: Shapes, name: str) -> int:
                 if key.startswith(prefix)
             }
             if DUAL in inside or prefix.endswith("extra_"):
-                continue  # The encoder of CMX is a network of its own.
+                continue  # See `_check_cmx`.
             network = build(inside)
             (stem,) = [key for key in STEMS if key in inside]
             expected = published_shapes(network, inside[stem][1])
@@ -137,7 +138,34 @@ def check_decur(case: golden_data.Case) -> None:
         shapes = {key: tuple(shape) for key, (shape, _) in file["entries"].items()}
         count += check_backbones(shapes, name)
         _check_transfer(shapes, name, file["wrapper"])
+        _check_cmx(shapes, name, file["wrapper"])
     assert count
+
+
+def _check_cmx(shapes: Shapes, name: str, wrapper: str) -> None:
+    """All keys of a file of CMX with Mix Transformers and the MLP decoder."""
+    if f"backbone.{DUAL}" not in shapes:
+        return
+    prefix = "backbone."
+    first = {
+        key.removeprefix(prefix): shape
+        for key, shape in shapes.items()
+        if key.startswith(prefix)
+    }
+    method = segment.Method(
+        backbone=_mit(first),
+        view="rgb",
+        also=("x",),
+        fusion="cmx",
+        classes=shapes["decode_head.linear_pred.weight"][0],
+        head=mlp.Decoder(shapes["decode_head.linear_fuse.0.weight"][0]),
+    )
+    table = method.torch_tables()["cmx"]
+    assert table.inside == ("" if wrapper == "bare" else wrapper), name
+    x = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    batch = {"views": {"rgb": x, "x": x}}
+    variables = jax.eval_shape(method.init, jax.random.key(0), batch)
+    assert shapes_of(table, variables) == shapes, name
 
 
 HEADS = ("ffc.weight", "backbone.fc.weight", "backbone.head.weight", "cls0.weight")

@@ -102,6 +102,20 @@ def test_evaluate_repeats_the_result(chain, capsys):
 
 
 @pytest.mark.slow
+def test_evaluate_compares_checkpoints_and_says_what_has_no_pictures(chain, capsys):
+    workdir = f"--workdir={chain}/disentangle"
+    before = (chain / "disentangle" / "evaluation.json").read_text()
+    assert run("evaluate", workdir, "--steps=1-", "--only=knn") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("step 2/shared+private/*") for line in lines)
+    assert (chain / "disentangle" / "evaluation.json").read_text() == before
+    message = fails(capsys, "evaluate", workdir, "--steps=3-9")
+    assert "keeps no checkpoint in this range; it has those of the steps 2." in message
+    message = fails(capsys, "evaluate", workdir, f"--save={chain}/pictures")
+    assert "has pictures of single records" in message
+
+
+@pytest.mark.slow
 def test_embed_own_views_and_splits(chain, tmp_path):
     rng = np.random.default_rng(0)
     views = {
@@ -320,6 +334,11 @@ def test_data_check_asks_the_method(capsys, tmp_path, change, code, words):
             "unknown argument '--config=a.py'",
         ),
         (("evaluate", "--workdir=w", "--only="), "--only: it is empty"),
+        (("evaluate", "--workdir=w", "--steps=3"), "'3' is no range such as"),
+        (
+            ("evaluate", "--workdir=w", "--steps=3-", "--step=3"),
+            "--steps goes neither with --step nor",
+        ),
         (("report", "w", "--config.a=1"), "override prefix 'config'"),
         (("data", "fetch", "mnst", "--config.a=1"), "override prefix 'config'"),
         (("board", "w", "--port=65536"), "at most 65535"),

@@ -227,6 +227,34 @@ def test_branches_of_cmx_start_from_files_of_their_own():
     assert alone["rgb"]["take"] == {"backbone": "*"}
 
 
+@pytest.mark.slow
+def test_cmx_takes_the_backbones_of_decur(tmp_path):
+    before = run_lib.Run(config_lib.load(f"{FOLDER}/crops.py:scene=emoji,debug"))
+    trained = jax.device_get(before.fresh_variables(1))
+    for table in ("joint", "colour", "line"):
+        file = tmp_path / f"{table}.pth"
+        torch_weights.to_torch(before.method, trained, file, table)
+    one, other = tmp_path / "colour.pth", tmp_path / "line.pth"
+    for arguments in (
+        f"weights={tmp_path}/joint.pth,table=joint",
+        f"weights={one},weights_x={other}",
+    ):
+        config = config_lib.load(f"{FOLDER}/cmx.py:scene=emoji,debug,{arguments}")
+        run = run_lib.Run(config)
+        fresh = jax.device_get(run.fresh_variables(0))
+        started = warm_start.apply(config.warm_start, run.method, fresh)
+        for name in ("backbone_colour", "backbone_line"):
+            expected = tree.flatten(trained["params"][name])
+            found = tree.flatten(started["params"][name])
+            assert found.keys() == expected.keys()
+            for path, leaf in expected.items():
+                np.testing.assert_array_equal(found[path], leaf, path)
+    # A workdir of the same run would be taken, too.
+    entry = dict(source="runs/decur", take={"backbone_line": "backbone_line"})
+    fields = before.config.method.to_dict()
+    warm_start.check_fields(run.method, entry, lambda: fields)
+
+
 @pytest.mark.parametrize(
     ("views", "pairs"),
     [

@@ -65,6 +65,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     run, variables, step = common.open_run(args, replica=None)
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     scoring.check(labels)
+    shown = _shown(scoring, labels) if args.save else {}
     if file:
         atomic.check(file)
     names = scoring.class_names()
@@ -81,8 +82,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     print(terminal.evaluation(found, names))
     if file:
         atomic.write_json(file, found)
-    if args.save:
-        _save(args, scoring, variables, labels)
+    if shown:
+        _save(args, scoring, variables, shown)
     return int("failed" in found)
 
 
@@ -105,27 +106,35 @@ def _checkpoints(args: argparse.Namespace, run: Any) -> Iterator[tuple[int, Any]
             yield step, checkpoints.variables(step, replica=args.replica, run=run)[0]
 
 
-def _save(
-    args: argparse.Namespace, scoring: Any, variables: Any, labels: Sequence[str] | None
-) -> None:
-    """Writes pictures of what was predicted, of the first seed of several.
+def _shown(scoring: Any, labels: Sequence[str] | None) -> dict[str, Any]:
+    """Evaluators that have pictures of single records, by label.
 
     Raises:
-      UserError: No evaluator has any.
+      UserError: None of those that were chosen has.
     """
+    found = {
+        label: evaluator
+        for label, evaluator in scoring.evaluators().items()
+        if hasattr(evaluator, "images") and (labels is None or label in labels)
+    }
+    if not found:
+        raise errors.UserError(
+            "--save: no evaluator that was chosen has pictures of single records."
+        )
+    return found
+
+
+def _save(
+    args: argparse.Namespace, scoring: Any, variables: Any, shown: dict[str, Any]
+) -> None:
+    """Writes pictures of what was predicted, of the first seed of several."""
     from mvjax.evaluators.common import export
     from mvjax.train import seeds
 
     if len(scoring.run.seeds) > 1 and args.replica is None:
         variables = seeds.pick(variables, 0)
-    features, wrote = scoring.features(variables), False
-    for label, evaluator in scoring.evaluators().items():
-        if hasattr(evaluator, "images") and (labels is None or label in labels):
-            source = scoring.run.source(evaluator.split)
-            count = export.write(label, evaluator, features, source, args.save)
-            print(f"{args.save / label}: {count} records")
-            wrote = True
-    if not wrote:
-        raise errors.UserError(
-            "--save: no evaluator that was chosen has pictures of single records."
-        )
+    features = scoring.features(variables)
+    for label, evaluator in shown.items():
+        source = scoring.run.source(evaluator.split)
+        count = export.write(label, evaluator, features, source, args.save)
+        print(f"{args.save / label}: {count} records")

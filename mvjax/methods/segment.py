@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from mvjax.convert import torch_table
-from mvjax.core import backbone as backbone_lib
 from mvjax.core import decoder
 from mvjax.core import errors
 from mvjax.core import limits
@@ -23,6 +22,7 @@ from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
 from mvjax.losses import pixels
 from mvjax.methods import classify
+from mvjax.models import cross_modal_fusion
 from mvjax.models import fused_pair
 from mvjax.models import transfer
 from mvjax.models.decoders import fcn
@@ -67,7 +67,7 @@ class Method(classify.Base):
         heads = {classify.HEAD: self.head, AUXILIARY: self.auxiliary}
         return {name: head for name, head in heads.items() if head is not None}
 
-    def pair(self, views: Any) -> fused_pair.Net:
+    def _pair(self, views: Any) -> fused_pair.Net:
         """The fused backbones of both views, which have these shapes."""
         beside = getattr(self.backbone, "beside", lambda: self.backbone)
         return fused_pair.Net(
@@ -78,10 +78,10 @@ class Method(classify.Base):
         )
 
     @property
-    def stages(self) -> int:
-        """How many stages a backbone has that can be run by stages; 0: it cannot."""
+    def _heads(self) -> tuple[int, ...]:
+        """Heads of the stages of a staged backbone, see core/backbone.py; (): of another."""
         net = self.backbone.net(transfer.CHANNELS, dtype=jnp.dtype(self.dtype))
-        return len(net.heads) if hasattr(net, "stage") else 0  # See core/backbone.py.
+        return tuple(net.heads) if hasattr(net, "stage") else ()
 
     def check(self, spec: Any) -> None:
         super().check(spec)
@@ -113,28 +113,38 @@ class Method(classify.Base):
                     "config.method.fusion=cmx fuses two views; .view and .also name "
                     f"{len(self.components)}."
                 )
-            if not self.stages:
+            if not self._heads:
                 raise errors.UserError(
                     "config.method.fusion=cmx wants a backbone that can be run by stages, "
                     "such as mit or swin; that of config.method.backbone cannot."
                 )
-        shapes = {tuple(spec.views[view].shape) for view in self.components}
-        maps = min(transfer.count_maps(self.backbone, shape) for shape in shapes)
+            maps = len(self._heads)
+        else:
+            shapes = {tuple(spec.views[view].shape) for view in self.components}
+            maps = min(transfer.count_maps(self.backbone, shape) for shape in shapes)
         for head in self.decoders.values():
             head.check(maps)
 
     def init(self, rng: jax.Array, batch: method.Batch) -> method.Variables:
         parts = self.init_towers(rng, batch)
+
+        def read(held: dict[str, Any]) -> list[tuple[jax.Array, ...]]:
+            features, _ = self.read(transfer.components(**held), batch)
+            return [found.maps for found in features.values()]
+
+        by_view = jax.eval_shape(read, parts)
+        by_view = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), by_view)
         if self.fusion == "cmx":
-            parts[fused_pair.FUSION] = fused_pair.init(
-                self.pair(batch["views"]),
+            maps = by_view[0]  # Fused ones have the same shapes.
+            parts[fused_pair.FUSION] = transfer.init_head(
                 rng_lib.named(rng, fused_pair.FUSION),
-                self._images(batch),
+                cross_modal_fusion.Fusion(self._heads, jnp.dtype(self.dtype)),
+                *by_view,
+                rules=cross_modal_fusion.initial(),
+                train=False,
             )
-        maps = jax.eval_shape(
-            lambda held: self.maps(transfer.components(**held), batch)[0], parts
-        )
-        maps = [jnp.zeros(m.shape, m.dtype) for m in maps]
+        else:
+            maps = _side_by_side(by_view)
         for name, head in self.decoders.items():
             parts[name] = transfer.init_head(
                 rng_lib.named(rng, name),
@@ -174,8 +184,9 @@ class Method(classify.Base):
         """
         if self.fusion == "side_by_side":
             features, moved = self.read(variables, batch, rng)
-            return _side_by_side(features), transfer.pooled(features), moved
-        net = self.pair(batch["views"])
+            maps = _side_by_side([found.maps for found in features.values()])
+            return maps, transfer.pooled(features), moved
+        net = self._pair(batch["views"])
         train = {
             name: self._trains(name, rng) for name in (*net.names, fused_pair.FUSION)
         }
@@ -247,9 +258,15 @@ class Method(classify.Base):
         maps = transfer.count_maps(self.backbone)
         head = torch_table.Table(self.head.torch_leaves(maps))
         joint = transfer.joint_table(self.backbone, tuple(names.values()), "backbone_")
+        if self.auxiliary:  # DeCUR's files have none.
+            second = torch_table.Table(self.auxiliary.torch_leaves(maps))
+            named = second.nest(flax=AUXILIARY, torch=_RELEASED[AUXILIARY])
+            joint = torch_table.join(joint, named)
         whole = {"decur": transfer.published(joint, head)}
         if self.also:
             return whole | transfer.tables_by_view(self.backbone, names)
+        if self.auxiliary:  # Nor has any other kind of file.
+            return whole | transfer.torch_tables(self.backbone, head)
         return transfer.torch_tables(self.backbone, head) | whole
 
     def _pair_tables(self) -> dict[str, torch_table.Table]:
@@ -257,9 +274,9 @@ class Method(classify.Base):
         if not hasattr(self.backbone, "pair_tables"):  # See core/backbone.py.
             return {}
         names = tuple(self.components.values())
-        tables = [fused_pair.table(self.backbone, names, self.stages)]
+        tables = [fused_pair.table(self.backbone, names, len(self._heads))]
         for component, head in self.decoders.items():
-            table = torch_table.Table(head.torch_leaves(self.stages))
+            table = torch_table.Table(head.torch_leaves(len(self._heads)))
             tables.append(table.nest(flax=component, torch=_RELEASED[component]))
         ignore = () if self.auxiliary else (f"{_RELEASED[AUXILIARY]}.*",)
         whole = torch_table.join(*tables, ignore=ignore)
@@ -274,7 +291,6 @@ def _only(held: dict[str, Any], names: Any) -> dict[str, Any]:
     return {name: held[name] for name in names if name in held}
 
 
-def _side_by_side(features: dict[str, backbone_lib.Features]) -> list[jax.Array]:
+def _side_by_side(views: Sequence[Sequence[jax.Array]]) -> list[jax.Array]:
     """Maps of all views, `[B, h, w, C]` from fine to coarse."""
-    levels = zip(*(found.maps for found in features.values()), strict=True)
-    return [jnp.concatenate(maps, axis=-1) for maps in levels]
+    return [jnp.concatenate(maps, axis=-1) for maps in zip(*views, strict=True)]

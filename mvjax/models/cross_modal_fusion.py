@@ -154,6 +154,16 @@ class Fusion(nn.Module):
             FFM(heads, self.dtype, name=f"ffm{i}") for i, heads in enumerate(self.heads)
         ]
 
+    def __call__(
+        self, a: Sequence[jax.Array], b: Sequence[jax.Array], *, train: bool
+    ) -> tuple[jax.Array, ...]:
+        """Maps the maps of both modalities to one of each stage.
+
+        Where rectified maps go on to a next stage, the other two methods are to be used.
+        """
+        pairs = [self.rectify(*pair, i) for i, pair in enumerate(zip(a, b))]
+        return tuple(self.fuse(*x, i, train=train) for i, x in enumerate(pairs))
+
     def rectify(self, a: jax.Array, b: jax.Array, i: int) -> Pair:
         """The maps `[B, H, W, C]` of stage i, as they go on to the next one."""
         return self.frms[i](a, b)

@@ -14,7 +14,6 @@ from mvjax.convert import torch_table
 from mvjax.core import backbone
 from mvjax.models import cross_modal_fusion
 from mvjax.models import transfer
-from mvjax.models.layers import initializers
 from mvjax.models.layers import pooling
 
 FUSION = "fusion"  # The component beside the backbones.
@@ -77,15 +76,6 @@ class Net(nn.Module):
             fused.append(self.fusion.fuse(*maps, i, train=train[FUSION]))
         first, second = map(pooling.global_mean, maps)
         return Fused(tuple(fused), (first, second))
-
-
-def init(net: Net, key: jax.Array, images: Sequence[jax.Array]) -> dict[str, Any]:
-    """Fresh variables of the fusion alone."""
-    train = dict.fromkeys((*net.names, FUSION), False)
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), images, train=train))
-    return initializers.torch_default(
-        key, transfer.component(shapes, FUSION), cross_modal_fusion.initial()
-    )
 
 
 def table(

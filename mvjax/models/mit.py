@@ -319,12 +319,12 @@ class Backbone:
 
     def pair_tables(self, channels: int) -> tuple[torch_table.Table, torch_table.Table]:
         """Tables of both in an encoder of CMX: all keys of the second are `extra_`."""
-        leaves = next(iter(self.torch_tables(channels).values()))
+        first = torch_leaves(dataclasses.replace(self, head=0).net(channels))
         second = [
             leaf._replace(torch_names=tuple(f"extra_{n}" for n in leaf.torch_names))
-            for leaf in leaves
+            for leaf in first
         ]
-        return torch_table.Table(list(leaves)), torch_table.Table(second)
+        return torch_table.Table(first), torch_table.Table(second)
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
         """Rules of the initialiser: truncated normals of 0.02, convolutions by fan-out."""

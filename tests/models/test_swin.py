@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +23,8 @@ class Small(swin.Backbone):
         return swin.Net(8, (2, 1), (1, 2), WINDOW, segments, *settings)
 
 
-def draw(backbone, shape):
-    net = backbone.net(shape[-1])
-    return net, fill(lambda x: net.init(jax.random.key(0), x, train=False), shape)
+def draw(net, shape):
+    return fill(lambda x: net.init(jax.random.key(0), x, train=False), shape)
 
 
 def fill(init, shape):
@@ -35,6 +36,14 @@ def fill(init, shape):
         return generator.normal(0, 0.5, leaf.shape).astype(leaf.dtype)
 
     return jax.tree.map(normal, shapes)
+
+
+# Parameters without the classifier, as torchvision counts them.
+@pytest.mark.parametrize(("size", "count"), [("t", 27_519_354), ("b", 86_743_224)])
+def test_sizes_are_the_published_ones(size, count):
+    net, x = swin.Backbone(size).net(3), jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), x, train=False))
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
 
 
 def attend_slowly(params, x, heads, shift):
@@ -88,7 +97,7 @@ def test_windows_attend_as_pixel_by_pixel(always, shifted, shift):
 @pytest.mark.parametrize("style", ["classification", "segmentation"])
 def test_tables_lose_and_invent_nothing(style):
     backbone = Small(style=style)
-    _, variables = draw(backbone, (1, 16, 16, 3))
+    variables = draw(backbone.net(3), (1, 16, 16, 3))
     flat = tree.flatten(variables)
     for name, table in backbone.torch_tables(3).items():
         held = {leaf.path: flat[leaf.path] for leaf in table}
@@ -116,13 +125,13 @@ def test_published_names():
 
 
 def test_norms_of_segmentation_start_afresh_beside_a_file_of_classification(tmp_path):
-    _, trained = draw(Small(), (1, 16, 16, 3))
+    trained = draw(Small().net(3), (1, 16, 16, 3))
     table = Small().torch_tables(3)["swin"]
     file = tmp_path / "swin.pth"
     constant = {"layers.0.blocks.0.attn.relative_position_index": np.arange(4)}
     torch_file.write(file, torch_map.to_torch(table.leaves, trained) | constant)
     method = segment.Method(backbone=Small(style="segmentation"))
-    _, held = draw(method.backbone, (1, 16, 16, 3))
+    held = draw(method.backbone.net(3), (1, 16, 16, 3))
     ours = {"params": {"backbone": held["params"], "head": {}}}
     entry = dict(source=str(file), take={"backbone": ""}, table="swin")
     with pytest.raises(errors.UserError, match="lacks params/backbone/norm0"):
@@ -135,8 +144,8 @@ def test_norms_of_segmentation_start_afresh_beside_a_file_of_classification(tmp_
 
 
 def test_every_parameter_learns_while_paths_and_weights_are_dropped():
-    backbone = Small(style="segmentation", dropout=0.3, drop_path=0.2)
-    net, variables = draw(backbone, (2, 18, 23, 3))
+    net = swin.Net(8, (2,), (2,), WINDOW, segments=True, dropout=0.3, drop_path=0.2)
+    variables = draw(net, (2, 18, 23, 3))
     x = np.random.default_rng(1).normal(size=(2, 18, 23, 3)).astype(np.float32)
 
     def total(variables, key):
