@@ -76,7 +76,7 @@ class Backbone(Protocol):
     published files hold these beside the other parts, `beside_table(trunk, parts)` is
     their table, by what the keys of both begin with.
 
-    The network may be `Staged`. Then two of them can be fused, as in CMX: `beside()` is
+    The network may be `Staged`. Then two of them can be fused behind each stage: `beside()` is
     the backbone of the second one, where released code has another, and
     `pair_tables(channels)` are the tables of both in files that hold the two.
     """

@@ -14,9 +14,8 @@ class Decoder(Protocol):
     A method takes one as a field, so that a config chooses it by name and sets what it
     offers: `--config.method.head.name=mlp --config.method.head.width=256`.
 
-    Batch norms of a head have the epsilon 1e-3 in training, as in CMX's released code,
-    and a field `eval_epsilon` for evaluation: that code evaluates with 1e-5, and so do the
-    figures published with it.
+    Batch norms of a head have the epsilon 1e-3 in training and a field `eval_epsilon` for
+    evaluation, as released code (arXiv 2203.04838) evaluates with 1e-5.
     """
 
     def net(self, classes: int, *, dtype: Any) -> nn.Module:
