@@ -153,7 +153,7 @@ TRANSFERS = {
     },
     "crops.py": {"scene": ("patches", "mountains"), "objective": OBJECTIVES},
     "cmx.py": {
-        "scene": ("nyudv2", "sunrgbd", "emoji"),
+        "scene": ("nyudv2", "emoji"),
         "fusion": ("cmx", "none"),
     },
 }
