@@ -193,6 +193,9 @@ def test_settings_of_cmx_are_the_published_ones():
     schedule = c.optim.schedule
     assert (schedule.unit, schedule.warmup, schedule.lag) == ("step", 1000, 1)
     assert c.method.head.eval_epsilon == 1e-5 and c.method.backbone.window == 12
+    starts = config_lib.load(f"{FOLDER}/cmx.py:backbone=swin,weights=a.pth").warm_start
+    assert starts.hha.table == "hha_swin"
+    assert starts.hha.fresh == ("backbone_hha/norm?/*",)
     c = config_lib.load(f"{FOLDER}/cmx.py:decoder=upernet,scene=own,classes=a+b+c")
     assert c.method.auxiliary.stage == 3 and c.method.auxiliary_weight == 0.4
     assert c.method.classes == 3 and c.data.options.class_names == ("a", "b", "c")

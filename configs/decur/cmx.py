@@ -213,8 +213,14 @@ def _starts(arg, method, views: tuple[str, ...]) -> dict[str, dict]:
         if not source:
             continue
         if source.endswith(FILES):
-            table = arg.table or (view if len(names) > 1 else "segformer")
-            found[view] = dict(source=source, take={name: "*"}, table=table)
+            table = "swin" if arg.backbone == "swin" else "segformer"
+            if len(names) > 1:
+                table = f"{view}_swin" if arg.backbone == "swin" else view
+            found[view] = dict(
+                source=source, take={name: "*"}, table=arg.table or table
+            )
+            if arg.backbone == "swin":  # Files of classifiers have the last norm alone.
+                found[view]["fresh"] = (f"{name}/norm?/*",)
         else:  # The components of the pre-training have these names.
             found[view] = dict(source=source, take={name: f"backbone_{view}"})
     return found
