@@ -346,10 +346,13 @@ class Backbone:
         }
 
     def initial(self, channels: int) -> Mapping[str, backbone.Rule]:
-        """Rules of the initialiser: truncated normals of 0.02, biases 0, as timm's."""
-        del channels
+        """Rules of the initialiser: truncated normals of 0.02, biases 0, as timm's.
+
+        The patches have PyTorch's default.
+        """
         return {
-            "params/patches/*": initializers.torch_kernel,
+            "params/patches/kernel": initializers.torch_kernel,
+            "params/patches/bias": initializers.torch_bias(channels * self.patch**2),
             "*/kernel": initializers.truncated_normal,
             "*/bias": initializers.zeros,
             "params/class_token": initializers.tiny_normal,

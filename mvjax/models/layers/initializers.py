@@ -54,6 +54,14 @@ def torch_kernel(generator: np.random.Generator, shape: tuple[int, ...]) -> np.n
     return generator.uniform(-bound, bound, shape)
 
 
+def torch_bias(
+    fan_in: int,
+) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+    """PyTorch's default for the bias beside a kernel of this fan-in."""
+    bound = fan_in**-0.5
+    return lambda generator, shape: generator.uniform(-bound, bound, shape)
+
+
 def xavier_uniform(
     generator: np.random.Generator, shape: tuple[int, ...]
 ) -> np.ndarray:
