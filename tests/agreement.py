@@ -50,9 +50,17 @@ CONFIGS = (
     "configs/dim/sdim.py:debug",
     "configs/dim/edim.py:debug",
     "configs/rerd/rerd.py:debug",
+    "configs/mvmr/fashion.py:debug",
+    "configs/mvmr/clip.py:debug",
+    "configs/mvmr/semi.py:debug",
+    "configs/decur/ssl4eo.py:debug",
+    "configs/decur/ssl4eo.py:debug,objective=simclr",
+    "configs/decur/ssl4eo.py:debug,objective=vicreg",
+    "configs/decur/bigearthnet.py:debug",
 )
 COMMON = {"epochs": 3, "health_every_steps": 0, "log_every_steps": 1, "seed": 1}
 SGD = {"name": "sgd", "lr": 1e-5}
+BATCH, RECORDS = 16, 32
 
 
 def mesh(data: int, fsdp: int, model: int) -> dict:
@@ -89,12 +97,12 @@ def make_config(spec: str, way: dict):
         for group in config.optim.get("groups", {}).values():
             descend(group)
         schedule = config.optim.schedule
-        if "length" in schedule or schedule.get("unit") in ("epoch", "fraction"):
-            # Not the length of a shorter run, which a resume would end.
-            schedule.length = COMMON["epochs"]
+        # Not the length of a shorter run, which a resume would end.
+        by_step = schedule.get("unit") == "step"
+        schedule.length = COMMON["epochs"] * (RECORDS // BATCH if by_step else 1)
         config.warm_start, config.evals = {}, {}
         config.checkpoint.best = ""
-        config.data.batch_size, config.data.limit = 16, 32
+        config.data.batch_size, config.data.limit = BATCH, RECORDS
         config.mesh.update(way.get("mesh", {}))
         config.parallel = way.get("parallel", "jit")
         config.data.device_resident = way.get("resident", False)

@@ -33,6 +33,13 @@ def add(commands) -> None:
         "--part", help="which weights of a file that holds several (with --from)"
     )
     command.add_argument(
+        "--optimizer",
+        action="store_true",
+        default=None,
+        help="take the state of the optimiser and the epochs done too, so that training "
+        "goes on from there; needs the data (with --from)",
+    )
+    command.add_argument(
         "--output", type=pathlib.Path, help="file to write, by ending (with --to)"
     )
     command.add_argument("--table", help="kind of file, where there are several")
@@ -46,7 +53,7 @@ def add(commands) -> None:
 
 
 # Arguments of one direction, those that it needs first.
-FROM = {"config": True, "input": True, "part": False}
+FROM = {"config": True, "input": True, "part": False, "optimizer": False}
 TO = {"output": True, "step": False, "replica": False}
 
 
@@ -75,10 +82,16 @@ def _convert(args: argparse.Namespace) -> int:
         config = config_lib.load(
             args.config, common.overrides_for(args.overrides, "config")
         )
-        run = run_lib.Run(config, cache=args.cache, data_needed=False)
+        wanted = bool(args.optimizer)
+        run = run_lib.Run(config, cache=args.cache, data_needed=wanted)
         print(
             torch_weights.from_torch(
-                run, args.input, args.workdir, table=args.table, part=args.part
+                run,
+                args.input,
+                args.workdir,
+                table=args.table,
+                part=args.part,
+                optimizer=wanted,
             )
         )
         return 0

@@ -8,6 +8,7 @@ from mvjax.convert import files
 from mvjax.convert import hugging_face
 from mvjax.convert import torch_map
 from mvjax.convert import torch_names
+from mvjax.convert import torch_optimizer
 from mvjax.convert import torch_report
 from mvjax.convert import torch_table
 from mvjax.core import errors
@@ -21,7 +22,8 @@ class Converted(NamedTuple):
     variables: method_lib.Variables  # Of the components that were taken.
     report: torch_report.Report
     table: str
-    notes: list[str]  # What was taken off, left out and not read; whole lines.
+    notes: list[str]  # What was taken off and left out; whole lines.
+    unread: list[str]  # What else the file holds, such as "epoch (int)".
 
 
 def read(
@@ -53,16 +55,14 @@ def read(
     chosen = _choose_tables(method, table, set(take) - set(optional))
     parted = part is None and any(held.parted for held in chosen.values())
     weights = hugging_face.load(path, part=part, parted=parted)
-    if any(torch_table.PARTS in key for key in weights.tensors):
-        chosen = {name: held.outside() for name, held in chosen.items()}
-    fit = torch_names.fit(chosen, weights.tensors, method.standard_names)
+    fit, held = _fit(method, chosen, weights.tensors)
     config = hugging_face.config_beside(path)
     if config is not None:
         try:
             method.check_published(fit.table, config)
         except errors.UserError as error:
             raise errors.UserError(f"{path}, {hugging_face.CONFIG}: {error}") from None
-    held, flat = chosen[fit.table], tree.flatten(variables)
+    flat = tree.flatten(variables)
     leaves = _taken(held, fit.tensors, take, optional)
     check_fresh((leaf.path for leaf in leaves), fresh)
     leaves = [leaf for leaf in leaves if not is_fresh(leaf.path, fresh)]
@@ -80,7 +80,57 @@ def read(
             f"{path} is no {fit.table!r} file here: {error}"
             f"{rest if weights.unread else ''}{note and f' Note: {note}'}"
         ) from None
-    return Converted(new, report, fit.table, _notes(weights, fit))
+    return Converted(new, report, fit.table, _notes(fit), weights.unread)
+
+
+def read_moments(
+    method: method_lib.Method,
+    path: pathlib.Path,
+    variables: method_lib.Variables,
+    *,
+    table: str,
+    part: str | None = None,
+) -> torch_optimizer.Moments:
+    """Reads the state of the optimiser in a file whose weights `read` takes.
+
+    Args:
+      method: As for `read`.
+      path: As for `read`.
+      variables: As for `read`.
+      table: What `read` has found.
+      part: As for `read`.
+
+    Returns:
+      The averages as trees like the parameters.
+
+    Raises:
+      UserError: The file holds no such state.
+    """
+    chosen = _choose_tables(method, table, set())
+    weights = files.load(path, part=part, parted=part is None and chosen[table].parted)
+    moments = torch_optimizer.read(path, weights.tensors)
+    flat = tree.flatten(variables)
+    trees = []
+    for tensors in (moments.first, moments.second):
+        fit, held = _fit(method, chosen, tensors or weights.tensors)
+        template = tree.unflatten({leaf.path: flat[leaf.path] for leaf in held})
+        new, _ = torch_map.to_flax(
+            held.leaves, fit.tensors, template=template, ignore=held.ignore
+        )
+        trees.append(new["params"] if tensors else {})
+    return moments._replace(first=trees[0], second=trees[1])
+
+
+def _fit(
+    method: method_lib.Method,
+    chosen: dict[str, torch_table.Table],
+    tensors: torch_names.Tensors,
+) -> tuple[torch_names.Fit, torch_table.Table]:
+    """The tensors under the names of the nearest table, and that table."""
+    if any(torch_table.PARTS in key for key in tensors):
+        chosen = {name: held.outside() for name, held in chosen.items()}
+    fit = torch_names.fit(chosen, tensors, method.standard_names)
+    return fit, chosen[fit.table]
 
 
 def is_fresh(path: str, patterns: tuple[str, ...]) -> bool:
@@ -139,8 +189,8 @@ def _taken(
     return [leaf for leaf in leaves if _component(leaf) not in lacking]
 
 
-def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
-    """Lines about what of the file is not in the variables."""
+def _notes(fit: torch_names.Fit) -> list[str]:
+    """Lines about tensors of the file that are not in the variables."""
     notes = []
     if fit.prefixes:
         notes.append(f"taken off all keys: {', '.join(fit.prefixes)}")
@@ -148,6 +198,4 @@ def _notes(weights: files.Weights, fit: torch_names.Fit) -> list[str]:
         notes.append(
             f"{len(fit.dropped)} keys not needed: {errors.listed(fit.dropped)}"
         )
-    if weights.unread:
-        notes.append(f"left unread: {errors.listed(weights.unread)}")
     return notes

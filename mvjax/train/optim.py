@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mvjax.convert import torch_optimizer
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import schema
@@ -221,6 +222,49 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     if clip_norm is not None:
         transform = optax.chain(clip_by_global_norm(clip_norm), transform)
     return Optimizer(transform, rates)
+
+
+def with_moments(opt_state: Any, moments: torch_optimizer.Moments, step: int) -> Any:
+    """State of optimisers that goes on from what others have gathered.
+
+    Args:
+      opt_state: State of any optimisers of `OPTIMIZERS`.
+      moments: By path of the parameters, as numbers of the same shapes.
+      step: How many steps the schedules have done.
+
+    Raises:
+      UserError: They are of another kind of optimiser.
+    """
+    adam, momentum = optax.ScaleByAdamState, optax.TraceState
+
+    def take(held: Any, values: Any) -> Any:
+        flat = tree.flatten(values)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: jnp.broadcast_to(
+                flat["/".join(entry.key for entry in path)], x.shape
+            ),
+            held,
+        )
+
+    def fill(state: Any) -> Any:
+        if isinstance(state, adam | momentum) and bool(moments.second) != isinstance(
+            state, adam
+        ):
+            theirs = "Adam" if moments.second else "an optimiser with momentum alone"
+            raise errors.UserError(
+                f"The state is that of {theirs}, which config.optim is not."
+            )
+        if isinstance(state, adam):
+            mu, nu = take(state.mu, moments.first), take(state.nu, moments.second)
+            return adam(jnp.full_like(state.count, moments.steps), mu, nu)
+        if isinstance(state, momentum):
+            return momentum(take(state.trace, moments.first))
+        if isinstance(state, optax.ScaleByScheduleState):
+            return optax.ScaleByScheduleState(jnp.full_like(state.count, step))
+        return state
+
+    kinds = (adam, momentum, optax.ScaleByScheduleState)
+    return jax.tree.map(fill, opt_state, is_leaf=lambda x: isinstance(x, kinds))
 
 
 @dataclasses.dataclass

@@ -7,14 +7,19 @@ import shutil
 import tempfile
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from mvjax.convert import files
 from mvjax.convert import mlruns
 from mvjax.convert import published
 from mvjax.convert import torch_map
+from mvjax.convert import torch_optimizer
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import method as method_lib
 from mvjax.core import notice
+from mvjax.core import state as state_lib
 from mvjax.core import storage
 from mvjax.core import tree
 from mvjax.core import workdir as workdir_lib
@@ -22,6 +27,7 @@ from mvjax.tracking import artifacts
 from mvjax.tracking import background
 from mvjax.tracking import writers as writers_lib
 from mvjax.train import checkpoint
+from mvjax.train import optim
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 
@@ -33,15 +39,21 @@ def from_torch(
     *,
     table: str | None = None,
     part: str | None = None,
+    optimizer: bool = False,
 ) -> str:
     """Makes a workdir whose step 0 holds the weights of a published file.
 
+    With the state of the optimiser it is the step behind the epochs that the file tells,
+    and training goes on from there.
+
     Args:
-      run: The run that the config describes; its data are not needed.
+      run: The run that the config describes; its data are not needed, except with
+        `optimizer`, for the steps of an epoch.
       file: PyTorch weights of the whole network.
       workdir: Folder to make.
       table: One of the method's tables; None: the nearest.
       part: Which weights of a file that holds several.
+      optimizer: Whether the state of the optimiser is wanted too.
 
     Returns:
       The report of every key, and of what was not read.
@@ -63,14 +75,55 @@ def from_torch(
         )
     # Collections that no PyTorch file holds start afresh.
     variables = tree.merge(run.fresh_variables(), new)
-    state = program_lib.Program(run).place_state([variables] * run.config.seeds)
+    program = program_lib.Program(run)
+    state = program.place_state([variables] * run.config.seeds)
+    moments = None
+    if optimizer:
+        moments = published.read_moments(
+            run.method, file, run.shapes, table=converted.table, part=part
+        )
+        state = _go_on(program, state, moments)
     with storage.own(workdir, advice=""), _all_or_nothing(workdir):
         config_lib.save(run.config, workdir / workdir_lib.CONFIG_FILE)
         with checkpoint.Checkpoints(workdir) as checkpoints:
             checkpoints.save(state, {"converted_from": file.name}, {})
             checkpoints.wait()
     notes = [*converted.notes, *_note(run.method, converted.table)]
+    unread = converted.unread
+    if moments:
+        unread = [entry for entry in unread if not torch_optimizer.is_read(entry)]
+        notes.append(_behind(state, moments))
+    if unread:
+        notes.append(f"left unread: {errors.listed(unread)}")
     return "\n".join([converted.report.text(), *notes])
+
+
+def _behind(state: state_lib.TrainState, moments: torch_optimizer.Moments) -> str:
+    """Says where training goes on."""
+    steps = f", Adam's step {moments.steps:,}" if moments.second else ""
+    return (
+        f"training goes on behind epoch {moments.epochs:,}, at step "
+        f"{state.steps_done:,}{steps}"
+    )
+
+
+def _go_on(
+    program: program_lib.Program,
+    state: state_lib.TrainState,
+    moments: torch_optimizer.Moments,
+) -> state_lib.TrainState:
+    """The state as it was when the optimiser had gathered these moments."""
+    step = moments.epochs * program.run.steps_per_epoch
+    make = jax.jit(
+        lambda state, first, second: state.replace(
+            step=jnp.full_like(state.step, step),
+            opt_state=optim.with_moments(
+                state.opt_state, moments._replace(first=first, second=second), step
+            ),
+        ),
+        out_shardings=program.state_shardings,
+    )
+    return make(state, moments.first, moments.second)
 
 
 @contextlib.contextmanager
