@@ -82,6 +82,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       checks/              whether fields and data fit, a file for each system
     models/            networks, each with its table of PyTorch names    <- core ops convert
       layers/            blocks that they share
+      decoders/          heads that give each pixel scores, one a file
     losses/            formulas without parameters    <- core
     ops/               fixed array transforms         <- core
     transforms/        what the device does to batches    <- core ops

@@ -7,6 +7,7 @@ import pytest
 from tests import backbone_golden
 from tests import decur_golden_cmx
 from tests import decur_golden_data
+from tests import decur_golden_decoders
 from tests import decur_golden_losses
 from tests import decur_golden_models
 from tests import decur_golden_rda
@@ -18,7 +19,6 @@ from tests import golden_segmentation
 
 # Kinds of recordings whose code belongs to a later issue.
 PLANNED = {
-    "cmx_decoders": "CMX",
     "cmx_swin": "CMX",
 }
 
@@ -26,6 +26,7 @@ CHECKS = {
     "be_models": decur_golden_transfer.check_be,
     "checkpoint_manifests": decur_golden_models.check_manifests,
     "cmx_data_eval": golden_segmentation.check_cmx_data_eval,
+    "cmx_decoders": decur_golden_decoders.check_decoders,
     "cmx_model": decur_golden_cmx.check_model,
     "cmx_modules": decur_golden_cmx.check_modules,
     "cmx_trajectory": decur_golden_cmx.check_trajectory,
@@ -51,6 +52,7 @@ CHECKS = {
 LONG = (
     "be_models",
     "checkpoint_manifests",
+    "cmx_decoders",
     "cmx_model",
     "cmx_trajectory",
     "geonrw_fcn",

@@ -17,13 +17,18 @@ def cross_entropy(
       labels: `[B]`.
       smoothing: Share of the truth that all K classes get alike.
     """
-    log_q = jax.nn.log_softmax(_real(logits))
-    labels = _integers(labels)
-    picked = jnp.take_along_axis(log_q, jnp.maximum(labels, 0)[:, None], axis=1)
-    cost = -picked[:, 0]
+    cost = -log_probability(logits, labels)
     if smoothing:
+        log_q = jax.nn.log_softmax(real(logits))
         cost = (1 - smoothing) * cost - smoothing * jnp.mean(log_q, axis=1)
-    return _mean_of_known(cost, labels)
+    return mean_of_known(cost, labels)
+
+
+def log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log softmax(logits)[label] of each sample, `[B]`; that of class 0 if unknown."""
+    log_q = jax.nn.log_softmax(real(logits))
+    labels = jnp.maximum(_integers(labels), 0)
+    return jnp.take_along_axis(log_q, labels[:, None], axis=1)[:, 0]
 
 
 def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
@@ -36,9 +41,9 @@ def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
       logits: `[B, K]`.
       tags: `[B, K]`, 1 where a tag holds, 0 where not.
     """
-    logits, tags = _real(logits), _real(tags)
+    logits, tags = real(logits), real(tags)
     cost = jax.nn.softplus(logits) - logits * tags
-    return _mean_of_known(cost, jnp.where(tags > 1, -1, tags))
+    return mean_of_known(cost, jnp.where(tags > 1, -1, tags))
 
 
 def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -47,7 +52,7 @@ def double_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     As in the released code of Sanchez et al. (ECCV 2020), which hands probabilities to a
     loss that expects logits; for ten classes it stays between 1.46 and 2.46.
     """
-    return cross_entropy(jax.nn.softmax(_real(logits)), labels)
+    return cross_entropy(jax.nn.softmax(real(logits)), labels)
 
 
 def rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -67,12 +72,13 @@ def rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def accuracy(logits: jax.Array, labels: jax.Array, *, k: int = 1) -> jax.Array:
     """Share of the known samples whose label is among the k largest logits, `[]`."""
-    labels, logits = _integers(labels), _real(logits)
+    labels, logits = _integers(labels), real(logits)
     hits = rank(logits, jnp.clip(labels, 0, logits.shape[1] - 1)) < k
-    return _mean_of_known(hits.astype(jnp.float32), labels)
+    return mean_of_known(hits.astype(jnp.float32), labels)
 
 
-def _real(x: jax.Array) -> jax.Array:
+def real(x: jax.Array) -> jax.Array:
+    """An array as floats, of 32 bits or more."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -82,6 +88,7 @@ def _integers(labels: jax.Array) -> jax.Array:
     return jnp.asarray(labels).astype(jnp.int32)
 
 
-def _mean_of_known(values: jax.Array, labels: jax.Array) -> jax.Array:
+def mean_of_known(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean of `values` where `labels`, of the same shape, are not negative; or 0."""
     known = labels >= 0  # [B]
     return jnp.sum(jnp.where(known, values, 0)) / jnp.maximum(jnp.sum(known), 1)

@@ -20,6 +20,7 @@ from mvjax.core import limits
 from mvjax.core import method
 from mvjax.core import rng as rng_lib
 from mvjax.losses import classification
+from mvjax.losses import pixels
 from mvjax.methods import classify
 from mvjax.models import cross_modal_fusion
 from mvjax.models import fused_pair
@@ -35,7 +36,7 @@ _FORMER = ("levels", "widths", "align_corners")
 
 @dataclasses.dataclass(frozen=True)
 class Method(classify.Base):
-    """Mean cross entropy of the known pixels; `predict` gives `logits` `[B, H, W, K]`.
+    """Mean loss of the known pixels; `predict` gives `logits` `[B, H, W, K]`.
 
     Components besides those of the backbones and `head`: `fusion` of CMX, and
     `auxiliary`, if there is one.
@@ -49,7 +50,8 @@ class Method(classify.Base):
     fusion: limits.one_of("side_by_side", "cmx") = "side_by_side"
     head: decoder.Decoder = fcn.Decoder()
     auxiliary: decoder.Decoder | None = None  # A second head, of the loss alone.
-    auxiliary_weight: limits.Weight = 0.4  # Of its cross entropy.
+    auxiliary_weight: limits.Weight = 0.4  # Of its loss.
+    objective: pixels.Objective = pixels.Objective()  # Of both heads.
 
     @classmethod
     def renew(cls, method: Any, data: Any) -> None:
@@ -229,13 +231,13 @@ class Method(classify.Base):
             scores, own = self._scores(component, variables, maps, batch, rng)
             moved = transfer.join(moved, own)
             scores = scores.reshape(-1, scores.shape[-1])
-            cost = classification.cross_entropy(scores, wanted)
+            cost = self.objective(scores, wanted)
             if component == AUXILIARY:
                 loss = loss + self.auxiliary_weight * cost
                 metrics["auxiliary"] = cost
             else:
                 loss = loss + cost
-                metrics["cross_entropy"] = cost
+                metrics[self.objective.kind] = cost
                 metrics["pixel_accuracy"] = classification.accuracy(scores, wanted)
         return loss, method.Aux(metrics, moved)
 

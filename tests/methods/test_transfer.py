@@ -15,6 +15,7 @@ from mvjax.core import errors
 from mvjax.core import state as state_lib
 from mvjax.core import tree
 from mvjax.data import batch as batch_lib
+from mvjax.losses import pixels
 from mvjax.methods import classify
 from mvjax.methods import segment
 from mvjax.models import resnet_cifar
@@ -159,6 +160,25 @@ def test_every_known_pixel_counts_alike(batch):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     right = (log_q.argmax(1) == truth).mean()
     np.testing.assert_allclose(aux.metrics["pixel_accuracy"], right, rtol=1e-6)
+
+
+def test_a_loss_chosen_by_name_is_that_of_both_heads(batch):
+    ohem = pixels.Objective("ohem", threshold=0.1, min_kept=30)
+    method = make(segment, frozen=("*",), auxiliary=fcn.Decoder(), objective=ohem)
+    held = variables(segment)
+    params = held["params"] | {"auxiliary": held["params"]["head"]}
+    loss, aux = jax.jit(method.loss)(held | {"params": params}, batch, KEY)
+    plain = make(segment, frozen=("backbone",))
+    (mean, _), found = results(plain, segment)(batch)
+    logits = found["logits"]
+    mask = batch["targets"]["mask"].astype(int)
+    expected = ohem(
+        logits.reshape(-1, CLASSES), np.where(mask == 255, -1, mask).reshape(-1)
+    )
+    for name in ("ohem", "auxiliary"):
+        np.testing.assert_allclose(aux.metrics[name], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, 1.4 * expected, rtol=1e-5)
+    assert expected > 1.5 * mean  # The hardest pixels.
 
 
 @pytest.mark.parametrize("hidden", [(), (5,)])

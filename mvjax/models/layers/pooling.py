@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def max_pool(x: jax.Array, *, size: int, stride: int, padding: int) -> jax.Array:
@@ -93,3 +94,34 @@ _max_pool.defvjp(_forward, _backward)
 def global_mean(x: jax.Array) -> jax.Array:
     """Mean over space of `[B, H, W, C]`, `[B, C]`, float32 or wider whatever x is."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+
+
+def adaptive_mean(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Means over a grid of bins, PyTorch's `adaptive_avg_pool2d`.
+
+    Bin i of s in a row of n pixels is [floor(i n / s), ceil((i + 1) n / s)): bins overlap
+    where s does not divide n, and repeat pixels where there are more bins than these.
+
+    Args:
+      x: Maps `[B, H, W, C]`, float.
+      size: Number of bins down and to the right.
+
+    Returns:
+      `[B, *size, C]` of the same type.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows, columns = (
+        jnp.asarray(_shares(bins, pixels), wide)
+        for bins, pixels in zip(size, x.shape[1:3])
+    )
+    y = jnp.einsum("bvwc,hv->bhwc", x, rows, preferred_element_type=wide)
+    return jnp.einsum("bhvc,wv->bhwc", y, columns).astype(x.dtype)
+
+
+def _shares(bins: int, pixels: int) -> np.ndarray:
+    """How much each pixel of a row has of each bin's mean, `[bins, pixels]`."""
+    first = np.arange(bins) * pixels // bins
+    behind = -(-(np.arange(bins) + 1) * pixels // bins)
+    place = np.arange(pixels)
+    inside = (place >= first[:, None]) & (place < behind[:, None])
+    return inside / inside.sum(axis=1, keepdims=True)

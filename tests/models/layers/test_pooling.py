@@ -56,3 +56,19 @@ def test_the_global_mean_of_a_half_precision_map_is_exact():
     mean = pooling.global_mean(ones)
     assert mean.dtype == jnp.float32
     np.testing.assert_array_equal(mean, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("side", [(2, 2), (3, 6), (6, 1)])
+def test_adaptive_mean_has_pytorchs_bins(side):
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    expected = np.zeros((2, *side, 3))
+    for i, j in np.ndindex(*side):
+        rows = slice(
+            int(np.floor(i * 5 / side[0])), int(np.ceil((i + 1) * 5 / side[0]))
+        )
+        columns = slice(
+            int(np.floor(j * 4 / side[1])), int(np.ceil((j + 1) * 4 / side[1]))
+        )
+        expected[:, i, j] = x[:, rows, columns].mean(axis=(1, 2))
+    found = pooling.adaptive_mean(jnp.asarray(x), side)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
