@@ -309,8 +309,8 @@ def _leaves(
     for i, depth in enumerate(net.depths):
         numbers = dict(i=i, before=i - 1, even=2 * i, odd=2 * i + 1)
         if i > 0:
-            merge = torch_map.layer_norm("norm", "norm")
-            merge += torch_map.linear("reduction", "reduction", bias=False)
+            merge = torch_map.linear("reduction", "reduction", bias=False)
+            merge += torch_map.layer_norm("norm", "norm")
             name = names.merge.format(**numbers)
             leaves += torch_map.nest(merge, flax=f"merge{i}", torch=name)
         for j in range(depth):
