@@ -22,6 +22,7 @@ from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
 from mvjax.models.layers import norm
+from mvjax.models.layers import scores
 from mvjax.ops import images
 
 
@@ -74,9 +75,7 @@ class Net(nn.Module):
         if train and self.dropout:
             seed = jax.random.key_data(self.make_rng("dropout"))
         x = dropout.Dropout(self.dropout, channels=True, name="dropout")(x, seed)
-        scores = linear.Linear(self.classes, dtype=self.dtype, name="scores")(x)
-        wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-        return images.resize_bilinear(wide, size)
+        return scores.enlarged(x, self.classes, size, self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Decoder:
             *leaves,
             *torch_map.pointwise("mix", "linear_fuse.0"),
             *torch_map.batch_norm("norm", "linear_fuse.1"),
-            *torch_map.pointwise("scores", "linear_pred"),
+            *torch_map.conv2d("scores", "linear_pred"),
         ]
 
     def initial(self) -> Mapping[str, backbone.Rule]:
