@@ -1,6 +1,6 @@
 """Meshes and where arrays live on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 import os
 from typing import Any
@@ -138,6 +138,39 @@ def _leaf_sharding(mesh: Mesh, leaf: Any) -> NamedSharding:
 def state_shardings(mesh: Mesh, state: Any) -> Any:
     """Sharding of each leaf of a state of arrays or shapes."""
     return jax.tree.map(lambda leaf: _leaf_sharding(mesh, leaf), state)
+
+
+def gather(mesh: Mesh) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """Makes a computation of gradients one on parameters that are whole along `fsdp`.
+
+    Rows of a batch are split along that axis, too, and XLA (of jaxlib 0.10.2) gives wrong
+    gradients, silently, for two products in a row whose matrices are split along `fsdp`
+    and `model` where all three axes have several devices.
+
+    Returns:
+      What wraps `(variables, batch, key) -> (gradients, metrics, statistics)`; None
+      where `fsdp` has one device.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return None
+
+    def whole(leaf: jax.Array) -> jax.Array:
+        spec = _leaf_sharding(mesh, leaf).spec
+        spec = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+
+    def split(leaf: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(leaf, _leaf_sharding(mesh, leaf))
+
+    def wrap(compute: Callable[..., Any]) -> Callable[..., Any]:
+        def on_whole(variables: dict[str, Any], batch: Any, key: jax.Array) -> Any:
+            params = jax.tree.map(whole, variables["params"])
+            grads, *rest = compute(variables | {"params": params}, batch, key)
+            return jax.tree.map(split, grads), *rest
+
+        return on_whole
+
+    return wrap
 
 
 def check_batch(

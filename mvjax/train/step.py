@@ -90,7 +90,7 @@ def make_step(
     freeze: tuple[str, ...] = (),
     ema_decay: float = 0.0,
     skip_nonfinite: bool = False,
-    replicate: replicated.Wrapper | None = None,
+    around: replicated.Wrapper | None = None,
     transform: Callable[[method_lib.Batch, jax.Array], method_lib.Batch] | None = None,
 ) -> Step:
     """Builds `(state, batch, root key) -> (state, metrics)`, to be jitted once.
@@ -106,7 +106,7 @@ def make_step(
       ema_decay: Decay of the parameters' moving average; 0 for none.
       skip_nonfinite: Whether a step of which some update's loss, other metric or
         gradient is not finite changes nothing but the step's number.
-      replicate: Makes the computation of gradients one of each replica's rows.
+      around: Wraps the computation of gradients, as for one of each replica's rows.
       transform: What is done to the whole batch first, see `mvjax/transforms`.
     """
     still = still_statistics(method, freeze)
@@ -128,8 +128,8 @@ def make_step(
             compute = functools.partial(_gradients, update, trained)
             if accumulate > 1:
                 compute = functools.partial(_accumulated, compute, accumulate, still)
-            if replicate:
-                compute = replicate(compute)
+            if around:
+                compute = around(compute)
             variables = {"params": params, **model_state}
             grads, new_metrics, moved = compute(
                 variables, batch, jax.random.fold_in(key, i)
