@@ -335,6 +335,7 @@ def test_data_check_asks_the_method(capsys, tmp_path, change, code, words):
         ),
         (("evaluate", "--workdir=w", "--only="), "--only: it is empty"),
         (("evaluate", "--workdir=w", "--steps=3"), "'3' is no range such as"),
+        (("evaluate", "--workdir=w", f"--save={__file__}"), "a folder is wanted"),
         (
             ("evaluate", "--workdir=w", "--steps=3-", "--step=3"),
             "--steps goes neither with --step nor",

@@ -203,6 +203,11 @@ def test_settings_of_cmx_are_the_published_ones():
     for arguments, message in (
         ("scene=own", "classes=road"),
         ("crop=480", "crop=480: expected height and width"),
+        ("classes=a+b", "classes is for scene=own"),
+        ("scene=own,classes=a+b,x=RGB", "x names the pictures' own folder"),
+        ("fusion=none,weights_x=a.pth", "fusion=none has one"),
+        ("table=joint", "weights=FILE"),
+        ("table=joint,weights=a.pth,weights_x=b.pth", "does not go with it"),
         ("size=s", "config argument size 's'"),
     ):
         with pytest.raises(errors.UserError, match=message):

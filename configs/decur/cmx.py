@@ -57,6 +57,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config_lib.choose("backbone", arg.backbone, tuple(SIZES))
     config_lib.choose("decoder", arg.decoder, DECODERS)
     config_lib.choose("fusion", arg.fusion, ("cmx", "side_by_side", "none"))
+    _check_together(arg)
     released, small = arg.variant == "released", arg.scene == "emoji"
     usual = {"mit": "b0" if small else "b2", "swin": "t" if small else "s"}
     size = arg.size or usual[arg.backbone]
@@ -182,6 +183,26 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.checkpoint = dict(every_epochs=5 if small else 25, keep=11, best="")
     c.log_every_steps = 1 if arg.debug else 20
     return c
+
+
+def _check_together(arg) -> None:
+    """Raises `UserError` for arguments that say nothing beside the others."""
+    for name, value in (("classes", arg.classes), ("x", arg.x != "X")):
+        if value and arg.scene != "own":
+            raise errors.UserError(
+                f"Config argument {name} is for scene=own, not for scene={arg.scene}."
+            )
+    if arg.x.rpartition("/")[2].lower() == "rgb":
+        raise errors.UserError("Config argument x names the pictures' own folder.")
+    if arg.weights_x and arg.fusion == "none":
+        raise errors.UserError(
+            "Config argument weights_x is for a second backbone; fusion=none has one."
+        )
+    if arg.table == "joint" and (arg.weights_x or not arg.weights):
+        raise errors.UserError(
+            "Config argument table=joint says that one file, weights=FILE, has both "
+            "backbones; weights_x does not go with it."
+        )
 
 
 def _read_crop(text: str) -> tuple[int, int]:

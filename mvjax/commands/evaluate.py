@@ -59,6 +59,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     labels = args.only.split(",") if args.only else None
     if args.steps and (args.step is not None or args.save):
         raise errors.UserError("--steps goes neither with --step nor with --save.")
+    if args.save and args.save.exists() and not args.save.is_dir():
+        raise errors.UserError(f"--save={args.save} is a file; a folder is wanted.")
     file = None
     if not labels and args.replica is None and not args.steps:
         file = args.workdir / workdir_lib.EVALUATION_FILE
@@ -115,6 +117,25 @@ def _shown(scoring: Any, labels: Sequence[str] | None) -> dict[str, Any]:
     found = {
         label: evaluator
         for label, evaluator in scoring.evaluators().items()
+        if hasattr(evaluator, "images") and (labels is None or label in labels)
+    }
+    if not found:
+        raise errors.UserError(
+            "--save: no evaluator that was chosen has pictures of single records."
+        )
+    return found
+
+
+def _with_pictures(scoring: Any, labels: Sequence[str] | None) -> dict[str, Any]:
+    """The chosen evaluators that have pictures of single records, by label.
+
+    Raises:
+      UserError: There is none.
+    """
+    chosen = scoring.evaluators()
+    found = {
+        label: evaluator
+        for label, evaluator in chosen.items()
         if hasattr(evaluator, "images") and (labels is None or label in labels)
     }
     if not found:
