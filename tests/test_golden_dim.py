@@ -34,7 +34,7 @@ ELSEWHERE = {"retrieval_reference": "tests/evaluators/test_retrieval.py"}
 
 # `sdim_step_switched` stays in the quick suite.
 @pytest.mark.parametrize(
-    "file", golden_data.cases("dim", slow=("sdim_step_unswitched",))
+    "file", golden_data.cases("dim", slow=("edim_step", "sdim_step_unswitched"))
 )
 def test_recording_agrees(file: pathlib.Path):
     case = golden_data.load(file)

@@ -41,6 +41,8 @@ CHECKS = {
 # Others of their kinds stay in the quick suite, encoders as `consistency_discrete`, stage 2
 # and its encoders as `train_stage2`.
 LONG = (
+    "consistency_discrete",
+    "train_stage2",
     "train_stage1",
     "viewspecific_noc",
     "encdec_attention",

@@ -221,6 +221,7 @@ def test_eight_devices_give_the_loss_and_gradients_of_one():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4 * np.abs(a).max() + 1e-7)
 
 
+@pytest.mark.slow
 def test_released_regulariser_replaces_the_task_loss():
     batch = make_batch()
     _, _, grads = gradients(rerd.Method(objective="reg_only", **SMALL), batch)

@@ -59,7 +59,9 @@ def convert(run: run_lib.Run, file: pathlib.Path, tensors: dict) -> dict:
     return published.read(run.method, copy, run.shapes).variables["params"]
 
 
-@pytest.mark.parametrize("kind", ["adamw", "lars"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("adamw", marks=pytest.mark.slow), "lars"]
+)
 def test_the_next_step_is_that_of_torch(kind, tmp_path):
     file = tmp_path / f"optimizer_{kind}.pth"
     file.write_bytes((GOLDEN / file.name).read_bytes())
