@@ -35,6 +35,7 @@ numpy.savez({output!r}, **{{jax.tree_util.keystr(path, simple=True, separator=".
 """
 
 
+@pytest.mark.slow
 def test_plain_orbax_opens_a_checkpoint_of_eight_devices(tmp_path, monkeypatch):
     config = config_lib.load(
         str(ROOT / "tests/toy/config.py"),

@@ -349,9 +349,8 @@ def test_an_image_too_small_for_the_encoder_is_refused():
         method.check(spec)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(sdim.Method, marks=pytest.mark.slow), edim.Method]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [sdim.Method, edim.Method])
 def test_eight_devices_give_the_loss_and_gradients_of_one(kind):
     # Negatives, batch norm and means are of the global batch.
     assert jax.device_count() == 8
