@@ -92,14 +92,24 @@ def _is_state(value: Any) -> bool:
     """Whether it is the state dict of an optimiser."""
     if not isinstance(value, dict):
         return False
-    return isinstance(value.get("state"), dict) and _is_groups(
-        value.get("param_groups")
-    )
+    state = value.get("state")
+    entries = isinstance(state, dict) and all(map(_is_entry, state.values()))
+    return entries and _is_groups(value.get("param_groups"))
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether it is the state of one parameter; its step is a number, if it counts."""
+    if not isinstance(value, dict):
+        return False
+    step = np.asarray(value.get(_STEP, 0))
+    return step.size == 1 and step.dtype.kind in "iuf"
 
 
 def _is_groups(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(group, dict) and isinstance(group.get("params"), list)
+        isinstance(group, dict)
+        and isinstance(group.get("params"), list)
+        and all(isinstance(number, int) for number in group["params"])
         for group in value
     )
 

@@ -111,6 +111,9 @@ def test_states_that_do_not_fit_are_named(tmp_path):
 
     expect("holds no state of an optimiser", optimizer=None)
     expect("how many epochs are done", epoch="three")
+    for state in ({0: [1]}, {0: {"step": "three"}}):
+        broken = content["optimizer"] | {"state": state}
+        expect("holds no state of an optimiser", optimizer=broken)
     optimizer = content["optimizer"]
     groups = optimizer["param_groups"]
     expect("groups of 10", optimizer=optimizer | {"param_groups": groups[:1]})
