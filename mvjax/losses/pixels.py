@@ -149,9 +149,8 @@ class Objective:
     """One of the losses by name; the other fields belong to the kinds that they name."""
 
     kind: limits.one_of(*_FIELDS) = "cross_entropy"
-    gamma: limits.Weight = (
-        2.0  # focal and sigmoid_focal: how little right pixels count.
-    )
+    # focal and sigmoid_focal: how little right pixels count.
+    gamma: limits.Weight = 2.0
     alpha: limits.Share = 0.25  # sigmoid_focal: weight of the label's own question.
     reverse: limits.Weight = 0.01  # rce: weight of the reverse cross entropy.
     released: bool = False  # rce: whether it is CMX's, which has no gradient.

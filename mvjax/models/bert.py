@@ -24,6 +24,7 @@ from mvjax.core import errors
 from mvjax.models import bert_config
 from mvjax.models.layers import activations
 from mvjax.models.layers import attention
+from mvjax.models.layers import norm
 
 _ACTIVATIONS = {
     "gelu": activations.gelu,
@@ -43,8 +44,7 @@ def _linear(features: int, dtype: Any, name: str | None = None) -> nn.Dense:
 
 
 def _layer_norm(config: Config, dtype: Any, name: str) -> nn.LayerNorm:
-    # The fast variance cancels: its error would exceed BERT's tiny eps.
-    return nn.LayerNorm(config.eps, dtype=dtype, use_fast_variance=False, name=name)
+    return norm.layer_norm(config.eps, dtype, name)
 
 
 class Table(nn.Module):

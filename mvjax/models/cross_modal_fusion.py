@@ -80,11 +80,7 @@ class Exchange(nn.Module):
             h = jnp.einsum("bnhc,bhcd->bnhd", asks[i], context).reshape(x.shape)
             h = jnp.concatenate([kept[i], h], axis=-1)
             x = x + self._linear(channels, f"end{i + 1}")(h)
-            mixed.append(
-                nn.LayerNorm(
-                    1e-5, dtype=self.dtype, use_fast_variance=False, name=f"norm{i + 1}"
-                )(x)
-            )
+            mixed.append(norm.layer_norm(1e-5, self.dtype, f"norm{i + 1}")(x))
         return mixed[0], mixed[1]
 
     def _context(self, x: jax.Array, name: str) -> jax.Array:

@@ -25,8 +25,10 @@ from mvjax.core import limits
 from mvjax.models.layers import activations
 from mvjax.models.layers import attention
 from mvjax.models.layers import conv
+from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
+from mvjax.models.layers import norm
 from mvjax.models.layers import repeated
 
 DEPTHS = {
@@ -46,11 +48,6 @@ MLP_RATIO = 4
 LEAST_SIDE = 29  # Of an image whose first map is reduced to a pixel.
 _BLOCK_EPSILON = 1e-6
 _EMBEDDING_EPSILON = 1e-5
-
-
-def layer_norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
-    """A layer norm that is exact where the mean is large."""
-    return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
 def _conv(features: int, side: int, stride: int, dtype: Any, name: str, **settings):
@@ -82,7 +79,7 @@ class Attention(nn.Module):
             memory = _conv(
                 channels, self.reduction, self.reduction, self.dtype, "sr", margin=0
             )(memory)
-            memory = layer_norm(_EMBEDDING_EPSILON, self.dtype, "norm")(memory)
+            memory = norm.layer_norm(_EMBEDDING_EPSILON, self.dtype, "norm")(memory)
         attend = attention.Attention(self.heads, dtype=self.dtype, name="attention")
         memory = memory.reshape(b, -1, channels)
         return attend(x.reshape(b, -1, channels), memory=memory)
@@ -101,11 +98,11 @@ class Block(nn.Module):
     ) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H, W, C]`; seed and rate are of `DropPath`."""
         channels = x.shape[-1]
-        h = layer_norm(_BLOCK_EPSILON, self.dtype, "norm1")(x)
+        h = norm.layer_norm(_BLOCK_EPSILON, self.dtype, "norm1")(x)
         h = Attention(self.heads, self.reduction, self.dtype, name="attn")(h)
         h = attention.DropPath(name="drop_attn")(h.reshape(x.shape), seed, rate)
         x = x + h
-        h = layer_norm(_BLOCK_EPSILON, self.dtype, "norm2")(x)
+        h = norm.layer_norm(_BLOCK_EPSILON, self.dtype, "norm2")(x)
         hidden = channels * MLP_RATIO
         h = linear.Linear(hidden, dtype=self.dtype, name="fc1")(h)
         h = _conv(hidden, 3, 1, self.dtype, "dwconv", groups=hidden)(h)
@@ -131,7 +128,8 @@ class Net(nn.Module):
             for i, width in zip(stages, self.widths)
         ]
         self.embedding_norms = [
-            layer_norm(_EMBEDDING_EPSILON, self.dtype, f"embed{i}_norm") for i in stages
+            norm.layer_norm(_EMBEDDING_EPSILON, self.dtype, f"embed{i}_norm")
+            for i in stages
         ]
         self.blocks = [
             [
@@ -141,7 +139,7 @@ class Net(nn.Module):
             for i, depth in enumerate(self.depths)
         ]
         self.norms = [
-            layer_norm(_BLOCK_EPSILON, self.dtype, f"norm{i}") for i in stages
+            norm.layer_norm(_BLOCK_EPSILON, self.dtype, f"norm{i}") for i in stages
         ]
         if self.head:
             self.last = linear.Linear(self.head, dtype=self.dtype, name="head")
@@ -160,9 +158,7 @@ class Net(nn.Module):
 
     def _drops(self, i: int) -> tuple[jax.Array, jax.Array]:
         """A seed and a rate of `DropPath` for each block of stage i."""
-        seed = jax.random.key_data(self.make_rng("dropout"))
-        numbers = jnp.arange(self.depths[i], dtype=seed.dtype)
-        seeds = jnp.stack([jnp.full_like(numbers, seed[0]), seed[1] + numbers], axis=1)
+        seeds = dropout.seeds(self, self.depths[i])
         return seeds, jnp.array(self.rates()[i])
 
     def stage(self, x: jax.Array, i: int, *, train: bool) -> jax.Array:

@@ -28,25 +28,18 @@ from mvjax.models.layers import conv
 from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
+from mvjax.models.layers import norm
 from mvjax.models.layers import repeated
 from mvjax.models.layers import windows
 
-FEATURES = {
-    "t": 96,
-    "s": 96,
-    "b": 128,
-}  # Of the first stage; each next has twice as many.
+# Of the first stage; each next has twice as many.
+FEATURES = {"t": 96, "s": 96, "b": 128}
 DEPTHS = {"t": (2, 2, 6, 2), "s": (2, 2, 18, 2), "b": (2, 2, 18, 2)}
 HEADS = {"t": (3, 6, 12, 24), "s": (3, 6, 12, 24), "b": (4, 8, 16, 32)}
 PATCH = 4
 MLP_RATIO = 4
 _EPSILON = 1e-5
 _HIDDEN = -100.0  # What a score loses whose pixels are not neighbours, as published.
-
-
-def layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
-    """A layer norm that is exact where the mean is large."""
-    return nn.LayerNorm(_EPSILON, dtype=dtype, use_fast_variance=False, name=name)
 
 
 class WindowAttention(nn.Module):
@@ -124,11 +117,11 @@ class Block(nn.Module):
           rate: Of `DropPath`.
         """
         channels = x.shape[-1]
-        h = layer_norm(self.dtype, "norm1")(x)
+        h = norm.layer_norm(_EPSILON, self.dtype, "norm1")(x)
         settings = (self.heads, self.window, self.always, self.dropout, self.dtype)
         h = WindowAttention(*settings, name="attn")(h, shifted, seed)
         x = x + attention.DropPath(name="drop_attn")(h, seed, rate)
-        h = layer_norm(self.dtype, "norm2")(x)
+        h = norm.layer_norm(_EPSILON, self.dtype, "norm2")(x)
         h = linear.Linear(channels * MLP_RATIO, dtype=self.dtype, name="fc1")(h)
         h = activations.gelu(h)
         h = linear.Linear(channels, dtype=self.dtype, name="fc2")(h)
@@ -149,7 +142,7 @@ class Merge(nn.Module):
         x = x.reshape(b, height, 2, width, 2, channels)
         # Of a square, the pixels stand column by column.
         x = x.transpose(0, 1, 3, 4, 2, 5).reshape(b, height, width, 4 * channels)
-        x = layer_norm(self.dtype, "norm")(x)
+        x = norm.layer_norm(_EPSILON, self.dtype, "norm")(x)
         return linear.Linear(
             2 * channels, use_bias=False, dtype=self.dtype, name="reduction"
         )(x)
@@ -176,7 +169,7 @@ class Net(nn.Module):
             dtype=self.dtype,
             name="embed",
         )
-        self.embedding_norm = layer_norm(self.dtype, "embed_norm")
+        self.embedding_norm = norm.layer_norm(_EPSILON, self.dtype, "embed_norm")
         self.merges = [
             Merge(self.dtype, name=f"merge{i}") for i in range(1, len(self.depths))
         ]
@@ -185,13 +178,14 @@ class Net(nn.Module):
             [Block(heads, *settings, name=f"block{i}_{j}") for j in range(depth)]
             for i, (depth, heads) in enumerate(zip(self.depths, self.heads))
         ]
-        self.norms = [layer_norm(self.dtype, f"norm{i}") for i in normed_stages(self)]
+        self.norms = [
+            norm.layer_norm(_EPSILON, self.dtype, f"norm{i}")
+            for i in normed_stages(self)
+        ]
 
     def _drops(self, i: int) -> tuple[jax.Array, jax.Array]:
         """A seed and a rate of `DropPath` for each block of stage i."""
-        seed = jax.random.key_data(self.make_rng("dropout"))
-        numbers = jnp.arange(self.depths[i], dtype=seed.dtype)
-        seeds = jnp.stack([jnp.full_like(numbers, seed[0]), seed[1] + numbers], axis=1)
+        seeds = dropout.seeds(self, self.depths[i])
         rates = np.linspace(0, self.drop_path, sum(self.depths))
         return seeds, jnp.asarray(np.split(rates, np.cumsum(self.depths))[i], "float32")
 

@@ -302,10 +302,7 @@ class Towers(method.Method):
     ) -> tuple[jax.Array, method.Aux]:
         _, z, moved = self.embed(variables, self.drawn(batch), train=True, rng=rng)
         loss, metrics, more = self.objective(variables, z)
-        moved = {
-            kind: moved.get(kind, {}) | more.get(kind, {}) for kind in {*moved, *more}
-        }
-        return loss, method.Aux(metrics, moved)
+        return loss, method.Aux(metrics, transfer.join(moved, more))
 
     def predict(
         self, variables: method.Variables, batch: method.Batch

@@ -23,6 +23,7 @@ from mvjax.models.layers import attention
 from mvjax.models.layers import conv
 from mvjax.models.layers import initializers
 from mvjax.models.layers import linear
+from mvjax.models.layers import norm
 from mvjax.models.layers import repeated
 
 
@@ -68,17 +69,12 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps tokens `[B, N, D]` to `[B, N, D]`."""
-        h = layer_norm(self.epsilon, self.dtype, "norm1")(x)
+        h = norm.layer_norm(self.epsilon, self.dtype, "norm1")(x)
         x = x + attention.Attention(self.heads, dtype=self.dtype, name="attention")(h)
-        h = layer_norm(self.epsilon, self.dtype, "norm2")(x)
+        h = norm.layer_norm(self.epsilon, self.dtype, "norm2")(x)
         h = linear.Linear(self.hidden, dtype=self.dtype, name="fc1")(h)
         h = ACTIVATIONS[self.activation](h)
         return x + linear.Linear(x.shape[-1], dtype=self.dtype, name="fc2")(h)
-
-
-def layer_norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
-    """A layer norm that is exact where the mean is large."""
-    return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
 class Net(nn.Module):
@@ -118,11 +114,11 @@ class Net(nn.Module):
         h = jnp.concatenate([first, grid.reshape(b, -1, self.features)], axis=1)
         h = h + positions.astype(self.dtype)
         if self.pre_norm:
-            h = layer_norm(self.epsilon, self.dtype, "pre_norm")(h)
+            h = norm.layer_norm(self.epsilon, self.dtype, "pre_norm")(h)
         settings = (self.heads, self.hidden, self.epsilon, self.activation, self.dtype)
         blocks = [Block(*settings, name=f"block{i}") for i in range(self.layers)]
         h = repeated.run(blocks, h)
-        tokens = layer_norm(self.epsilon, self.dtype, "norm")(h)
+        tokens = norm.layer_norm(self.epsilon, self.dtype, "norm")(h)
         pooled = tokens[:, 0]
         if self.projection:
             pooled = linear.Linear(

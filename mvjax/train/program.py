@@ -166,8 +166,8 @@ class Program:
             freeze=tuple(self.run.config.freeze),
             ema_decay=self.run.config.ema_decay,
             skip_nonfinite=self.run.config.nonfinite == "skip",
-            around=replicated.wrapper(self.run.config, self.mesh)
-            or sharding.gather(self.mesh),
+            wrap=replicated.wrapper(self.run.config, self.mesh)
+            or sharding.gather_wrapper(self.mesh),
             transform=self.run.inputs.transform,
         )
         return step if len(self.run.seeds) == 1 else jax.vmap(step)

@@ -140,8 +140,10 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     return jax.tree.map(lambda leaf: _leaf_sharding(mesh, leaf), state)
 
 
-def gather(mesh: Mesh) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
-    """Makes a computation of gradients one on parameters that are whole along `fsdp`.
+def gather_wrapper(
+    mesh: Mesh,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """What makes a computation of gradients one on parameters whole along `fsdp`.
 
     Rows of a batch are split along that axis, too, and XLA (of jaxlib 0.10.2) gives wrong
     gradients, silently, for two products in a row whose matrices are split along `fsdp`

@@ -90,7 +90,7 @@ def make_step(
     freeze: tuple[str, ...] = (),
     ema_decay: float = 0.0,
     skip_nonfinite: bool = False,
-    around: replicated.Wrapper | None = None,
+    wrap: replicated.Wrapper | None = None,
     transform: Callable[[method_lib.Batch, jax.Array], method_lib.Batch] | None = None,
 ) -> Step:
     """Builds `(state, batch, root key) -> (state, metrics)`, to be jitted once.
@@ -106,7 +106,8 @@ def make_step(
       ema_decay: Decay of the parameters' moving average; 0 for none.
       skip_nonfinite: Whether a step of which some update's loss, other metric or
         gradient is not finite changes nothing but the step's number.
-      around: Wraps the computation of gradients, as for one of each replica's rows.
+      wrap: Makes the computation of gradients one of each replica's rows, or one on
+        gathered parameters.
       transform: What is done to the whole batch first, see `mvjax/transforms`.
     """
     still = still_statistics(method, freeze)
@@ -128,8 +129,8 @@ def make_step(
             compute = functools.partial(_gradients, update, trained)
             if accumulate > 1:
                 compute = functools.partial(_accumulated, compute, accumulate, still)
-            if around:
-                compute = around(compute)
+            if wrap:
+                compute = wrap(compute)
             variables = {"params": params, **model_state}
             grads, new_metrics, moved = compute(
                 variables, batch, jax.random.fold_in(key, i)

@@ -25,12 +25,12 @@ def test_gradients_are_right_where_all_axes_of_a_mesh_split():
         return jax.grad(loss)(variables["params"]), {}, {}
 
     shardings = sharding.state_shardings(mesh, params)
-    around = jax.jit(
-        sharding.gather(mesh)(gradients),
+    step = jax.jit(
+        sharding.gather_wrapper(mesh)(gradients),
         in_shardings=({"params": shardings}, sharding.batch_sharding(mesh), None),
     )
     with jax.default_matmul_precision("highest"):
-        found, _, _ = around({"params": params}, x, jax.random.key(0))
+        found, _, _ = step({"params": params}, x, jax.random.key(0))
         wanted, _, _ = jax.jit(gradients)({"params": params}, x, None)
     for name, leaf in wanted.items():
         assert found[name].sharding == shardings[name]

@@ -34,13 +34,10 @@ GROUPS = ("smileys-emotion", "animals-nature", "food-drink", "travel-places", "o
 CLASS_NAMES = ("background", *GROUPS)
 TEST_PHOTOGRAPHS = ("coffee", "coins", "gravel", "rocket")
 _EVERY = 5  # Of the emoji of a group one of so many is for testing.
-_SIDES = (
-    0.35,
-    0.8,
-)  # Least and greatest side of an emoji's square, of that of a scene.
-_BLACK = (
-    96  # Colours all of whose channels are below this are ink, the more the darker.
-)
+# Least and greatest side of an emoji's square, of that of a scene.
+_SIDES = (0.35, 0.8)
+# Colours all of whose channels are below this are ink, the more the darker.
+_BLACK = 96
 _SKETCH = 2  # How much edges of photographs are strengthened.
 _NAMES, _FONT = "openmoji.csv", "glyf_colr0.ttf"
 FETCH = {

@@ -5,8 +5,9 @@
 
 Views `rgb` and `hha`, `[H, W, 3]` uint8, and the target `mask`, `[H, W]` uint8; the second
 view has the name of its folder in small letters. Files of either modality are PNG or JPEG;
-of one channel, such as depth or heat, they become three alike. Both are read blue first, as the released code of CMX (arXiv 2203.04838) reads them
-whatever its flag says; `channel_order=rgb` turns that.
+of one channel, such as depth or heat, they become three alike. Both are read blue first, as
+the released code of CMX (arXiv 2203.04838) reads them whatever its flag says;
+`channel_order=rgb` turns that.
 
 `dataset` knows NYUDv2 (40 classes, HHA), SUN RGB-D (37, HHA) and MFNet (9, Thermal). Labels
 of the first two count from 1: 1 is taken off, so that 0, which stands for unknown, becomes

@@ -49,9 +49,7 @@ class Net(nn.Module):
             dtype=self.dtype,
             name="inner",
         )(x, train=train)
-        seed = None
-        if train and self.dropout:
-            seed = jax.random.key_data(self.make_rng("dropout"))
+        seed = dropout.seed(self, train=train, rate=self.dropout)
         x = dropout.Dropout(self.dropout, name="drop")(x, seed)
         return scores.enlarged(x, self.classes, size, self.dtype)
 

@@ -43,9 +43,9 @@ class Net(nn.Module):
     ) -> jax.Array:
         """Maps `[B, h, w, C]`, fine to coarse, to scores `[B, *size, K]`, float32."""
         fine, last = maps[0], maps[-1]
-        seed = None
-        if train and (self.pyramid_dropout or self.dropout):
-            seed = jax.random.key_data(self.make_rng("dropout"))
+        seed = dropout.seed(
+            self, train=train, rate=max(self.pyramid_dropout, self.dropout)
+        )
 
         def block(width: int, side: int, name: str, **settings: Any):
             settings |= dict(eval_epsilon=self.eval_epsilon, dtype=self.dtype)

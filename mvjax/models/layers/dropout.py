@@ -43,6 +43,20 @@ def keep(
     return random_bits(seed, salt, shape) >= (below * 2.0**32).astype(jnp.uint32)
 
 
+def seed(module: nn.Module, *, train: bool, rate: float) -> jax.Array | None:
+    """`[2]` uint32 of a module's key "dropout"; None where nothing is dropped."""
+    if not train or not rate:
+        return None
+    return jax.random.key_data(module.make_rng("dropout"))
+
+
+def seeds(module: nn.Module, count: int) -> jax.Array:
+    """As many seeds, `[count, 2]` uint32, of a module's key "dropout"."""
+    first = jax.random.key_data(module.make_rng("dropout"))
+    numbers = jnp.arange(count, dtype=first.dtype)
+    return jnp.stack([jnp.full_like(numbers, first[0]), first[1] + numbers], axis=1)
+
+
 class Dropout(nn.Module):
     """Sets a part of the elements to zero and scales the others up."""
 

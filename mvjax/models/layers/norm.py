@@ -127,6 +127,14 @@ class BatchNorm(nn.Module):
         return self.momentum * old + (1 - self.momentum) * new
 
 
+def layer_norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
+    """A layer norm whose variance is exact where the mean is large.
+
+    Flax's fast variance cancels there: its error would exceed the epsilon of most models.
+    """
+    return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)
+
+
 class GroupNorm(nn.Module):
     """Group norm over space and the channels of a group; `params` scale, bias `[C]`."""
 
