@@ -114,6 +114,7 @@ def test_a_signal_in_the_final_evaluation_stops_between_evaluators(
     assert (tmp_path / "evaluation.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_told_to_stop_does_not_begin_its_next_stage(
     tmp_path, monkeypatch, capsys
 ):

@@ -258,6 +258,7 @@ def test_devices_stop_together_and_agree_with_one():
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_seeds_at_once_stop_and_choose_their_way_alone():
     problems = draw(17, 17, batch=1), two_places(25)
     both = [np.stack(z) for z in zip(*problems)]
