@@ -108,7 +108,9 @@ class Attention(nn.Module):
             value,
             heads=config.heads,
             bias=hidden[:, None, None, :],
-            drop=nn.Dropout(config.attention_dropout, deterministic=not train),
+            drop=nn.Dropout(config.attention_dropout, deterministic=False)
+            if train and config.attention_dropout
+            else None,
         )
         return _linear(config.hidden_size, self.dtype, "out")(mixed)
 

@@ -5,6 +5,7 @@ positions, and keys and values of another sequence pass through the same layer n
 the queries and are not updated from layer to layer.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -64,9 +65,13 @@ class MultiHeadAttention(nn.Module):
             q = project(query)[..., :width]
             k, v = jnp.split(project(memory)[..., width:], 2, axis=-1)
         hidden = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)
-        drop = dropout.Dropout(self.dropout, name="dropout")
+        drop = None
+        if seed is not None and self.dropout:
+            drop = functools.partial(
+                dropout.Dropout(self.dropout, name="dropout"), seed=seed
+            )
         context, weights = attention.attend(
-            q, k, v, heads=self.heads, bias=hidden, drop=lambda x: drop(x, seed)
+            q, k, v, heads=self.heads, bias=hidden, drop=drop
         )
         out = linear.Linear(width, dtype=self.dtype, name="out_proj")(context)
         return out, jnp.mean(weights, axis=1)

@@ -30,6 +30,18 @@ def count(batch: int, image_bytes: int) -> int:
     return most
 
 
+def count_bands(rows: int, image_bytes: int) -> int:
+    """Smallest number of bands, of equally many rows, that stay within `CHUNK_BYTES`.
+
+    It is 2 or more, unless there is one row or none: of a loop of one round XLA makes no
+    loop.
+    """
+    for bands in range(2, rows):
+        if rows % bands == 0 and image_bytes // bands <= CHUNK_BYTES:
+            return bands
+    return max(rows, 1)
+
+
 def add(
     function: Callable[[jax.Array, jax.Array], jax.Array],
     x: jax.Array,
@@ -53,21 +65,3 @@ def add(
 
     total = jax.eval_shape(function, x[:, 0], dy[:, 0])
     return jax.lax.fori_loop(0, chunks, step, jnp.zeros(total.shape, total.dtype))
-
-
-def apply(
-    function: Callable[[jax.Array], jax.Array], x: jax.Array, chunks: int
-) -> jax.Array:
-    """Applies a function of `[B / chunks, ...]` arrays; chunks as `add`."""
-    if chunks == 1:
-        return function(x)
-    x = x.reshape(-1, chunks, *x.shape[1:])
-
-    def put(t: jax.Array, y: jax.Array) -> jax.Array:
-        found = function(jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
-        return jax.lax.dynamic_update_index_in_dim(y, found, t, axis=1)
-
-    made = jax.eval_shape(function, x[:, 0])
-    y = jnp.zeros((len(x), chunks, *made.shape[1:]), made.dtype)
-    y = jax.lax.fori_loop(0, chunks, put, y)
-    return y.reshape(-1, *made.shape[1:])

@@ -5,9 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from mvjax.models.layers import alone
 from mvjax.models.layers import chunks as chunks_lib
 from mvjax.models.layers import repeated
 from mvjax.models.layers import taps as taps_lib
+
+_NONE = ((0, 0), (0, 0))  # No padding.
 
 
 def conv2d(
@@ -34,7 +37,7 @@ def conv2d(
     if strides != (1, 1) or wide:
         taps = taps_lib.take(x, kernel.shape[:2], strides, padding, dilation)
         return _weighted_sum(taps, kernel)
-    return repeated.keep(_in_a_loop(x, kernel, padding, dilation))
+    return repeated.keep(_alone(x, kernel, padding, dilation))
 
 
 def _weighted_sum(taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
@@ -45,27 +48,54 @@ def _weighted_sum(taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _in_a_loop(
+def _alone(
     x: jax.Array, kernel: jax.Array, padding: taps_lib.Padding, dilation: int
 ) -> jax.Array:
-    """Stride 1, image by image in a loop, which nothing is fused with.
+    """Stride 1; nothing is fused with it.
 
     Within `repeated.run` XLA fuses the slice that takes the kernel out of the stacked ones
     with the sum, and the sum with each operation behind it, which takes several times as
     long.
     """
 
-    def one(x: jax.Array) -> jax.Array:
-        taps = taps_lib.take(x, kernel.shape[:2], (1, 1), padding, dilation)
-        return _weighted_sum(taps, kernel)
+    def sum_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _weighted_sum(
+            taps_lib.take(x, kernel.shape[:2], (1, 1), _NONE, dilation), kernel
+        )
 
-    return chunks_lib.apply(one, x, chunks_lib.count_most(len(x)))
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return alone.run(sum_up, x, kernel, probe=kernel[0, 0, 0, 0])
+
+
+class _Bands:
+    """A batch cut into bands of equally many rows, each with what its taps reach."""
+
+    def __init__(
+        self,
+        x: jax.Array,
+        size: tuple[int, int],
+        padding: taps_lib.Padding,
+        dilation: int,
+    ) -> None:
+        self._size, self._dilation = size, dilation
+        self._x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        self._reach = dilation * (size[0] - 1)
+        height = self._x.shape[1] - self._reach  # Of what comes out.
+        self.number = chunks_lib.count_bands(height, x.nbytes)
+        self.rows = height // self.number  # Of a band of it.
+
+    def taps(self, t: jax.Array) -> list[jax.Array]:
+        """What the taps of the kernel meet in band t, see `taps.take`."""
+        band = jax.lax.dynamic_slice_in_dim(
+            self._x, t * self.rows, self.rows + self._reach, axis=1
+        )
+        return taps_lib.take(band, self._size, (1, 1), _NONE, self._dilation)
 
 
 def _forward(
     x: jax.Array, kernel: jax.Array, padding: taps_lib.Padding, dilation: int
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _in_a_loop(x, kernel, padding, dilation), (x, kernel)
+    return _alone(x, kernel, padding, dilation), (x, kernel)
 
 
 def _backward(
@@ -80,12 +110,11 @@ def _backward(
         tuple(dilation * (side - 1) - given for given in sides)
         for side, sides in zip(size, padding)
     )
-    dx = _in_a_loop(dy, kernel[::-1, ::-1], margins, dilation)
+    dx = _alone(dy, kernel[::-1, ::-1], margins, dilation)
 
-    def gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+    def gradient(taps: list[jax.Array], dy: jax.Array) -> jax.Array:
         """Sums by products with ones, which are quicker than sums of columns."""
         ones = jnp.ones((1, dy[..., 0].size), dy.dtype)
-        taps = taps_lib.take(x, size, (1, 1), padding, dilation)
         sums = [
             jnp.dot(
                 ones,
@@ -97,7 +126,22 @@ def _backward(
         return jnp.concatenate(sums).reshape(*size, 1, -1)
 
     chunks = chunks_lib.count_most(len(x))
-    return dx, chunks_lib.add(gradient, x, dy, chunks).astype(kernel.dtype)
+    if chunks > 1:
+
+        def of_images(x: jax.Array, dy: jax.Array) -> jax.Array:
+            return gradient(taps_lib.take(x, size, (1, 1), padding, dilation), dy)
+
+        dkernel = chunks_lib.add(of_images, x, dy, chunks)
+    else:
+        bands = _Bands(x, size, padding, dilation)
+
+        def step(t: jax.Array, total: jax.Array) -> jax.Array:
+            part = jax.lax.dynamic_slice_in_dim(dy, t * bands.rows, bands.rows, axis=1)
+            return total + gradient(bands.taps(t), part)
+
+        dkernel = jnp.zeros(kernel.shape, taps_lib.wide(x))
+        dkernel = jax.lax.fori_loop(0, bands.number, step, dkernel)
+    return dx, dkernel.astype(kernel.dtype)
 
 
-_in_a_loop.defvjp(_forward, _backward)
+_alone.defvjp(_forward, _backward)

@@ -47,6 +47,8 @@ SPREAD = {
         3,
     ),
     "depthwise, one image": ((1, 6, 5, 3, 3, (3, 3), (1, 1), ONE), 1, 3),
+    "depthwise, one row": ((1, 1, 5, 3, 3, (3, 3), (1, 1), ONE), 1, 3),
+    "depthwise, no image": ((0, 6, 5, 3, 3, (3, 3), (1, 1), ONE), 1, 3),
     "depthwise, dilated": ((2, 9, 7, 4, 4, (3, 3), (1, 1), ((2, 2), (2, 2))), 2, 4),
     "two kernels a channel": ((2, 8, 6, 4, 8, (3, 3), (1, 1), ONE), 1, 4),
     "groups": ((2, 8, 6, 8, 12, (3, 3), (2, 2), ONE), 1, 4),
@@ -172,8 +174,20 @@ def test_chunks_are_used_and_divide_the_rows_of_a_device(monkeypatch):
     assert chunks.count(7, 2 * size) == 7  # And this one not at all.
 
 
-def test_vmap_equals_a_loop():
+def test_bands_divide_the_rows():
+    size = chunks.CHUNK_BYTES
+    assert chunks.count_bands(12, 1) == 2  # One would be no loop.
+    assert chunks.count_bands(12, 3 * size) == 3
+    assert chunks.count_bands(12, 5 * size) == 6
+    assert chunks.count_bands(7, 2 * size) == 7
+    assert chunks.count_bands(1, 2 * size) == 1
+    assert chunks.count_bands(0, 0) == 1
+
+
+@pytest.mark.parametrize("groups", [1, 5])
+def test_vmap_equals_a_loop(groups):
     x, kernel, settings = draw(CASES["3x3"])
+    kernel, settings = kernel[:, :, : 5 // groups, :5], settings | dict(groups=groups)
     xs, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, kernel + 1])
 
     def gradients(x, kernel):

@@ -1,0 +1,32 @@
+"""A computation that XLA's CPU compiler fuses with nothing around it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def run(
+    function: Callable[..., jax.Array], *arrays: jax.Array, probe: jax.Array
+) -> jax.Array:
+    """`function(*arrays)`, whose result is written to memory once.
+
+    XLA's CPU compiler computes a cheap result again in each operation that reads it, and
+    fuses it with slices and updates of larger arrays, which takes several times as long;
+    `optimization_barrier` is taken away before that. What stands in a branch is left
+    alone, as long as the compiler cannot tell which branch is taken. Nothing passes
+    through it forwards or backwards: give the function that calls this a gradient of its
+    own. Under `jax.vmap` both branches are computed.
+
+    Args:
+      function: Of arrays to one array.
+      *arrays: Its arguments, written to memory as well.
+      probe: A number, `[]`, on which all of the result depends; where it is NaN, so is the
+        result.
+    """
+    made = jax.eval_shape(function, *arrays)
+
+    def broken(*arrays: jax.Array) -> jax.Array:
+        return jnp.full(made.shape, jnp.nan, made.dtype)
+
+    return jax.lax.cond(probe == probe, function, broken, *arrays)
