@@ -120,6 +120,7 @@ class Net(nn.Module):
     head: int  # Width of a last layer; 0: there is none.
     dtype: Any = jnp.float32
     shared_rate: int = 0  # Which block of stage 2 lends all of them its drop rate.
+    remat: bool = False  # Whether blocks keep their inputs alone for the way back.
 
     def setup(self) -> None:
         stages = range(1, len(self.depths) + 1)
@@ -165,7 +166,7 @@ class Net(nn.Module):
         """Maps `[B, H, W, C]` of what is before stage i to its map, see `Staged`."""
         x = self.embedding_norms[i](self.embeddings[i](x))
         drops = self._drops(i) if train and self.drop_path else ()
-        return self.norms[i](repeated.run(self.blocks[i], x, *drops))
+        return self.norms[i](repeated.run(self.blocks[i], x, *drops, remat=self.remat))
 
     def leave(self, x: jax.Array, i: int) -> jax.Array:
         """The map of stage i as it is: its norm stands before the next stage, too."""
@@ -261,12 +262,14 @@ class Backbone:
         2048 in DeCUR's pretraining; 0: there is none.
       drop_path: Rate of the last block's stochastic depth, 0 for the first.
       shared_rate: Which block of stage 2 lends all of them its drop rate.
+      remat: Whether blocks are computed again on the way back, for less memory.
     """
 
     size: limits.one_of(*DEPTHS) = "b2"
     head: limits.Classes = 0
     drop_path: limits.Rate = 0.1
     shared_rate: limits.one_of(0, 1) = 0
+    remat: bool = False
 
     @property
     def width(self) -> int:
@@ -278,7 +281,15 @@ class Backbone:
         del channels, groups  # Flax finds out; there are no batch norms.
         widths = WIDTHS.get(self.size, WIDE)
         depths = DEPTHS[self.size]
-        return Net(widths, depths, self.drop_path, self.head, dtype, self.shared_rate)
+        return Net(
+            widths,
+            depths,
+            self.drop_path,
+            self.head,
+            dtype,
+            self.shared_rate,
+            self.remat,
+        )
 
     def beside(self) -> "Backbone":
         """CMX's second encoder, whose stage 2 has the rate of another block."""

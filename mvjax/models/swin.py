@@ -160,6 +160,7 @@ class Net(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Any = jnp.float32
+    remat: bool = False  # Whether blocks keep their inputs alone for the way back.
 
     def setup(self) -> None:
         self.embedding = conv.Conv2D(
@@ -198,7 +199,7 @@ class Net(nn.Module):
             x = self.merges[i - 1](x)
         drops = self._drops(i) if train and (self.drop_path or self.dropout) else ()
         shifted = jnp.arange(self.depths[i]) % 2 == 1
-        return repeated.run(self.blocks[i], x, shifted, *drops)
+        return repeated.run(self.blocks[i], x, shifted, *drops, remat=self.remat)
 
     def leave(self, x: jax.Array, i: int) -> jax.Array:
         """The map of stage i behind its norm, if it has one."""
@@ -328,6 +329,7 @@ class Backbone:
         a norm of its own, and windows always move, as CMX has it.
       dropout: Rate at which weights of attention are dropped; 0.3 in CMX.
       drop_path: Rate of the last block's stochastic depth, 0 for the first.
+      remat: Whether blocks are computed again on the way back, for less memory.
     """
 
     AVERAGES: ClassVar[bool] = True
@@ -337,6 +339,7 @@ class Backbone:
     style: limits.one_of("classification", "segmentation") = "classification"
     dropout: limits.Rate = 0.0
     drop_path: limits.Rate = 0.1
+    remat: bool = False
 
     @property
     def width(self) -> int:
@@ -355,6 +358,7 @@ class Backbone:
             self.dropout,
             self.drop_path,
             dtype,
+            self.remat,
         )
 
     def check(self, channels: int, size: tuple[int, int]) -> None:

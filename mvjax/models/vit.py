@@ -91,6 +91,7 @@ class Net(nn.Module):
     pre_norm: bool  # A norm in front of the blocks.
     projection: int  # Width of a last bias-free layer; 0: there is none.
     dtype: Any = jnp.float32
+    remat: bool = False  # Whether blocks keep their inputs alone for the way back.
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> backbone.Features:
@@ -117,7 +118,7 @@ class Net(nn.Module):
             h = norm.layer_norm(self.epsilon, self.dtype, "pre_norm")(h)
         settings = (self.heads, self.hidden, self.epsilon, self.activation, self.dtype)
         blocks = [Block(*settings, name=f"block{i}") for i in range(self.layers)]
-        h = repeated.run(blocks, h)
+        h = repeated.run(blocks, h, remat=self.remat)
         tokens = norm.layer_norm(self.epsilon, self.dtype, "norm")(h)
         pooled = tokens[:, 0]
         if self.projection:
@@ -258,6 +259,7 @@ class Backbone:
       style: "timm", or "clip" for a visual tower.
       projection: Width of a visual tower's features; 0 in "timm".
       epsilon: Of the layer norms; 1e-5 in CLIP.
+      remat: Whether blocks are computed again on the way back, for less memory.
     """
 
     image_size: limits.Pixels = 224
@@ -270,6 +272,7 @@ class Backbone:
     style: limits.one_of("timm", "clip") = "timm"
     projection: limits.Classes = 0
     epsilon: limits.Part = 1e-6
+    remat: bool = False
 
     def __post_init__(self):
         if self.features % self.heads:
@@ -307,6 +310,7 @@ class Backbone:
             pre_norm=clip,
             projection=self.projection,
             dtype=dtype,
+            remat=self.remat,
         )
 
     def check(self, channels: int, size: tuple[int, int]) -> None:

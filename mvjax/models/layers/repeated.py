@@ -19,7 +19,12 @@ def keep(x: jax.Array) -> jax.Array:
     return ad_checkpoint.checkpoint_name(x, _KEPT)
 
 
-def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax.Array:
+def run(
+    blocks: Sequence[nn.Module],
+    x: jax.Array,
+    *arguments: jax.Array,
+    remat: bool = False,
+) -> jax.Array:
     """Applies blocks one after the other: `x = block(x, *arguments[i])`.
 
     A loop compiles in the time of one block. And it writes the stream between the blocks
@@ -34,11 +39,13 @@ def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax
         variables; each keeps its own name among the parameters.
       x: Input of the first block, of the shape and type of each one's output.
       *arguments: Further inputs of the blocks, stacked along a leading axis.
+      remat: Whether each block keeps its input alone and computes all the rest again:
+        less memory, a longer step.
 
     Returns:
       Output of the last block.
     """
-    if len(blocks) == 1 or blocks[0].is_initializing():
+    if blocks[0].is_initializing() or (len(blocks) == 1 and not remat):
         for i, block in enumerate(blocks):
             x = block(x, *(argument[i] for argument in arguments))
         return x
@@ -54,6 +61,7 @@ def run(blocks: Sequence[nn.Module], x: jax.Array, *arguments: jax.Array) -> jax
     kept = policies.save_from_both_policies(
         policies.dots_saveable, policies.save_only_these_names(_KEPT)
     )
-    step = jax.checkpoint(step, policy=kept, prevent_cse=False)
+    policy = policies.nothing_saveable if remat else kept
+    step = jax.checkpoint(step, policy=policy, prevent_cse=False)
     x, _ = jax.lax.scan(step, x, (parameters, arguments))
     return x

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mvjax.models import mit
+from mvjax.models import swin
+from mvjax.models import vit
 from mvjax.models.layers import attention
 from mvjax.models.layers import linear
 from mvjax.models.layers import repeated
@@ -22,12 +24,13 @@ class Net(nn.Module):
     """Three blocks, `plain` or by `repeated.run`."""
 
     plain: bool
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, *arguments):
         blocks = [Block(name=f"block{i}") for i in range(3)]
         if not self.plain:
-            return repeated.run(blocks, x, *arguments)
+            return repeated.run(blocks, x, *arguments, remat=self.remat)
         for i, block in enumerate(blocks):
             x = block(x, *(argument[i] for argument in arguments))
         return x
@@ -49,17 +52,37 @@ def test_equals_blocks_in_a_row_with_gradients(arguments):
         np.testing.assert_allclose(a, d, rtol=1e-5, atol=1e-5)  # Sums of cubes.
 
 
-def test_products_and_what_is_marked_are_not_computed_again():
-    """The way back of `x + tanh(x @ kernel)` has two products; a third would be a repeat."""
+def gradient_of(remat):
+    """The gradient of a loop of blocks, its variables, and how many products loops have."""
+    net = Net(plain=False, remat=remat)
     x = jax.random.normal(jax.random.key(0), (5, 4))
-    variables = Net(plain=False).init(jax.random.key(1), x)
-    gradient = jax.grad(lambda v: jnp.sum(Net(plain=False).apply(v, x) ** 3))
+    variables = net.init(jax.random.key(1), x)
+    gradient = jax.grad(lambda v: jnp.sum(net.apply(v, x) ** 3))
     loops = [
         str(equation.params["jaxpr"])
         for equation in jax.make_jaxpr(gradient)(variables).jaxpr.eqns
         if equation.primitive.name == "scan"
     ]
-    assert [loop.count("dot_general") for loop in loops] == [1, 2]
+    return gradient(variables), [loop.count("dot_general") for loop in loops]
+
+
+def test_products_and_what_is_marked_are_not_computed_again():
+    """The way back of `x + tanh(x @ kernel)` has two products; a third would be a repeat."""
+    assert gradient_of(remat=False)[1] == [1, 2]
+
+
+def test_remat_computes_all_again_and_gives_the_same_gradients():
+    actual, products = gradient_of(remat=True)
+    assert products == [1, 3]
+    desired, _ = gradient_of(remat=False)
+    for a, d in zip(jax.tree.leaves(actual), jax.tree.leaves(desired), strict=True):
+        np.testing.assert_allclose(a, d, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [mit.Backbone, swin.Backbone, vit.Backbone])
+def test_each_backbone_of_blocks_hands_remat_on(kind):
+    assert kind(remat=True).net(3).remat
+    assert not kind().net(3).remat
 
 
 def test_drop_path_drops_samples_and_keeps_the_mean():
