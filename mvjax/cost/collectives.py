@@ -19,6 +19,8 @@ _LINE = re.compile(
     r"(-start|-done)?\((.*)$"
 )
 _COMPUTATION = re.compile(r"^(?:ENTRY )?(%?[\w.\-]+) \(.*\{$")
+# An all-reduce of which each chip takes its part at once; libtpu runs both as one.
+_SCATTERS = re.compile(r"%?all-reduce-scatter\b")
 _PART = re.compile(r"\b(body|condition|calls|to_apply)=(%?[\w.\-]+)")
 _ROUNDS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _ARRAY = re.compile(r"\b(pred|[a-z]+[0-9]\w*)\[([\d,]*)\]")
@@ -54,8 +56,10 @@ def parse(hlo: str, chips: int) -> list[Collective]:
     rounds = _rounds(hlo)
     for place, kind, group, result in _instructions(hlo, chips):
         times = rounds.get(place, 1)
-        count[kind, group] += times
         factor = group if kind == "reduce-scatter" else 1
+        if _SCATTERS.match(place):
+            kind = "reduce-scatter"
+        count[kind, group] += times
         size[kind, group] += times * factor * _array_bytes(result)
     found = [Collective(*key, count[key], size[key]) for key in count]
     return sorted(found, key=lambda c: (-c.bytes, c.kind, c.group))

@@ -22,8 +22,8 @@ ASSUMPTIONS = (
     f"{HOP * 1e6:g} us at each hop along the sides of the slice.",
     "Apart: collectives while nothing else runs; together: all of them hidden behind "
     "compute and memory, as far as those last.",
-    "Scaling keeps the items of each chip. All-reduces (gradients, statistics) keep "
-    "their bytes, all-gathers and all-to-alls (codes of the batch) grow with the chips.",
+    "Scaling keeps the items of each chip. All-gathers, reduce-scatters and all-to-alls "
+    "(codes of the batch) grow with the chips, all-reduces (gradients, statistics) do not.",
     "The work of a chip stays, so a loss that compares all pairs of a batch scales worse; "
     "input and hosts are left out.",
 )
@@ -101,7 +101,7 @@ def grow(work: Work, *, compiled: int, chips: int) -> Work:
     grown = []
     for c in work.collectives:
         if c.group == compiled:
-            gathers = c.kind in ("all-gather", "all-to-all")
+            gathers = c.kind in ("all-gather", "reduce-scatter", "all-to-all")
             size = c.bytes * chips // compiled if gathers else c.bytes
             c = dataclasses.replace(c, group=chips, bytes=size)
         grown.append(c)

@@ -71,7 +71,7 @@ class Retrieval(NamedTuple):
     precision: jax.Array
 
 
-def retrieval(z: jax.Array) -> Retrieval:
+def retrieval(z: jax.Array, *, most: int = 1024) -> Retrieval:
     """Looks for the views of each sample among all other embeddings of a batch.
 
     What DeCUR's code logs beside SimCLR: the share of the V - 1 partners that are among the
@@ -80,14 +80,18 @@ def retrieval(z: jax.Array) -> Retrieval:
 
     Args:
       z: Embeddings `[V, B, D]`, V > 1.
+      most: Samples, evenly spread over the batch, beyond which none is looked for: of a
+        large batch on many devices this would take longer than the rest of the step.
     """
+    z = z[:, :: -(-z.shape[1] // most)]
     views, count, _ = z.shape
-    z = unit(jax.lax.stop_gradient(z)).reshape(views * count, -1)
+    # The views of a sample lie side by side: so rows that are split over devices stay split.
+    z = unit(jax.lax.stop_gradient(z)).swapaxes(0, 1).reshape(count * views, -1)
     near = precision.matmul(z, z.T)
     near = jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, near)
-    sample = jnp.arange(len(z)) % count
-    partners = jnp.stack(  # [V B, V - 1], rows of the other views of the same sample.
-        [(jnp.arange(len(z)) + i * count) % len(z) for i in range(1, views)], axis=1
+    sample, view = jnp.divmod(jnp.arange(len(z)), views)
+    partners = jnp.stack(  # [B V, V - 1], rows of the other views of the same sample.
+        [sample * views + (view + i) % views for i in range(1, views)], axis=1
     )
     reached = near[:, None] >= jnp.take_along_axis(near, partners, axis=1)[..., None]
     ranks = jnp.sum(reached, axis=-1)

@@ -51,6 +51,23 @@ def test_a_start_and_its_end_are_one():
     assert collectives.parse(hlo, 8) == [collectives.Collective("all-gather", 4, 1, 32)]
 
 
+def test_an_all_reduce_of_which_each_chip_takes_its_part_is_a_reduce_scatter():
+    hlo = """
+%all-reduce-scatter.5 (input.5: f32[8,4]) -> f32[2,4] {
+  %input.5 = f32[8,4]{1,0} parameter(0)
+  %all-reduce.7 = f32[8,4]{1,0} all-reduce(%input.5), replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %dynamic-slice.2 = f32[2,4]{1,0} dynamic-slice(%all-reduce.7, %i, %zero)
+}
+
+ENTRY %main (p: f32[8,4]) -> f32[2,4] {
+  ROOT %fusion.1 = f32[2,4]{1,0} fusion(%p), kind=kCustom, calls=%all-reduce-scatter.5
+}
+"""
+    assert collectives.parse(hlo, 4) == [
+        collectives.Collective("reduce-scatter", 4, 1, 8 * 4 * 4)
+    ]
+
+
 def test_a_collective_in_a_loop_counts_as_often_as_the_loop_runs():
     hlo = """
 %inner (p: f32[2]) -> f32[2] {

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from mvjax.losses import contrastive
 
@@ -72,3 +73,25 @@ def test_retrieval_matches_a_plain_loop_with_ties_at_the_end():
     alike = jax.jit(contrastive.retrieval)(np.ones((2, 5, 3), np.float32))
     assert alike.accuracy == 0
     assert jax.jit(contrastive.retrieval)(np.stack([z[0], z[0]])).accuracy == 1
+
+
+def test_retrieval_of_a_large_batch_is_that_of_samples_spread_over_it():
+    z = np.random.default_rng(2).normal(size=(2, 12, 3)).astype(np.float32)
+    some = contrastive.retrieval(jnp.asarray(z), most=5)
+    np.testing.assert_array_equal(some, contrastive.retrieval(jnp.asarray(z[:, ::3])))
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+def test_retrieval_is_split_over_devices():
+    count = jax.device_count()
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    z = jax.ShapeDtypeStruct((8 * count, 64), jnp.float32, sharding=rows)
+
+    @jax.jit
+    def find(za, zb):
+        return contrastive.retrieval(jnp.stack([za, zb]))
+
+    program = find.lower(z, z).compile()
+    whole = 2 * (16 * count) ** 2 * 64  # FLOPs of all cosines.
+    assert program.cost_analysis()["flops"] < 2 * whole / count
