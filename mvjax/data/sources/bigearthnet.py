@@ -322,6 +322,7 @@ def list_pairs(
         found.append((row[0].strip(), other.strip()))
     if not found:
         raise errors.UserError(f"{file} names no patches.")
+    paths.check_once((name for name, _ in found), file)
     return found
 
 

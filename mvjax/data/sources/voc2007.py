@@ -221,6 +221,7 @@ def _read_list(root: pathlib.Path, split: str) -> list[str]:
     bad = [name for name in names if not name.replace("_", "").isalnum()]
     if bad:
         raise errors.UserError(f"{path} names {errors.quote(bad[0])}, no image.")
+    paths.check_once(names, path)
     return names
 
 

@@ -139,6 +139,8 @@ def test_faults_of_folders_are_named(folder, tmp_path):
     (lists / "val.csv.bz2").write_bytes(b"BZh9")
     expect("Cannot read .*val.csv.bz2", split="val")
     expect("Unknown split 'test'.*train, val", split="test")
+    (lists / "train.csv").write_text("S2A_1,S1B_1\nS2A_2,S1B_2\nS2A_1,S1B_1\n")
+    expect("train.csv lists S2A_1 more than once")
     (lists / "train.csv").write_text("\n")
     expect("train.csv names no patches")
     expect("nowhere holds no train.csv", lists=str(tmp_path / "nowhere"))
