@@ -164,6 +164,7 @@ class Source:
             place = index - int(self._ends[number]) + len(file)
             where = f"{file.path}, record {place}"
             optical, sar, labels = _take(file[place], self._side, where)
+            bands_lib.check_measured(sar, f"{where}: Sentinel-1")
         else:
             where = self._pairs[index][0]
             optical, sar, labels = read_pair(self._root, self._pairs[index], self._side)
