@@ -165,7 +165,7 @@ class _Observers:
         """Runs evaluators; returns the state with the plateau's learning rate."""
         variables = self._program.fetch(state.eval_variables)
         results = self.scoring.evaluate_seeds(variables, labels)["results"]
-        self._log.evaluation(step, results)
+        self._log.evaluation(step, results, self.scoring.class_names())
         self._plateau.observe({label: results.get(label, {}) for label in labels})
         return self._plateau.apply(state)
 
@@ -370,7 +370,7 @@ def _finish(
             found = scoring.evaluate_seeds(
                 variables, between=lambda: signals.obey(text + "evaluate it.")
             )
-            log.evaluation(step, found["results"])
+            log.evaluation(step, found["results"], scoring.class_names())
             if dist.is_main():
                 best = {"step": step, "best_step": checkpoints.best_step()}
                 atomic.write_json(file, best | found)

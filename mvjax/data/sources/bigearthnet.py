@@ -90,6 +90,7 @@ def spec(
         None,
         targets={"labels": labels},
         channel_names={patches_lib.SAR: bands_lib.SAR, patches_lib.OPTICAL: wanted},
+        target_names={"labels": patches_lib.LABELS},
     )
 
 

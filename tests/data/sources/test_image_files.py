@@ -196,6 +196,7 @@ def test_difficult_objects_and_orders_are_options(tmp_path):
     order = voc2007.CLASS_NAMES[::-1]
     turned = voc2007.Source(class_order=order, **options)
     plain = voc2007.Source(**options)
+    assert turned.spec.target_names["tags"] == order
     np.testing.assert_array_equal(
         turned.targets["tags"], plain.targets["tags"][:, ::-1]
     )
