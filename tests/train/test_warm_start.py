@@ -140,6 +140,28 @@ def test_named_leaves_stay_fresh(tmp_path, run, fresh, weights):
         start(run, fresh, tmp_path / "a.pth", dict(fresh=("lift/kernel",)))
 
 
+def test_leaves_of_a_workdir_can_be_dropped(tmp_path, run, fresh, monkeypatch, capsys):
+    held = jax.tree.map(lambda x: np.asarray(x) + np.ones_like(x), fresh)
+    held["params"]["left"]["head"] = {"kernel": np.ones((2, 2), np.float32)}
+    monkeypatch.setattr(checkpoint.Checkpoints, "variables", lambda *_, **__: (held, 1))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"method": {"name": "toy.method"}}')
+    take = dict(take=dict(left="left"))
+    with pytest.raises(errors.UserError, match="has params/left/head/ker.*`drop`"):
+        start(run, fresh, tmp_path, take)
+    found = start(run, fresh, tmp_path, take, drop=("left/head/*",))
+    assert "left out, as `drop` says: left/head/kernel" in capsys.readouterr().err
+    assert_moved(fresh, found)
+    assert jax.tree.structure(found) == jax.tree.structure(fresh)
+    # It drops nothing that is needed, and nothing where it is misspelt.
+    with pytest.raises(errors.UserError, match="lacks params/left/bias"):
+        start(run, fresh, tmp_path, take, drop=("left/head/*", "left/bias"))
+    with pytest.raises(errors.UserError, match="leaves no parameter of left"):
+        start(run, fresh, tmp_path, take, drop=("left/*",))
+    with pytest.raises(errors.UserError, match="has params/left/head/kernel"):
+        start(run, fresh, tmp_path, take, drop=("left/haed/*",))
+
+
 def test_the_config_beside_weights_is_asked(tmp_path, run, fresh, weights, monkeypatch):
     def check(self, table, config):
         raise errors.UserError(f"{table} of {config['model_type']}")
@@ -221,6 +243,8 @@ def test_a_workdir_of_settings_that_its_weights_depend_on_is_refused(
     warm_start.check_fields(method, entry | dict(take=other), lambda: fields)
     with pytest.raises(errors.UserError, match="field in `differ` 'nrm'"):
         warm_start.check_fields(method, entry | dict(differ=("nrm",)), lambda: fields)
+    with pytest.raises(errors.UserError, match="field in `differ` 'nrm.x'"):
+        warm_start.check_fields(method, entry | dict(differ=("nrm.x",)), lambda: fields)
 
 
 @pytest.mark.parametrize(
