@@ -13,6 +13,7 @@ from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import tree
+from mvjax.train import checkpoint
 from mvjax.train import loop
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
@@ -233,6 +234,26 @@ def test_branches_of_cmx_start_from_files_of_their_own():
     alone = starts("fusion=none,weights=mit_b2.pth")
     assert alone["rgb"]["table"] == "segformer"
     assert alone["rgb"]["take"] == {"backbone": "*"}
+
+
+def test_cmx_takes_a_workdir_whose_encoders_have_a_head(tmp_path, monkeypatch, capsys):
+    spec = f"{FOLDER}/sunrgbd.py:backbone=mit_b2,debug"
+    before = run_lib.Run(config_lib.load(spec))
+    assert before.method.backbone.head == 2048
+    held = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), before.shapes)
+    monkeypatch.setattr(checkpoint.Checkpoints, "variables", lambda *_, **__: (held, 1))
+    (tmp_path / "checkpoints").mkdir()
+    config_lib.save(before.config, tmp_path / "config.json")
+    spec = f"{FOLDER}/cmx.py:scene=sunrgbd,debug,weights={tmp_path}"
+    run = run_lib.Run(config_lib.load(spec))
+    found = warm_start.apply(run.config.warm_start, run.method, run.shapes)
+    assert "backbone_rgb/head/bias, backbone_rgb/head/k" in capsys.readouterr().err
+    for name, taken in tree.flatten(found["params"]).items():
+        assert isinstance(taken, np.ndarray) == name.startswith("backbone_")
+    # What else differs is told all the same.
+    other = config_lib.load(spec, ["method.backbone.drop_path=0.2"])
+    with pytest.raises(errors.UserError, match="drop_path: 0.1 there, 0.2 here"):
+        warm_start.apply(other.warm_start, run_lib.Run(other).method, run.shapes)
 
 
 @pytest.mark.slow

@@ -244,4 +244,6 @@ def _starts(arg, method, views: tuple[str, ...]) -> dict[str, dict]:
                 found[view]["fresh"] = (f"{name}/norm?/*",)
         else:  # The components of the pre-training have these names.
             found[view] = dict(source=source, take={name: f"backbone_{view}"})
+            if arg.backbone == "mit":  # Its head, if it has one, has no place here.
+                found[view] |= dict(drop=(f"{name}/head/*",), differ=("backbone.head",))
     return found

@@ -57,11 +57,13 @@ def _chain(args: argparse.Namespace) -> int:
         )
     chain.link(configs, args.workdir)
     runs = {k: run_lib.Run(config, cache=args.cache) for k, config in configs.items()}
-    for stage, run in runs.items():  # Mistakes show before the first one trains.
-        loop.build(program_lib.Program(run))
-        loop.refuse_other_run(run.config, args.workdir / stage)
+    programs = {stage: program_lib.Program(run) for stage, run in runs.items()}
+    chain.check_starts(programs, args.workdir)
+    for stage, program in programs.items():
+        loop.build(program)  # Mistakes show before the first one trains.
+        loop.refuse_other_run(configs[stage], args.workdir / stage)
     chain.check_fields(runs, args.workdir)
-    del runs  # Each stage makes its own, and has the memory for itself.
+    del runs, programs  # Each stage makes its own, and has the memory for itself.
     if dist.is_main():
         workdir_lib.write_stages(configs, args.workdir)
     failed = 0

@@ -126,25 +126,6 @@ def _shown(scoring: Any, labels: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def _with_pictures(scoring: Any, labels: Sequence[str] | None) -> dict[str, Any]:
-    """The chosen evaluators that have pictures of single records, by label.
-
-    Raises:
-      UserError: There is none.
-    """
-    chosen = scoring.evaluators()
-    found = {
-        label: evaluator
-        for label, evaluator in chosen.items()
-        if hasattr(evaluator, "images") and (labels is None or label in labels)
-    }
-    if not found:
-        raise errors.UserError(
-            "--save: no evaluator that was chosen has pictures of single records."
-        )
-    return found
-
-
 def _save(
     args: argparse.Namespace, scoring: Any, variables: Any, shown: dict[str, Any]
 ) -> None:

@@ -85,11 +85,23 @@ def train_quietly(
     tuned: dict[str, Any] | None = None,
 ) -> int:
     """Trains one run to its end; returns the exit code if it was asked to stop, or 0."""
-    from mvjax.train import loop
+    return _train_program(_make_program(config, args, tuned), workdir, args)
+
+
+def _make_program(
+    config, args: argparse.Namespace, tuned: dict[str, Any] | None
+) -> Any:
+    """The program of a run."""
     from mvjax.train import program as program_lib
     from mvjax.train import run as run_lib
 
-    program = program_lib.Program(run_lib.Run(config, cache=args.cache, tuned=tuned))
+    return program_lib.Program(run_lib.Run(config, cache=args.cache, tuned=tuned))
+
+
+def _train_program(program, workdir: pathlib.Path, args: argparse.Namespace) -> int:
+    """`train_quietly` of a program."""
+    from mvjax.train import loop
+
     try:
         loop.train(program, workdir, progress=not args.no_progress)
     except loop.Interrupted as stop:
@@ -115,11 +127,14 @@ def train_run(
     from mvjax.core import dist
     from mvjax.core import workdir as workdir_lib
     from mvjax.report import terminal
+    from mvjax.train import scoring as scoring_lib
 
-    code = train_quietly(config, workdir, args, tuned)
+    program = _make_program(config, args, tuned)
+    code = _train_program(program, workdir, args)
     if code or not dist.is_main():
         return code
     evaluation = workdir_lib.read_evaluation(workdir)
     print(f"\n{workdir}, step {evaluation['step']}\n")
-    print(terminal.evaluation(evaluation))
+    names = scoring_lib.Scoring(program).class_names()
+    print(terminal.evaluation(evaluation, names))
     return int("failed" in evaluation)

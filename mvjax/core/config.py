@@ -4,7 +4,6 @@ A config is a Python file with `get_config(arg) -> ml_collections.ConfigDict`, n
 the command line as `path.py` or `path.py:dataset=digits,debug`.
 """
 
-import ast
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
@@ -16,7 +15,6 @@ import pathlib
 import traceback
 import types
 from typing import Any
-import warnings
 
 import ml_collections
 
@@ -27,6 +25,7 @@ from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import nested
 from mvjax.core import older
+from mvjax.core import override as override_lib
 from mvjax.core import schema
 from mvjax.core import settings
 from mvjax.core import workdir as workdir_lib
@@ -60,7 +59,7 @@ def parse(arg: str, **defaults: Any) -> types.SimpleNamespace:
                 f"Config argument {key} given twice: {given[key]} and {text}."
             )
         kind = type(defaults[key])
-        values[key] = convert(f"config argument {key}", text, kind)
+        values[key] = override_lib.convert(f"config argument {key}", text, kind)
         limits.check(f"config argument {key}", values[key], kind)
     return types.SimpleNamespace(**values)
 
@@ -134,7 +133,7 @@ def _finish(
     """The complete, locked and checked config."""
     full = complete(config)
     for override in overrides:
-        set_value(full, override)
+        override_lib.set_value(full, override)
     return check(full)
 
 
@@ -244,77 +243,8 @@ _PARTS = {
 }
 
 
-def set_value(config: ml_collections.ConfigDict, override: str) -> None:
-    """Applies one override `key.key=value` in place.
-
-    Settings that the config leaves to the code's defaults can be set too. With another
-    `name` a part loses the settings that only the code it named before takes.
-    """
-    path, separator, text = override.partition("=")
-    if not separator:
-        raise errors.UserError(f"Override {override!r} lacks a value: key=value.")
-    *folders, name = path.split(".")
-    node = config
-    for i, folder in enumerate([*folders, name]):
-        parents = folders[:i]
-        extra = settings.defaults(config, parents) if _is_part(node) else {}
-        if not _is_part(node) or folder not in {*node, *extra}:
-            inside, keys = ".".join(("config", *parents)), {*extra}
-            keys |= {*node} if _is_part(node) else set()
-            raise errors.unknown(f"key of {inside}", folder, keys)
-        old = node[folder] if folder in node else extra[folder]
-        if isinstance(old, dict):  # A part that the config leaves empty.
-            with node.unlocked():
-                node[folder] = old = ml_collections.ConfigDict(old)
-        if i < len(folders):
-            node = old
-    part = settings.part(config, folders)
-    if _is_part(old):
-        inside = sorted({*old, *settings.defaults(config, (*folders, name))})
-        raise errors.UserError(
-            f"config.{path} holds several settings: {', '.join(inside) or 'none yet'}."
-        )
-    declared = part.fields[name].kind if name in part.fields else type(old)
-    kind, optional = limits.plain(declared), limits.optional(declared)
-    value = convert(f"config.{path}", text, kind, optional=optional)
-    with node.unlocked(), node.ignore_type():
-        node[name] = value
-        if name == "name" and folders:
-            known = settings.part(config, folders).fields
-            for key in [k for k in node if k in part.fields and k not in known]:
-                del node[key]
-
-
 def _is_part(value: Any) -> bool:
     return isinstance(value, ml_collections.ConfigDict)
-
-
-def convert(what: str, text: str, kind: type, *, optional: bool = False) -> Any:
-    """Text of a command line to a value of a type, or to None where that may be."""
-    if optional and text == "None":
-        return None
-    if kind is str:
-        return text
-    if kind is bool and text.lower() in ("true", "false", "1", "0"):
-        return text.lower() in ("true", "1")
-    if kind is float and text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        return float(text)
-    try:
-        with warnings.catch_warnings():  # Of texts that are nearly Python.
-            warnings.simplefilter("ignore")
-            value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        value = tuple(text.split(",")) if kind is tuple else text
-    if kind is float and type(value) is int:
-        with contextlib.suppress(OverflowError):  # It has hundreds of digits.
-            value = float(value)
-    if kind is tuple and isinstance(value, (list, str)):
-        value = tuple(value) if isinstance(value, list) else (value,)
-    if type(value) is not kind:
-        raise errors.UserError(
-            f"{what} wants {kind.__name__}, not {errors.quote(text)}."
-        )
-    return value
 
 
 def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -390,7 +320,7 @@ def read(
         text = " ".join(str(error).split()).rstrip(".")
         raise errors.UserError(f"{file}: {text}.") from None
     for override in overrides:
-        set_value(config, override)
+        override_lib.set_value(config, override)
     return check(config)
 
 

@@ -184,9 +184,12 @@ class WarmStart:
     source: limits.Text
     take: dict = dataclasses.field(default_factory=dict)
     optional: limits.AnyNames = ()  # Those of `take` that the source may lack.
-    # Fields of the method that the run it comes from may have had otherwise.
+    # Fields of the method that the run it comes from may have had otherwise, with a dot
+    # what lies in them: "backbone.head".
     differ: tuple[limits.Text, ...] = ()
     table: limits.Text | None = None  # Of the method, where several describe a file.
     part: limits.Text | None = None  # Of a file that holds several sets of weights.
     # Patterns of leaves that keep their initial values: ("backbone/conv1/kernel",).
     fresh: limits.AnyNames = ()
+    # Patterns of leaves of a workdir that are not taken: ("backbone/head/*",).
+    drop: limits.AnyNames = ()

@@ -128,7 +128,7 @@ def _inside(config: ml_collections.ConfigDict, folders: Sequence[str]) -> Part:
         return Part({})
     held: Any = config
     for folder in folders:
-        held = held.get(folder, {})
+        held = held.get(folder) or {}
     return Part(nested.fields(around[name].kind, held))
 
 
@@ -305,6 +305,11 @@ def _listed(
         if isinstance(value, ml_collections.ConfigDict):
             yield from _listed(config, value, (*folders, name))
         elif isinstance(value, dict) and name in known:
+            if not value and limits.optional(known[name].kind):
+                key = ".".join((*folders, name))
+                yield Listed(
+                    key, None, False, f"or {key}.{nested.NAME} and what it takes"
+                )
             yield from _left_out((*folders, name), value, known[name].kind)
         elif not isinstance(value, dict):
             if isinstance(value, ml_collections.FieldReference):

@@ -96,6 +96,7 @@ def find(
     """
     run, tuned = run_lib.Run(load(), cache=cache), {}
     loop.refuse_other_run(run.config, workdir)
+    program_lib.Program(run).read_start()
     sizes = batch_size.candidates(run) if BATCH in wanted else []
     first = [] if LR in wanted else [f"data.batch_size={sizes[0]}"]
     program = program_lib.Program(run.changed(load(*first)))

@@ -95,6 +95,22 @@ def choose(
     return tuple(wanted) or tuple(held)
 
 
+def check_measured(values: np.ndarray, where: str) -> None:
+    """Raises `UserError` where a record holds what is no number.
+
+    One such value among those that quantiles are of would make levels of 0 of all.
+
+    Args:
+      values: As they are stored.
+      where: The record and the sensor, for the message.
+    """
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise errors.UserError(
+            f"{where} holds NaN or infinite values, {count:,} of {values.size:,}."
+        )
+
+
 def sar_levels(
     found: Mapping[str, np.ndarray], statistics: Mapping[str, Statistics]
 ) -> dict[str, np.ndarray]:

@@ -7,10 +7,10 @@ the data set then reads; it returns the number of records.
 from collections.abc import Sequence
 import dataclasses
 
-from mvjax.core import config
 from mvjax.core import errors
 from mvjax.core import limits
 from mvjax.core import lookup
+from mvjax.core import override
 
 _PATHS = ("input", "output")
 
@@ -45,7 +45,7 @@ def build(name: str, input: str, output: str, options: Sequence[str] = ()) -> in
         if key not in fields:
             raise errors.unknown(f"option of building {name!r}:", key, fields)
         kind = fields[key].kind
-        values[key] = config.convert(
+        values[key] = override.convert(
             f"--option.{key}", value, limits.plain(kind), optional=limits.optional(kind)
         )
         limits.check(f"--option.{key}", values[key], kind)

@@ -1,5 +1,7 @@
-"""Paths of data that a user names."""
+"""Paths of data that a user names, and lists of names in files."""
 
+import collections
+from collections.abc import Iterable
 import os
 import pathlib
 
@@ -34,3 +36,18 @@ def is_file(path: pathlib.Path) -> bool:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise errors.UserError(f"Cannot read {str(path)!r:.200}: {reason}.") from None
+
+
+def check_once(names: Iterable[str], file: pathlib.Path) -> None:
+    """Raises `UserError` where a file lists a name twice: its record would count twice.
+
+    Args:
+      names: What the file lists.
+      file: It, for the message.
+    """
+    often = [name for name, n in collections.Counter(names).items() if n > 1]
+    if often:
+        raise errors.UserError(
+            f"{file} lists {errors.listed(often)} more than once; take out what is "
+            "there twice, or its record would count twice."
+        )

@@ -66,6 +66,10 @@ class Evaluator:
         names = [f"top{k}" for k in self.ks] + ["mean_class"]
         return names + [f"class/{c}" for c in range(classes) if self.per_class]
 
+    def class_names(self, spec: Any) -> tuple[str, ...]:
+        """What the numbers in `class/<number>` stand for; (): the data do not say."""
+        return spec.names(self.factor)
+
     def measure(
         self, outputs: dict[str, jax.Array], batch: dict[str, Any]
     ) -> dict[str, jax.Array]:

@@ -16,6 +16,7 @@ Only the scores `[N, K]` are kept for a split, as a ranking needs them all.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -134,6 +135,10 @@ class Evaluator:
             offer.check_size(self.split, least, f"batches of {self.batch}")
             names += ["map_micro_batchmean", "map_macro_batchmean"]
         return names + [f"ap/{k}" for k in range(wanted[0]) if self.per_class]
+
+    def class_names(self, spec: Any) -> tuple[str, ...]:
+        """What the numbers in `ap/<number>` stand for; (): the data do not say."""
+        return spec.target_names.get(self.target, ())
 
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns the scores by name; those that are not defined are left out.

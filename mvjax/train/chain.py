@@ -9,6 +9,7 @@ from typing import Any
 from mvjax.core import errors
 from mvjax.core import storage
 from mvjax.core import workdir as workdir_lib
+from mvjax.train import checkpoint
 from mvjax.train import warm_start
 
 RESERVED = ("config", "report")  # A prefix of overrides, a folder beside the stages.
@@ -91,3 +92,23 @@ def check_fields(runs: dict[str, Any], workdir: pathlib.Path) -> None:
                 ) from None
         path = str(storage.absolute(workdir) / stage)
         earlier[path] = run.config.method.to_dict()
+
+
+def check_starts(programs: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Refuses a stage whose weights, not of an earlier one, are missing or do not fit.
+
+    Args:
+      programs: Program of each stage, with its linked config.
+      workdir: Folder of all stages.
+
+    Raises:
+      UserError: See `Program.read_start`.
+    """
+    stages = [str(storage.absolute(workdir) / stage) for stage in programs]
+    for stage, program in programs.items():
+        if checkpoint.find_steps(workdir / stage):
+            continue
+        try:
+            program.read_start(but=stages)
+        except errors.UserError as error:
+            raise errors.UserError(f"Stage {stage!r}: {error}") from None

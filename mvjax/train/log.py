@@ -1,5 +1,6 @@
 """What a run tells while it goes: metrics, rates, warnings, figures that went bad."""
 
+from collections.abc import Mapping, Sequence
 import contextlib
 import datetime
 from importlib import metadata
@@ -175,12 +176,17 @@ class Log:
             f"lr/{name}" if len(rates) > 1 else "lr": v for name, v in rates.items()
         }
 
-    def evaluation(self, step: int, results: dict[str, dict[str, float]]) -> None:
-        """Writes and shows what evaluators found."""
+    def evaluation(
+        self,
+        step: int,
+        results: dict[str, dict[str, float]],
+        names: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Writes and shows what evaluators found; `names` are those of classes."""
         flat = {f"{e}/{k}": v for e, m in results.items() for k, v in m.items()}
         self._take(step, flat)
         self._write(step, flat)
-        for line in _evaluation_lines(step, results):
+        for line in _evaluation_lines(step, results, names):
             self.say(line)
         self._time = time.monotonic()  # Evaluation is not training time.
 
@@ -253,17 +259,29 @@ def trained_components(run: run_lib.Run) -> set[str]:
     return {name for part in parts for name in part}
 
 
-def _evaluation_lines(step: int, results: dict[str, dict[str, float]]) -> list[str]:
+def _evaluation_lines(
+    step: int,
+    results: dict[str, dict[str, float]],
+    names: Mapping[str, Sequence[str]],
+) -> list[str]:
     """One line for each evaluator."""
     lines = []
     for label, metrics in results.items():
         values = ", ".join(
-            f"{k} {v:.4g}"
+            f"{_named(k, names.get(label, ()))} {v:.4g}"
             for k, v in metrics.items()
             if not k.endswith("_std") and not k.startswith(("raw", "untrained"))
         )
         lines.append(f"step {step}, {label}: {values}")
     return lines
+
+
+def _named(score: str, names: Sequence[str]) -> str:
+    """The name of a score, that of a numbered class with the name of the class."""
+    row, _, last = score.rpartition("/")
+    if not (row and last.isdecimal() and int(last) < len(names)):
+        return score
+    return f"{row}/{names[int(last)]}"
 
 
 def describe(program: program_lib.Program, step: int) -> dict[str, Any]:

@@ -88,10 +88,8 @@ def train(
     ):
         begin = step = state.steps_done
         if dist.is_main():
-            table = (
-                log_lib.run_table(program, started) if progress else f"run {started}"
-            )
-            print(table, file=sys.stderr)
+            text = log_lib.run_table(program, started) if progress else f"run {started}"
+            print(text, file=sys.stderr)
             about = log_lib.describe(program, step)
             atomic.write_json(workdir / workdir_lib.RUN_FILE, about)
         log = log_lib.Log(program, workdir, step, meta, progress)
@@ -165,7 +163,7 @@ class _Observers:
         """Runs evaluators; returns the state with the plateau's learning rate."""
         variables = self._program.fetch(state.eval_variables)
         results = self.scoring.evaluate_seeds(variables, labels)["results"]
-        self._log.evaluation(step, results)
+        self._log.evaluation(step, results, self.scoring.class_names())
         self._plateau.observe({label: results.get(label, {}) for label in labels})
         return self._plateau.apply(state)
 
@@ -212,6 +210,8 @@ def _begin(program: program_lib.Program, workdir: pathlib.Path) -> Iterator[tupl
 
     Nothing is written before everything has been made.
     """
+    if not checkpoint_lib.find_steps(workdir):  # Else nothing starts from there.
+        program.read_start()
     suite.warn_of(build(program), "will be")
     refuse_other_run(program.run.config, workdir)
     with program.run.checkpoints(workdir) as checkpoints:
@@ -370,7 +370,7 @@ def _finish(
             found = scoring.evaluate_seeds(
                 variables, between=lambda: signals.obey(text + "evaluate it.")
             )
-            log.evaluation(step, found["results"])
+            log.evaluation(step, found["results"], scoring.class_names())
             if dist.is_main():
                 best = {"step": step, "best_step": checkpoints.best_step()}
                 atomic.write_json(file, best | found)

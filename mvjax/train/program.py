@@ -1,6 +1,6 @@
 """The program of a run: its mesh, its optimisers, its state and its training step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 import functools
 from typing import Any
 
@@ -32,6 +32,7 @@ class Program:
     def __init__(self, run: run_lib.Run, *, devices: Any = None):
         self.run = run
         self._devices = devices
+        self._start: list[list[Any]] | None = None  # What `read_start` has found.
 
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
@@ -116,19 +117,44 @@ class Program:
         """Sharding of each leaf of the state."""
         return jax.tree.map(lambda leaf: leaf.sharding, self.state_target)
 
+    def read_start(self, *, but: Collection[str] = ()) -> None:
+        """Reads and checks what the warm start takes; no data are opened for that.
+
+        It is kept for `initial_state`.
+
+        Args:
+          but: Sources that are left out, as they are yet to be trained; then nothing is
+            kept.
+
+        Raises:
+          UserError: A source is missing, damaged or of something else.
+        """
+        entries = {
+            label: entry
+            for label, entry in self.run.config.warm_start.items()
+            if entry["source"] not in but
+        }
+        for label, entry in entries.items():
+            warm_start.check(label, entry)
+        if not entries:  # Nothing need be known of the method.
+            self._start = None if but else [[] for _ in self.run.seeds]
+            return
+        method, shapes = self.run.method, self.run.shapes
+        found = [
+            warm_start.read(entries, method, shapes, replica=i)
+            for i in range(len(self.run.seeds))
+        ]
+        self._start = None if but else found
+
     def initial_state(self) -> state_lib.TrainState:
         """State of step 0, warm-started as the config says, sharded from birth."""
         sharding.check_memory(self.state_target, self.mesh.local_devices)
-        for label, entry in self.run.config.warm_start.items():
-            warm_start.check(label, entry)
+        if self._start is None:
+            self.read_start()
+        start, self._start = self._start, None
         variables = [
-            warm_start.apply(
-                self.run.config.warm_start,
-                self.run.method,
-                self.run.fresh_variables(seed),
-                replica=i,
-            )
-            for i, seed in enumerate(self.run.seeds)
+            warm_start.put(self.run.fresh_variables(seed), found)
+            for seed, found in zip(self.run.seeds, start, strict=True)
         ]
         return self.place_state(variables)
 

@@ -15,6 +15,7 @@ import numpy as np
 from mvjax.core import atomic
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import override
 from mvjax.core import workdir as workdir_lib
 
 _TRIAL = {"name": str, "overrides": [str], "score": (float, None), "failure": str}
@@ -76,7 +77,7 @@ def parse(text: str, config: Any) -> Draw:
     choices = tuple(values.split("|")) if not found else (found["low"], found["high"])
     for choice in choices:  # Tells of unknown keys and impossible values.
         trial = config.copy_and_resolve_references()
-        config_lib.set_value(trial, f"{key}={choice}")
+        override.set_value(trial, f"{key}={choice}")
         config_lib.check(trial)
     if not found:
         return Draw(key, choices)

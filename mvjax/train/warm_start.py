@@ -35,7 +35,18 @@ def apply(
     *,
     replica: int = 0,
 ) -> method_lib.Variables:
-    """Replaces components by those that `config.warm_start` names.
+    """Replaces components by those that `config.warm_start` names; see `read`."""
+    return put(variables, read(config, method, variables, replica=replica))
+
+
+def read(
+    config: Any,
+    method: method_lib.Method,
+    variables: method_lib.Variables,
+    *,
+    replica: int = 0,
+) -> list[method_lib.Variables]:
+    """The leaves that `config.warm_start` takes, entry by entry.
 
     Args:
       config: Mapping from a label to `source` (a workdir, a folder of Hugging Face, or a
@@ -44,50 +55,64 @@ def apply(
         component to that of a workdir, or to `"*"` for all of its components. Of a
         file, whose table says what is what, it names ours that are read, without it
         all. Those in `optional` may be missing and keep their initial values then.
-        `differ` has fields of the method that need not be as in the workdir. `fresh`
-        names leaves that keep their initial values, such as a first layer of other
-        channels: patterns of their paths, `"backbone/conv1/kernel"`.
+        `differ` has fields of the method that need not be as in the workdir, with a dot
+        what lies in them: `"backbone.head"`. `fresh` names leaves that keep their
+        initial values, such as a first layer of other channels: patterns of their
+        paths, `"backbone/conv1/kernel"`. `drop` names leaves of a workdir that are not
+        taken, under our component's name: `"backbone/head/*"`.
       method: The method that `variables` are of.
-      variables: Fresh variables.
+      variables: Fresh variables, or their shapes.
       replica: Which seed of a source that has as many seeds.
 
     Raises:
       UserError: A source is missing or does not fit.
     """
+    found = []
     for label, entry in dict(config).items():
         entry = _entry(label, entry)
-        source = entry["source"]
+        fresh = tuple(entry.get("fresh") or ())
         try:
             new = _read(method, variables, entry, replica)
-            new = _keep_fresh(variables, new, tuple(entry.get("fresh") or ()))
+            new = _without_fresh(variables, new, fresh)
         except errors.UserError as error:
             raise errors.UserError(f"config.warm_start.{label}: {error}") from None
-        _check(label, source, variables, new)
-        variables = tree.merge(variables, new)
+        _check(label, entry["source"], variables, new, fresh)
+        found.append(new)
+    return found
+
+
+def put(
+    variables: method_lib.Variables, found: Iterable[method_lib.Variables]
+) -> method_lib.Variables:
+    """Variables with the leaves that `read` has found in the place of theirs."""
+    for new in found:
+        variables = _put(variables, new)
     return variables
 
 
-def _keep_fresh(
+def _put(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    deeper = {k: _put(old[k], v) for k, v in new.items() if isinstance(v, dict)}
+    return {**old, **new, **deeper}
+
+
+def _without_fresh(
     variables: method_lib.Variables,
     new: method_lib.Variables,
     patterns: tuple[str, ...],
 ) -> method_lib.Variables:
-    """What a source gives, with our own values of the leaves that stay fresh."""
+    """What a source gives, without the leaves that stay fresh."""
     taken = {
         f"{collection}/{name}" for collection, held in new.items() for name in held
     }
-    ours = {
-        path: leaf
-        for path, leaf in tree.flatten(variables).items()
+    ours = [
+        path
+        for path in tree.flatten(variables)
         if "/".join(path.split("/")[:2]) in taken
-    }
+    ]
     published_lib.check_fresh(ours, patterns)
-    kept = {
-        path: leaf
-        for path, leaf in ours.items()
-        if published_lib.is_fresh(path, patterns)
-    }
-    return tree.unflatten({**tree.flatten(new), **kept})
+    kept = {path for path in ours if published_lib.is_fresh(path, patterns)}
+    flat = tree.flatten(new)
+    return tree.unflatten({k: leaf for k, leaf in flat.items() if k not in kept})
 
 
 def check(label: str, entry: Any) -> None:
@@ -150,6 +175,7 @@ def _read(
             raise errors.unknown("component in `optional`", name, take)
     if not published:
         new = _from_workdir(path, take, optional, replica)
+        new = _without_dropped(path, new, tuple(entry.get("drop") or ()))
         check_fields(method, entry, lambda: read_fields(path))
     else:
         options = {key: entry.get(key) for key in ("table", "part")}
@@ -199,6 +225,26 @@ def _from_workdir(
     return new
 
 
+def _without_dropped(
+    path: pathlib.Path, new: method_lib.Variables, patterns: tuple[str, ...]
+) -> method_lib.Variables:
+    """What a workdir gives, without the leaves that are not wanted of it.
+
+    A pattern may fit none: what it fails to drop is refused as being too much.
+    """
+    flat = tree.flatten(new)
+    gone = {name for name in flat if published_lib.is_fresh(name, patterns)}
+    if not gone:
+        return new
+    left = {k: leaf for k, leaf in flat.items() if k not in gone}
+    for name in sorted({name.split("/")[1] for name in flat}):
+        if not any(k.split("/")[:2] == ["params", name] for k in left):
+            raise errors.UserError(f"`drop` leaves no parameter of {name}.")
+    told = sorted(name.partition("/")[2] for name in gone)
+    notice.warn(f"{path}: left out, as `drop` says: {errors.listed(told)}")
+    return tree.unflatten(left)
+
+
 def check_fields(
     method: method_lib.Method,
     entry: Mapping[str, Any],
@@ -217,7 +263,7 @@ def check_fields(
     differ = tuple(entry.get("differ") or ())
     declared = limits.declared(type(method))
     for name in differ:
-        if name not in declared:
+        if name.partition(".")[0] not in declared:
             raise errors.unknown("field in `differ`", name, declared)
     taken = tuple(entry.get("take") or ())
     if found := find_other_field(method, read, components=taken, but=differ):
@@ -241,7 +287,7 @@ def find_other_field(
       method: Says what its weights depend on, see `Method.weight_fields`.
       read: Gives `config.method` of the run that trained the weights.
       components: Of the method.
-      but: Fields that may differ.
+      but: Fields that may differ, or what lies in one: `backbone.head`.
     """
     names = [
         name
@@ -253,11 +299,22 @@ def find_other_field(
     theirs = _with_defaults(read(), type(method).__module__) if names else {}
     for name in dict.fromkeys(names):
         if name in theirs:
-            mine = nested.plain(getattr(method, name))
-            where = f"config.method.{name}"
-            if found := json_value.find_difference(theirs[name], mine, where):
+            both = [theirs[name], nested.plain(getattr(method, name))]
+            for key in but:
+                if key.startswith(f"{name}."):
+                    both = [_without(x, key.split(".")[1:]) for x in both]
+            if found := json_value.find_difference(*both, f"config.method.{name}"):
                 return found
     return ""
+
+
+def _without(values: Any, keys: list[str]) -> Any:
+    """Nested settings without the one to which the keys lead."""
+    first, *rest = keys
+    if not isinstance(values, dict) or first not in values:
+        return values
+    inner = {first: _without(values[first], rest)} if rest else {}
+    return {k: v for k, v in values.items() if k != first} | inner
 
 
 def read_fields(workdir: pathlib.Path) -> dict[str, Any]:
@@ -281,14 +338,17 @@ def _with_defaults(fields: dict[str, Any], trusted: str) -> dict[str, Any]:
     return nested.complete(code, fields)
 
 
-def _check(label: str, source: str, variables: Any, new: Any) -> None:
-    """Raises `UserError` where shapes or names differ."""
+def _check(
+    label: str, source: str, variables: Any, new: Any, fresh: tuple[str, ...]
+) -> None:
+    """Raises `UserError` where shapes or names differ, but for leaves that stay fresh."""
     mine, theirs = tree.flatten(variables), tree.flatten(new)
     for path, leaf in theirs.items():
         if path not in mine:
             raise errors.UserError(
                 f"config.warm_start.{label}: {source} has {path}, which this method "
-                "lacks; the two stages' config.method must agree."
+                "lacks; the two stages' config.method must agree, or `drop` beside the "
+                "source names such leaves."
             )
         if np.shape(leaf) != np.shape(mine[path]):
             raise errors.UserError(
@@ -304,7 +364,8 @@ def _check(label: str, source: str, variables: Any, new: Any) -> None:
             )
     taken = {tuple(p.split("/")[:2]) for p in theirs}
     for path in mine:
-        if tuple(path.split("/")[:2]) in taken and path not in theirs:
+        lacking = tuple(path.split("/")[:2]) in taken and path not in theirs
+        if lacking and not published_lib.is_fresh(path, fresh):
             raise errors.UserError(
                 f"config.warm_start.{label}: {source} lacks {path}; the two stages' "
                 "config.method must agree."

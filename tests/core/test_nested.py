@@ -1,5 +1,7 @@
 """Settings may hold settings: dataclasses, and backbones by name."""
 
+import pathlib
+
 import pytest
 
 from mvjax.core import config as config_lib
@@ -9,6 +11,7 @@ from mvjax.core import nested
 from mvjax.core import settings
 from mvjax.models import resnet
 from mvjax.models import vit
+from mvjax.models.decoders import fcn
 
 CODE = """
 import dataclasses
@@ -126,6 +129,36 @@ def test_settings_that_clash_inside_name_their_place(write):
     config = load(write("backbone=dict(name='vit', features=10, heads=3)"))
     with pytest.raises(errors.UserError, match="config.method.backbone: heads=3"):
         build(config)
+
+
+CMX = str(pathlib.Path(__file__).parents[2] / "configs/decur/cmx.py:debug")
+
+
+def test_an_optional_part_that_is_not_set_can_be_set_and_taken_away():
+    names = ("method.auxiliary.name=fcn", "method.auxiliary.widths=(8,)")
+    assert build(load(CMX, *names)).auxiliary == fcn.Decoder(widths=(8,))
+    assert build(load(CMX, *names, "method.auxiliary=None")).auxiliary is None
+    twice = load(CMX, "method.auxiliary=None", *names)
+    assert build(twice).auxiliary == fcn.Decoder(widths=(8,))
+    listed = {s.key: s for s in settings.listed(load(CMX))}
+    assert listed["method.auxiliary"].value is None
+    assert "method.auxiliary.name" in listed["method.auxiliary"].limits
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.auxiliary.stage=3", r"config.method.auxiliary is not set; .*\.name="),
+        ("method.auxiliary=fcn", r"several.*--config.method.auxiliary.name=fcn to"),
+        ("method.auxiliary.name=fnc", "auxiliary.name: .*Did you mean 'fcn'"),
+        ("data.device_policy.least=1", r"device_policy is not set; write .*\.name="),
+        ("warm_start.rgb.source=x", "'rgb'. .* Only the config file adds others."),
+    ],
+)
+def test_what_is_not_set_says_what_to_write(override, message):
+    with pytest.raises(errors.UserError, match=message) as caught:
+        load(CMX, override)
+    assert "\n" not in str(caught.value)
 
 
 def test_all_settings_are_listed_also_those_inside(write):

@@ -21,6 +21,8 @@ from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 from mvjax.train import scoring as scoring_lib
 from toy import glances
+from toy import scenery
+from toy import scenes
 
 CONFIG = str(pathlib.Path(__file__).with_name("scenic.py"))
 
@@ -61,6 +63,44 @@ def test_it_trains_resumes_and_evaluates_from_the_command_line(tmp_path, capsys)
     command("evaluate", f"--workdir={whole}", "--allow-code=toy")
     command("data", "check", config)
     assert "target mask" in capsys.readouterr().out
+
+
+SCENIC = """
+from toy import scenic
+
+
+def get_config(arg=""):
+    c = scenic.get_config(arg)
+    cover = dict(name="segmentation", output="map", target="mask", per_class=True)
+    tags = dict(name="multilabel", output="logits", target="tags", per_class=True)
+    c.evals = dict(cover=cover, tags=tags)
+    return c
+"""
+
+
+def test_training_ends_with_the_table_of_evaluate(tmp_path, monkeypatch, capsys):
+    names = dict(mask=("floor", "red", "green", "blue"), tags=("r", "g", "b"))
+    spec, predict = scenes.spec, scenery.Method.predict
+    named = lambda **options: spec(**options)._replace(target_names=names)  # noqa: E731
+    monkeypatch.setattr(scenes, "spec", named)
+
+    def with_map(self, variables, batch):
+        features, _ = self.look(variables, batch["views"]["rgb"])
+        maps = self.score(variables, "mask", features.maps[0])
+        return predict(self, variables, batch) | {"map": maps}
+
+    monkeypatch.setattr(scenery.Method, "predict", with_map)
+    (tmp_path / "config.py").write_text(SCENIC)
+    workdir = f"--workdir={tmp_path / 'run'}"
+    command("train", f"--config={tmp_path / 'config.py'}", workdir, "--no-progress")
+    trained = capsys.readouterr()
+    command("evaluate", workdir, "--allow-code=toy")
+    assert trained.out.endswith(capsys.readouterr().out)
+    lines = [line.split() for line in trained.out.splitlines()]
+    assert ["cover,", "class", "iou", "%"] in lines
+    assert [row[:2] for row in lines if row[:1] == ["3"]] == [["3", "blue"]]
+    assert [row[:2] for row in lines if row[:1] == ["1"]] == [["1", "red"], ["1", "g"]]
+    assert "iou/green 0" in trained.err and "iou/2" not in trained.err
 
 
 def test_loss_and_predict_see_what_they_should():

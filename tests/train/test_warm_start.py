@@ -140,6 +140,28 @@ def test_named_leaves_stay_fresh(tmp_path, run, fresh, weights):
         start(run, fresh, tmp_path / "a.pth", dict(fresh=("lift/kernel",)))
 
 
+def test_leaves_of_a_workdir_can_be_dropped(tmp_path, run, fresh, monkeypatch, capsys):
+    held = jax.tree.map(lambda x: np.asarray(x) + np.ones_like(x), fresh)
+    held["params"]["left"]["head"] = {"kernel": np.ones((2, 2), np.float32)}
+    monkeypatch.setattr(checkpoint.Checkpoints, "variables", lambda *_, **__: (held, 1))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"method": {"name": "toy.method"}}')
+    take = dict(take=dict(left="left"))
+    with pytest.raises(errors.UserError, match="has params/left/head/ker.*`drop`"):
+        start(run, fresh, tmp_path, take)
+    found = start(run, fresh, tmp_path, take, drop=("left/head/*",))
+    assert "left out, as `drop` says: left/head/kernel" in capsys.readouterr().err
+    assert_moved(fresh, found)
+    assert jax.tree.structure(found) == jax.tree.structure(fresh)
+    # It drops nothing that is needed, and nothing where it is misspelt.
+    with pytest.raises(errors.UserError, match="lacks params/left/bias"):
+        start(run, fresh, tmp_path, take, drop=("left/head/*", "left/bias"))
+    with pytest.raises(errors.UserError, match="leaves no parameter of left"):
+        start(run, fresh, tmp_path, take, drop=("left/*",))
+    with pytest.raises(errors.UserError, match="has params/left/head/kernel"):
+        start(run, fresh, tmp_path, take, drop=("left/haed/*",))
+
+
 def test_the_config_beside_weights_is_asked(tmp_path, run, fresh, weights, monkeypatch):
     def check(self, table, config):
         raise errors.UserError(f"{table} of {config['model_type']}")
@@ -221,6 +243,8 @@ def test_a_workdir_of_settings_that_its_weights_depend_on_is_refused(
     warm_start.check_fields(method, entry | dict(take=other), lambda: fields)
     with pytest.raises(errors.UserError, match="field in `differ` 'nrm'"):
         warm_start.check_fields(method, entry | dict(differ=("nrm",)), lambda: fields)
+    with pytest.raises(errors.UserError, match="field in `differ` 'nrm.x'"):
+        warm_start.check_fields(method, entry | dict(differ=("nrm.x",)), lambda: fields)
 
 
 @pytest.mark.parametrize(
@@ -339,3 +363,67 @@ def test_a_folder_of_nobody_is_told(tmp_path, run, fresh, content, message):
 def test_entries_that_say_nothing_useful_are_refused(run, fresh, entry, message):
     with pytest.raises(errors.UserError, match=message):
         warm_start.apply({"a": entry}, run.method, fresh)
+
+
+def spoil(file, weights, how):
+    """A file of weights that cannot be taken; returns what is told of it."""
+    if how == "missing":
+        return "there is no workdir, folder or file"
+    if how == "other":
+        weights = {"conv.weight": np.ones((3, 3), np.float32)}
+    if how == "nan":
+        weights = weights | {"left.bias": weights["left.bias"] * np.nan}
+    files.write(file, weights)
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    told = {"truncated": "a.pth", "other": "no 'toy' file", "nan": "with NaN"}
+    return told[how]
+
+
+STAGE_1 = f"one={test_loop.CONFIG}"
+FROM_FILE = """
+from toy import config
+
+
+def get_config(arg=""):
+    c = config.get_config()
+    c.warm_start = dict(given=dict(source=arg, table="toy"))
+    return c
+"""
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "other", "nan"])
+def test_bad_weights_are_told_before_the_data_are_opened(
+    tmp_path, weights, monkeypatch, capsys, how
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("The data were opened.")
+
+    message = spoil(tmp_path / "a.pth", weights, how)
+    monkeypatch.setattr("toy.source.Source.__init__", refuse)
+    (tmp_path / "second.py").write_text(FROM_FILE)
+    config = f"{tmp_path}/second.py:{tmp_path}/a.pth"
+    workdir = ["--no-progress", f"--workdir={tmp_path}/w"]
+    for argv in (
+        ["train", f"--config={config}", *workdir],
+        ["train", f"--config={config}", *workdir, "--auto-lr"],
+        ["chain", STAGE_1, config, *workdir],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(argv)
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line and "config.warm_start.given: " in line
+        assert not (tmp_path / "w").exists()
+
+
+def test_a_run_that_goes_on_needs_its_source_no_more(tmp_path, weights):
+    file = tmp_path / "a.pth"
+    files.write(file, weights)
+    (tmp_path / "second.py").write_text(FROM_FILE)
+    argv = ["train", f"--config={tmp_path}/second.py:{file}", f"--workdir={tmp_path}/w"]
+    for epochs in (1, 2):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*argv, "--no-progress", f"--config.epochs={epochs}"])
+        assert stop.value.code == 0
+        file.unlink(missing_ok=True)

@@ -90,6 +90,7 @@ def spec(
         None,
         targets={"labels": labels},
         channel_names={patches_lib.SAR: bands_lib.SAR, patches_lib.OPTICAL: wanted},
+        target_names={"labels": patches_lib.LABELS},
     )
 
 
@@ -164,6 +165,7 @@ class Source:
             place = index - int(self._ends[number]) + len(file)
             where = f"{file.path}, record {place}"
             optical, sar, labels = _take(file[place], self._side, where)
+            bands_lib.check_measured(sar, f"{where}: Sentinel-1")
         else:
             where = self._pairs[index][0]
             optical, sar, labels = read_pair(self._root, self._pairs[index], self._side)
@@ -322,6 +324,7 @@ def list_pairs(
         found.append((row[0].strip(), other.strip()))
     if not found:
         raise errors.UserError(f"{file} names no patches.")
+    paths.check_once((name for name, _ in found), file)
     return found
 
 

@@ -71,6 +71,7 @@ def spec(
         class_names=GREENNESS,
         factor_names={"patch": PATCH_NAMES},
         channel_names={bigearthnet.SAR: bands_lib.SAR, bigearthnet.OPTICAL: wanted},
+        target_names={"labels": bigearthnet.LABELS},
     )
 
 

@@ -203,6 +203,7 @@ def _list_annotated(place: pathlib.Path, classes: tuple[str, ...]) -> _Listing:
             return _Listing([], [], [problem])
         if name in numbers:
             found.append((f"val/images/{file}", numbers[name]))
+    paths.check_once((f.removeprefix("val/images/") for f, _ in found), path)
     there = set(file_source.list_images(place / "images", deep=False))
     missing = [f for f, _ in found if f.removeprefix("val/images/") not in there]
     problems = []

@@ -245,6 +245,7 @@ def _pair(
     stems = [stem.strip() for stem in stems if stem.strip()]
     if not stems:
         raise errors.UserError(f"{path} is empty; it has a stem on each line.")
+    paths.check_once(stems, path)
     for name, files in found.items():
         missing = [stem for stem in stems if stem not in files]
         if missing:

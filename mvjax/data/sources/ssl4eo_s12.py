@@ -163,7 +163,7 @@ class Source:
         return found, f"{self._root / mode / patch}"
 
     def _check(self, found: np.ndarray, mode: str, where: str) -> None:
-        """Raises `UserError` where an array is not as the options say."""
+        """Raises `UserError` where an array is not as the options say, or no numbers."""
         shape = (ssl4eo.SEASONS, found.shape[1], self._side, self._side)
         if found.shape != shape:
             raise errors.UserError(
@@ -176,6 +176,7 @@ class Source:
                 f"{where}: {mode} has values of {found.dtype.itemsize} bytes, expected "
                 f"{kind}; options.dtype is {'raw' if self._raw else 'uint8'!r}."
             )
+        bands_lib.check_measured(found, f"{where}: {mode}")
 
     def fingerprint(self) -> str:
         """Returns 16 hexadecimal digits of the names, or of some records, and the options."""

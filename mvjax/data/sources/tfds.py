@@ -247,6 +247,7 @@ def _spec(builder: Any, image: str, label: str, tags: str, side: int) -> batch.S
         features[label].num_classes if label else None,
         targets=targets,
         class_names=tuple(features[label].names) if label else (),
+        target_names={TAGS: tuple(kinds[tags].names)} if tags else {},
     )
 
 

@@ -72,11 +72,13 @@ def spec(
 ) -> batch.Spec:
     """Says what the records look like; needs no data."""
     del split, folder, trainval
-    _find_order(class_order)
+    names = {TAGS: _find_order(class_order)}
     ignore = _UNKNOWN if difficult == "ignore" else None
     tags = batch.TargetSpec((len(CLASS_NAMES),), "uint8", 0, 1, ignore=ignore)
     view = file_source.view_spec(0)
-    return batch.Spec({file_source.VIEW: view}, None, targets={TAGS: tags})
+    return batch.Spec(
+        {file_source.VIEW: view}, None, targets={TAGS: tags}, target_names=names
+    )
 
 
 def find_problems(
@@ -164,7 +166,7 @@ class Source(file_source.FileSource):
         super().__init__(
             root / "JPEGImages",
             [f"{name}.jpg" for name in names],
-            spec(difficult=difficult),
+            spec(difficult=difficult, class_order=class_order),
             targets={TAGS: np.stack(tags)},
         )
 
@@ -221,6 +223,7 @@ def _read_list(root: pathlib.Path, split: str) -> list[str]:
     bad = [name for name in names if not name.replace("_", "").isalnum()]
     if bad:
         raise errors.UserError(f"{path} names {errors.quote(bad[0])}, no image.")
+    paths.check_once(names, path)
     return names
 
 

@@ -12,6 +12,7 @@ from mvjax.data import bands
 from mvjax.data import batch
 from mvjax.data import bigearthnet as patches_lib
 from mvjax.data import build
+from mvjax.data import check
 from mvjax.data import lmdb_file
 from mvjax.data import pipeline
 from mvjax.data.sources import bigearthnet
@@ -139,6 +140,8 @@ def test_faults_of_folders_are_named(folder, tmp_path):
     (lists / "val.csv.bz2").write_bytes(b"BZh9")
     expect("Cannot read .*val.csv.bz2", split="val")
     expect("Unknown split 'test'.*train, val", split="test")
+    (lists / "train.csv").write_text("S2A_1,S1B_1\nS2A_2,S1B_2\nS2A_1,S1B_1\n")
+    expect("train.csv lists S2A_1 more than once")
     (lists / "train.csv").write_text("\n")
     expect("train.csv names no patches")
     expect("nowhere holds no train.csv", lists=str(tmp_path / "nowhere"))
@@ -182,6 +185,22 @@ def test_faults_of_files_are_named(tmp_path):
             continue
         with pytest.raises(errors.UserError, match=message):
             source[0]
+
+
+@pytest.mark.parametrize("count", [1, SIDE * SIDE * 2])
+def test_radar_that_is_no_number_is_named_by_the_check(tmp_path, count):
+    optical = np.zeros((SIDE, SIDE, 12), np.uint8)
+    sar, labels = np.zeros((SIDE, SIDE, 2), np.float32), np.zeros(19, np.float32)
+    broken = sar.copy()
+    broken.flat[:count] = np.nan
+    records = [bigearthnet._record(optical, x, labels) for x in (sar, broken)]
+    lmdb_file.write(tmp_path / "train_B12_B2.lmdb", lambda done: records)
+    config = dict(name="bigearthnet", options=dict(folder=str(tmp_path), side=SIDE))
+    rows, problems = check.check(config)
+    (problem,) = problems
+    assert "record 1: Sentinel-1 holds NaN or infinite values" in problem
+    assert f"{count} of {SIDE * SIDE * 2}." in problem
+    assert rows[0].records == 1
 
 
 def test_the_43_labels_are_grouped_as_published():

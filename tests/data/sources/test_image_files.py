@@ -91,6 +91,9 @@ def test_tiny_imagenet_is_read_as_published(tmp_path):
     (tmp_path / "val/images/val_1.JPEG").unlink()
     (problem,) = imagenet.find_problems(split="val", **options)
     assert "names 1 files that are not there: val/images/val_1.JPEG" in problem
+    (tmp_path / "val/val_annotations.txt").write_text(lines + lines)
+    (problem,) = imagenet.find_problems(split="val", **options)
+    assert "val_annotations.txt lists val_1.JPEG, val_0.JPEG more than once" in problem
 
 
 def test_faults_of_folders_are_named(tmp_path):
@@ -193,6 +196,7 @@ def test_difficult_objects_and_orders_are_options(tmp_path):
     order = voc2007.CLASS_NAMES[::-1]
     turned = voc2007.Source(class_order=order, **options)
     plain = voc2007.Source(**options)
+    assert turned.spec.target_names["tags"] == order
     np.testing.assert_array_equal(
         turned.targets["tags"], plain.targets["tags"][:, ::-1]
     )
@@ -227,5 +231,8 @@ def test_faults_of_voc_are_named(tmp_path):
     (place / "ImageSets/Main/val.txt").write_text("../../secret\n")
     with pytest.raises(errors.UserError, match="names '../../secret', no image"):
         voc2007.Source(split="val", **options)
+    (place / "ImageSets/Main/val.txt").write_text("000001\n000003\n000001\n")
+    (problem,) = voc2007.find_problems(split="val", **options)
+    assert "val.txt lists 000001 more than once" in problem
     with pytest.raises(errors.UserError, match="has no ImageSets/Main"):
         voc2007.Source(folder=str(tmp_path / "VOCdevkit/VOC2007/Annotations"))

@@ -82,6 +82,10 @@ def test_other_sets_bring_their_own_classes(folder):
         (lambda f: (f / "HHA" / "a.png").unlink(), "'a', which .*HHA lacks as a.jpg"),
         (lambda f: (f / "Label" / "b.png").unlink(), "'b', which .*Label lacks"),
         (lambda f: (f / "train.txt").write_text("\n"), "train.txt is empty"),
+        (
+            lambda f: (f / "train.txt").write_text("c\na\nb\na\n"),
+            "train.txt lists a more than once",
+        ),
         (lambda f: (f / "train.txt").unlink(), "Cannot read .*train.txt, the list"),
     ],
 )

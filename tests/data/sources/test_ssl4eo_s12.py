@@ -10,6 +10,7 @@ import pytest
 from mvjax.core import errors
 from mvjax.data import batch
 from mvjax.data import build
+from mvjax.data import check
 from mvjax.data import lmdb_file
 from mvjax.data import ssl4eo
 from mvjax.data.augment import modalities
@@ -70,6 +71,21 @@ def test_files_of_the_builder_equal_the_tree(tree, tmp_path):
     policy = modalities.Policy(("sar", "optical"), ("sar", "ms"), size=8, draws=2)
     made = policy(found["uint8"][1], np.random.default_rng(0))
     assert not batch.record_problems(made, policy.spec(found["uint8"].spec), "here")
+
+
+@pytest.mark.parametrize("quantiles", ssl4eo.QUANTILES)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_radar_that_is_no_number_is_named_by_the_check(tmp_path, quantiles, value):
+    radar = RNG.normal(-15, 5, (4, 2, SIDE, SIDE)).astype(np.float32)
+    broken = np.full_like(radar, value)
+    records = [(x.tobytes(), x.shape) for x in (radar, broken)]
+    lmdb_file.write(tmp_path / "s1.lmdb", lambda done: records)
+    options = dict(files=(str(tmp_path / "s1.lmdb"),), modes=("s1",), side=SIDE)
+    options |= dict(dtype="raw", quantiles=quantiles)
+    rows, problems = check.check(dict(name="ssl4eo_s12", options=options))
+    (problem,) = problems
+    assert "record 1: s1 holds NaN or infinite values, 1,152 of 1,152." in problem
+    assert rows[0].records == 1
 
 
 def test_levels_are_of_the_band_of_the_name(tree):

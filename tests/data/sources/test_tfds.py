@@ -102,6 +102,7 @@ def test_sequences_of_classes_are_tags(prepared):
     options = dict(folder=str(prepared), tags="objects", label="")
     source = tfds_source.Source(**options)
     assert source.spec.classes is None and source.spec.targets["tags"].shape == (3,)
+    assert len(source.spec.target_names["tags"]) == 3
     rows = [source[i]["targets"]["tags"].tolist() for i in range(6)]
     assert sorted(rows) == [[0, 0, 0], [1, 0, 0], *[[1, 0, 1]] * 4]
     for i in range(6):
