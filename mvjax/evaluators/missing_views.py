@@ -115,6 +115,11 @@ class Evaluator:
             for name in (*table, *(changes if subset != views else ()))
         ]
 
+    def class_names(self, spec: Any) -> tuple[str, ...]:
+        """What the other evaluator's numbered scores stand for, where it says so."""
+        named = getattr(self.inner, "class_names", None)
+        return named(spec) if named else ()
+
     def run(self, features: features_lib.Features) -> dict[str, float]:
         """Returns `<subset>/<metric>`.
 

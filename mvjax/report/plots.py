@@ -193,10 +193,15 @@ def comparison(
         sum(0.23 * len(table.rows) + 0.62 for _, table, _ in bands) + 0.02, layout=None
     )
     rows = {lettering.plain(row) for _, table, _ in bands for row in table.rows}
-    left = lettering.width(rows, 7.5, WIDTH / 2)
+    names = {lettering.plain(name) for name in built}
+    left = max(
+        lettering.width(rows, 7.5, WIDTH / 2),
+        lettering.width(names, 9.5, WIDTH / 2),  # Bold letters are wider.
+    )
     top = 0.28
     for name, table, columns in bands:
-        step, high = (WIDTH - left) / len(columns), 0.23 * len(table.rows)
+        step = (WIDTH - left) / min(len(table.columns), 4)
+        high = 0.23 * len(table.rows)
         figure.text(
             (left - 0.08) / WIDTH,
             1 - (top - 0.08) / figure.get_figheight(),

@@ -176,3 +176,13 @@ def test_values_that_are_not_finite_are_named(make_features):
         pytest.raises(errors.UserError, match="from audio is NaN or infinite for 31"),
     ):
         missing_views.Evaluator().run(features)
+
+
+def test_numbered_classes_have_the_names_of_the_other_evaluator():
+    class Named:
+        def class_names(self, spec):
+            return (spec, "house")
+
+    plain = missing_views.Evaluator(of="cover")
+    assert plain.bind({"cover": object()}).class_names("road") == ()
+    assert plain.bind({"cover": Named()}).class_names("road") == ("road", "house")

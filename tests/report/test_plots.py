@@ -120,3 +120,13 @@ def test_empty_inputs_give_empty_figures():
         plots.learning_rate([], []),
     ):
         draw(figure)
+
+
+def test_labels_of_a_comparison_lie_within_the_picture():
+    scores = {f"{view}/metric{i}": 0.5 for view in "ab" for i in range(5)}
+    figure = plots.comparison({"evaluator": scores})
+    labels = [text for text in figure.texts if text.get_text() == "evaluator"]
+    assert len(labels) == 2  # Four metrics, and one below them,
+    assert all(label.get_window_extent().x0 >= 0 for label in labels)
+    widths = {round(panel.get_position().width, 6) for panel in figure.axes}
+    assert len(widths) == 1  # which is no wider.
