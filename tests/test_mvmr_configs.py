@@ -15,6 +15,7 @@ from mvjax.convert import torch_file
 from mvjax.convert import torch_map
 from mvjax.core import config as config_lib
 from mvjax.core import errors
+from mvjax.core import override
 from mvjax.core import tree
 from mvjax.data.sources import voc2007
 from mvjax.train import loop
@@ -352,16 +353,16 @@ def test_a_layer_that_a_workdir_lacks_starts_afresh_where_that_is_allowed(source
     fresh = run.fresh_variables()
     found = warm_start.apply(config.warm_start, run.method, fresh)
     assert is_same(found["params"]["head"], fresh["params"]["head"])
-    config_lib.set_value(config, "warm_start.weights.optional=()")
+    override.set_value(config, "warm_start.weights.optional=()")
     with pytest.raises(errors.UserError, match="component of .*'heed'"):
         warm_start.apply(config.warm_start, run.method, fresh)
-    config_lib.set_value(config, f"warm_start.weights.source={folder / 'script.pth'}")
-    config_lib.set_value(config, "warm_start.weights.table=published")
+    override.set_value(config, f"warm_start.weights.source={folder / 'script.pth'}")
+    override.set_value(config, "warm_start.weights.table=published")
     with pytest.raises(
         errors.UserError, match="component .* 'head'. Choices: backbone"
     ):
         warm_start.apply(config.warm_start, run.method, fresh)
-    config_lib.set_value(config, "warm_start.weights.optional=hed")
+    override.set_value(config, "warm_start.weights.optional=hed")
     with pytest.raises(errors.UserError, match="in `optional` 'hed'.*mean 'head'"):
         warm_start.apply(config.warm_start, run.method, fresh)
 
