@@ -5,7 +5,6 @@ positions, and keys and values of another sequence pass through the same layer n
 the queries and are not updated from layer to layer.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -65,11 +64,7 @@ class MultiHeadAttention(nn.Module):
             q = project(query)[..., :width]
             k, v = jnp.split(project(memory)[..., width:], 2, axis=-1)
         hidden = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)
-        drop = None
-        if seed is not None and self.dropout:
-            drop = functools.partial(
-                dropout.Dropout(self.dropout, name="dropout"), seed=seed
-            )
+        drop = dropout.make(self.dropout, seed, "dropout")
         context, weights = attention.attend(
             q, k, v, heads=self.heads, bias=hidden, drop=drop
         )

@@ -11,7 +11,6 @@ differ in two things, see `Backbone.style`.
 
 from collections.abc import Mapping
 import dataclasses
-import functools
 from typing import Any, ClassVar
 
 from flax import linen as nn
@@ -74,11 +73,7 @@ class WindowAttention(nn.Module):
         where = jnp.where(shifted, windows.regions(size, shift, self.window), 0)
         apart = where[:, None, :, None] != where[:, None, None, :]
         bias = self._bias() + jnp.where(apart, _HIDDEN, 0)  # [number, heads, T, T]
-        drop = None
-        if seed is not None and self.dropout:
-            drop = functools.partial(
-                dropout.Dropout(self.dropout, name="drop"), seed=seed
-            )
+        drop = dropout.make(self.dropout, seed, "drop")
         attend = attention.Attention(self.heads, dtype=self.dtype, name="attention")
         h = attend(h, bias=jnp.tile(bias, (b, 1, 1, 1)), drop=drop)
         x = windows.join(h, size)

@@ -14,15 +14,18 @@ def run(
     XLA's CPU compiler computes a cheap result again in each operation that reads it, and
     fuses it with slices and updates of larger arrays, which takes several times as long;
     `optimization_barrier` is taken away before that. What stands in a branch is left
-    alone, as long as the compiler cannot tell which branch is taken. Nothing passes
-    through it forwards or backwards: give the function that calls this a gradient of its
-    own. Under `jax.vmap` both branches are computed.
+    alone, as long as the compiler cannot tell which branch is taken. JAX's own gradient of
+    a branch keeps its inner results, so the caller should have one of its own. Under
+    `jax.vmap` both branches are computed.
 
     Args:
-      function: Of arrays to one array.
+      function: Of arrays to one array, of any shapes and types.
       *arrays: Its arguments, written to memory as well.
       probe: A number, `[]`, on which all of the result depends; where it is NaN, so is the
         result.
+
+    Returns:
+      What the function gives, of the same shape and type.
     """
     made = jax.eval_shape(function, *arrays)
 

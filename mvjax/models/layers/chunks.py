@@ -30,14 +30,18 @@ def count(batch: int, image_bytes: int) -> int:
     return most
 
 
-def count_bands(rows: int, image_bytes: int) -> int:
+def count_bands(rows: int, batch_bytes: int) -> int:
     """Smallest number of bands, of equally many rows, that stay within `CHUNK_BYTES`.
 
     It is 2 or more, unless there is one row or none: of a loop of one round XLA makes no
     loop.
+
+    Args:
+      rows: Of what comes out of an image.
+      batch_bytes: Of all images together.
     """
     for bands in range(2, rows):
-        if rows % bands == 0 and image_bytes // bands <= CHUNK_BYTES:
+        if rows % bands == 0 and batch_bytes // bands <= CHUNK_BYTES:
             return bands
     return max(rows, 1)
 

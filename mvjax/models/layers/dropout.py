@@ -5,6 +5,8 @@ compilation of a network with thirty of them, and runs slower. A hash of seed, l
 position is one short elementwise kernel, and gives the same mask on any number of devices.
 """
 
+from collections.abc import Callable
+import functools
 import math
 import zlib
 
@@ -75,3 +77,12 @@ class Dropout(nn.Module):
             shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
         kept = keep(seed, salt, shape, self.rate)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+def make(
+    rate: float, seed: jax.Array | None, name: str
+) -> Callable[[jax.Array], jax.Array] | None:
+    """A `Dropout` of the module that calls this, with its seed; None: it drops nothing."""
+    if seed is None or not rate:
+        return None
+    return functools.partial(Dropout(rate, name=name), seed=seed)
