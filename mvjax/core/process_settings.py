@@ -2,6 +2,7 @@
 
 from collections.abc import MutableMapping
 import ctypes
+import dataclasses
 import gc
 import importlib.util
 
@@ -59,14 +60,120 @@ def return_memory() -> None:
 
 
 def trim_memory() -> None:
-    """Gives pages that nothing uses back to the system, once, in spite of `keep_memory`.
-
-    What compiling leaves behind is full of holes, in which no step's large buffer fits.
-    """
+    """Gives pages that nothing uses back to the system, once, in spite of `keep_memory`."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
         return  # Not glibc.
+
+
+class Holes:
+    """The holes that compiling leaves in the heap, which would slow down all later steps.
+
+    XLA's products and convolutions get their scratch memory from the C library, on each
+    thread and thousands of times a step. Glibc looks for the best fit among the holes of
+    about that size, one by one and under a lock; after LLVM has been at work these are tens
+    of thousands, and a step takes up to a third longer than the same one in a process that
+    found it compiled in the cache. So the holes are taken and kept: their pages go back to
+    the system first, so this costs address space alone.
+    """
+
+    LEAST, MOST = 1 << 10, 1 << 20
+    """Bytes of the holes to take: smaller ones are found at once, larger ones are few."""
+    SCRATCH = 1 << 26
+    """Bytes of the hole that stays for scratch memory, lest that split a larger one."""
+
+    def __init__(self):
+        self._taken: list[int] = []
+        self._heap = _Heap.find()
+
+    def __enter__(self) -> "Holes":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.free()
+
+    def fill(self) -> None:
+        """Takes the holes that there are now in place of those taken before.
+
+        Elsewhere than on glibc 2.33 or later it only does what `trim_memory` does.
+        """
+        self.free()
+        trim_memory()
+        if self._heap is None:
+            return
+        large = self._heap.take(self.MOST, 1 << 40)
+        scratch, fence = self._heap.append(self.SCRATCH), self._heap.append(self.LEAST)
+        self._taken = [*self._heap.take(self.LEAST, self.MOST), fence]
+        self._heap.free([*large, scratch])
+
+    def free(self) -> None:
+        """Gives back what was taken."""
+        if self._heap is not None:
+            self._heap.free(self._taken)
+        self._taken = []
+
+
+class _Mallinfo(ctypes.Structure):
+    """What glibc's `mallinfo2` returns, in bytes and numbers of pieces."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heap:
+    """The C library's functions for the heap."""
+
+    library: ctypes.CDLL
+
+    @classmethod
+    def find(cls) -> "_Heap | None":
+        """The heap of this process, None where it is not glibc's."""
+        try:
+            library = ctypes.CDLL(None)
+            library.mallinfo2.restype = _Mallinfo
+            library.malloc.restype = library.sbrk.restype = ctypes.c_void_p
+            library.malloc.argtypes = [ctypes.c_size_t]
+            library.sbrk.argtypes = [ctypes.c_ssize_t]
+            library.free.argtypes, library.free.restype = [ctypes.c_void_p], None
+        except (AttributeError, OSError, TypeError):
+            return None
+        return cls(library)
+
+    def take(self, least: int, most: int) -> list[int]:
+        """Addresses of pieces of `least` to `most` bytes that fill the holes of that size.
+
+        The end of the heap is no hole: it stays free.
+        """
+        free = self.library.mallinfo2()
+        left = free.fordblks - free.keepcost
+        end = (self.library.sbrk(0) or 0) - free.keepcost
+        taken = []
+        size = min(most, left)
+        while least <= size <= left:
+            address = self.library.malloc(size)
+            if address and address < end:
+                taken.append(address)
+                left -= size
+            else:
+                self.library.free(address)
+                size = size * 15 // 16
+        return taken
+
+    def append(self, size: int) -> int:
+        """Address of a piece; it lies at the heap's end if no hole is as large."""
+        return self.library.malloc(size) or 0
+
+    def free(self, addresses: list[int]) -> None:
+        """Frees pieces."""
+        for address in addresses:
+            self.library.free(address)
 
 
 def collect_seldom() -> None:

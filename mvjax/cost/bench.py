@@ -19,6 +19,7 @@ import jax
 
 from mvjax import __version__
 from mvjax.core import errors
+from mvjax.core import process_settings
 from mvjax.core import state as state_lib
 from mvjax.cost import bench_tables as report_lib
 from mvjax.cost import chips
@@ -75,10 +76,11 @@ def measure(
     once["trace_seconds"] = compiled.trace_seconds
     once["compile_seconds"] = compiled.compile_seconds
     flops, peak = compiled.work.flops or None, _peak(program)
-    say("repeats the step with one batch")
-    state, samples["step"] = _time_step(program, state, put, keys, steps)
-    say("takes steps as training does")
-    samples["loop"] = _time_loop(program, state, steps)
+    with process_settings.Holes() as holes:
+        say("repeats the step with one batch")
+        state, samples["step"] = _time_step(program, state, put, keys, steps, holes)
+        say("takes steps as training does")
+        samples["loop"] = _time_loop(program, state, steps)
     once |= _memory(program, compiled)
     once |= {"flops": flops} if flops else {}
     amounts = {"items": run.batch_size, "batches": 1, "flops": flops, "peak": None}
@@ -138,13 +140,19 @@ def _time_step(
     batch: Any,
     keys: jax.Array,
     steps: int,
+    holes: process_settings.Holes,
 ) -> tuple[state_lib.TrainState, list[float]]:
-    """The state, and seconds of each step, awaited one by one."""
+    """The state, and seconds of each step, awaited one by one.
+
+    The holes are filled after the first step, as training does.
+    """
 
     def step() -> None:
         nonlocal state
         state, _ = jax.block_until_ready(program.step(state, batch, keys))
 
+    step()
+    holes.fill()
     seconds = _time(step, steps)
     return state, seconds
 

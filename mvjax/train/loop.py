@@ -73,8 +73,7 @@ def train(
       The final state; the final evaluation lies in `evaluation.json`.
 
     Raises:
-      UserError: The config does not fit the data, the workdir is of another run, in use
-        or cannot be written.
+      UserError: The config does not fit the data, or the workdir cannot be used.
       Interrupted: SIGINT or SIGTERM; everything is saved.
     """
     run, workdir = program.run, storage.absolute(workdir)
@@ -84,6 +83,7 @@ def train(
         _Signals() as signals,
         storage.own(workdir, main=dist.is_main()),
         _begin(program, workdir) as (checkpoints, state, meta, started),
+        process_settings.Holes() as holes,
         dist.end_together(Interrupted),  # Before anything waits for other processes.
     ):
         begin = step = state.steps_done
@@ -113,8 +113,8 @@ def train(
                 observers.look(state, step)
                 if due:
                     state = observers.evaluate(state, step, due)
-                if due or step == begin + count:  # Compiling left holes.
-                    process_settings.trim_memory()
+                if due or step == begin + count:  # Something was compiled.
+                    holes.fill()
                 planned = observers.stopped or _due_checkpoint(run, step)
                 if planned or stop:
                     _save(run, checkpoints, state, step, log, observers, planned)
