@@ -78,8 +78,11 @@ class Holes:
     the system first, so this costs address space alone.
     """
 
-    LEAST, MOST = 1 << 10, 1 << 20
-    """Bytes of the holes to take: smaller ones are found at once, larger ones are few."""
+    LEAST, MOST = 1_100, 1 << 20
+    """Bytes of the holes to take: smaller ones are found at once, larger ones are few.
+
+    What has fewer than these, glibc keeps apart when it is freed.
+    """
     SCRATCH = 1 << 26
     """Bytes of the hole that stays for scratch memory, lest that split a larger one."""
 
@@ -102,10 +105,16 @@ class Holes:
         trim_memory()
         if self._heap is None:
             return
-        large = self._heap.take(self.MOST, 1 << 40)
-        scratch, fence = self._heap.append(self.SCRATCH), self._heap.append(self.LEAST)
-        self._taken = [*self._heap.take(self.LEAST, self.MOST), fence]
-        self._heap.free([*large, scratch])
+        holes = self._heap.take(self.LEAST)
+        scratch, fence = map(self._heap.append, (self.SCRATCH, 2 * self.LEAST))
+        self._taken = [fence]
+        for hole in holes:
+            pieces = [address for address, _ in hole]
+            if sum(size for _, size in hole) < self.MOST:
+                self._taken += pieces
+            else:  # A step's buffers have their places there.
+                self._heap.free(pieces)
+        self._heap.free([scratch])
 
     def free(self) -> None:
         """Gives back what was taken."""
@@ -124,6 +133,11 @@ class _Mallinfo(ctypes.Structure):
             *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
         )
     ]
+
+
+_BETWEEN = (
+    32  # Bytes between two pieces of one hole are fewer; any that lives has more.
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,25 +160,33 @@ class _Heap:
             return None
         return cls(library)
 
-    def take(self, least: int, most: int) -> list[int]:
-        """Addresses of pieces of `least` to `most` bytes that fill the holes of that size.
+    def take(self, least: int) -> list[list[tuple[int, int]]]:
+        """Takes all holes that have `least` bytes, but not the free end of the heap.
 
-        The end of the heap is no hole: it stays free.
+        Returns:
+          For each hole the pieces that fill it, addresses with sizes.
         """
-        free = self.library.mallinfo2()
-        left = free.fordblks - free.keepcost
-        end = (self.library.sbrk(0) or 0) - free.keepcost
-        taken = []
-        size = min(most, left)
+        info = self.library.mallinfo2()
+        left = info.fordblks - info.keepcost
+        end = (self.library.sbrk(0) or 0) - info.keepcost
+        pieces = []
+        size = left
         while least <= size <= left:
             address = self.library.malloc(size)
             if address and address < end:
-                taken.append(address)
+                pieces.append((address, size))
                 left -= size
             else:
                 self.library.free(address)
                 size = size * 15 // 16
-        return taken
+        holes, last = [], 0
+        for address, size in sorted(pieces):
+            if address - last < _BETWEEN:
+                holes[-1].append((address, size))
+            else:
+                holes.append([(address, size)])
+            last = address + size
+        return holes
 
     def append(self, size: int) -> int:
         """Address of a piece; it lies at the heap's end if no hole is as large."""
