@@ -83,8 +83,12 @@ class Holes:
 
     What has fewer than these, glibc keeps apart when it is freed.
     """
-    SCRATCH = 1 << 26
-    """Bytes of the hole that stays for scratch memory, lest that split a larger one."""
+    SCRATCH = (1 << 22, 1 << 25, 1 << 28)
+    """Bytes of the holes that are made for scratch memory.
+
+    A piece goes into the smallest hole that has room for it. Without these, scratch memory
+    would lie where a step's buffers have their places, and these would wander.
+    """
 
     def __init__(self):
         self._taken: list[int] = []
@@ -105,16 +109,17 @@ class Holes:
         trim_memory()
         if self._heap is None:
             return
-        holes = self._heap.take(self.LEAST)
-        scratch, fence = map(self._heap.append, (self.SCRATCH, 2 * self.LEAST))
-        self._taken = [fence]
+        holes, self._taken, scratch = self._heap.take(self.LEAST), [], []
+        for size in self.SCRATCH:
+            scratch.append(self._heap.append(size))
+            self._taken.append(self._heap.append(2 * self.LEAST))  # Keeps them apart.
         for hole in holes:
             pieces = [address for address, _ in hole]
             if sum(size for _, size in hole) < self.MOST:
                 self._taken += pieces
             else:  # A step's buffers have their places there.
                 self._heap.free(pieces)
-        self._heap.free([scratch])
+        self._heap.free(scratch)
 
     def free(self) -> None:
         """Gives back what was taken."""
