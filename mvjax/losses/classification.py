@@ -26,9 +26,37 @@ def cross_entropy(
 
 def log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """log softmax(logits)[label] of each sample, `[B]`; that of class 0 if unknown."""
-    log_q = jax.nn.log_softmax(real(logits))
-    labels = jnp.maximum(_integers(labels), 0)
-    return jnp.take_along_axis(log_q, labels[:, None], axis=1)[:, 0]
+    return _log_probability(real(logits), jnp.maximum(_integers(labels), 0))
+
+
+@jax.custom_vjp
+def _log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """`log_probability` of known samples.
+
+    Its gradient is written out, because the one of picking a class holds several arrays
+    as large as the logits: for pixels they are the largest of all.
+    """
+    return _forward(logits, labels)[0]
+
+
+def _forward(
+    logits: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    total = jax.nn.logsumexp(logits, axis=1)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    return own - total, (logits, labels, total)
+
+
+def _backward(
+    kept: tuple[jax.Array, jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, None]:
+    logits, labels, total = kept
+    own = labels[:, None] == jnp.arange(logits.shape[1])
+    p = jnp.exp(logits - total[:, None])
+    return gradient[:, None] * (own.astype(p.dtype) - p), None
+
+
+_log_probability.defvjp(_forward, _backward)
 
 
 def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:

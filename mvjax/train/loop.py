@@ -114,6 +114,7 @@ def train(
                 if due:
                     state = observers.evaluate(state, step, due)
                 if due or step == begin + count:  # Something was compiled.
+                    step = state.steps_done  # This waits until it has been done.
                     holes.fill()
                 planned = observers.stopped or _due_checkpoint(run, step)
                 if planned or stop:
@@ -221,8 +222,7 @@ def _begin(program: program_lib.Program, workdir: pathlib.Path) -> Iterator[tupl
 def refuse_other_run(config: Any, workdir: pathlib.Path) -> None:
     """Raises `UserError` if a workdir cannot be that of a run with this config.
 
-    Its checkpoints must be of the same one; without a complete checkpoint it is
-    nobody's. See also `workdir.check`.
+    Its checkpoints must be of the same one; without a complete one it is nobody's.
     """
     workdir_lib.check(workdir)
     file = workdir / workdir_lib.CONFIG_FILE

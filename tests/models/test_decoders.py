@@ -10,6 +10,7 @@ from mvjax.core import errors
 from mvjax.core import tree
 from mvjax.models.decoders import conv
 from mvjax.models.decoders import deeplab
+from mvjax.models.decoders import mlp
 from mvjax.models.decoders import upernet
 from mvjax.models.layers import initializers
 
@@ -45,6 +46,25 @@ def make(name):
         if path.endswith(("scale", "var", "mean")):
             flat[path] = np.float32(leaf + generator.uniform(0, 0.5, leaf.shape))
     return net, tree.unflatten(flat)
+
+
+def test_gradient_of_the_enlarged_sum_is_that_of_its_definition():
+    shapes = [(2, 8, 12, 3), (2, 4, 6, 3), (2, 2, 3, 3)]
+    generator = np.random.default_rng(0)
+    maps = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+
+    def total(maps):
+        y = sum(
+            jax.image.resize(x, shapes[0], "bilinear", antialias=False) for x in maps
+        )
+        return jnp.sum(jnp.sin(y))
+
+    def found(maps, probe):
+        return jnp.sum(jnp.sin(mlp._add_enlarged(tuple(shapes), maps, probe)))
+
+    for one, other in zip(jax.grad(found)(maps, 1.0), jax.grad(total)(maps)):
+        # Sums of up to 16 terms of order 1.
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 class Slow:

@@ -54,6 +54,25 @@ def test_steps_move_nothing_between_host_and_device_but_batches(resident):
         assert count == (2 if resident else 1)
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["streamed", "resident"])
+def test_a_step_on_cpu_starts_when_the_one_before_has_ended(resident):
+    """Else both would need their memory at once."""
+    program = test_loop.make_program(f"data.device_resident={resident}")
+    state, ready = program.initial_state(), []
+    with feed.make(program, 0) as batches:
+        name, of = ("_scan", batches) if resident else ("step", program)
+        step = getattr(of, name)
+
+        def watched(state, *rest):
+            ready.append(all(leaf.is_ready() for leaf in jax.tree.leaves(state)))
+            return step(state, *rest)
+
+        setattr(of, name, watched)
+        for _ in range(20):
+            state, _, _ = batches.advance(state, 2)
+    assert len(ready) == 20 and all(ready)
+
+
 def test_a_whole_run_compiles_one_step(tmp_path):
     program = test_loop.make_program("data.device_resident=True", "log_every_steps=5")
     with feed.make(program, 0) as batches:

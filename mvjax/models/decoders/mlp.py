@@ -8,6 +8,7 @@ kernel is the product of theirs: a tenth of the operations.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from mvjax.convert import torch_map
 from mvjax.core import backbone
 from mvjax.core import limits
+from mvjax.models.layers import alone
 from mvjax.models.layers import conv_norm
 from mvjax.models.layers import dropout
 from mvjax.models.layers import initializers
@@ -56,14 +58,13 @@ class Net(nn.Module):
         mixing, shift = Affine(self.width, name="mix")(len(maps) * self.width)
         # The released code puts the coarsest map first.
         pieces = jnp.split(mixing, len(maps))[::-1]
-        total = jnp.zeros((), self.dtype)
+        products = []
         for i, (x, piece) in enumerate(zip(maps, pieces)):
             kernel, bias = Affine(self.width, name=f"level{i}")(x.shape[-1])
-            y = linear.product(
-                x.astype(self.dtype), (kernel @ piece).astype(self.dtype)
-            )
-            total = total + images.resize_bilinear(y, maps[0].shape[1:3])
+            kernel = (kernel @ piece).astype(self.dtype)
+            products.append(linear.product(x.astype(self.dtype), kernel))
             shift = shift + bias @ piece
+        total = _add_enlarged(tuple(y.shape for y in products), products, shift[0])
         x = norm.BatchNorm(
             conv_norm.EPSILON,
             eval_epsilon=self.eval_epsilon,
@@ -74,6 +75,46 @@ class Net(nn.Module):
         seed = dropout.seed(self, train=train, rate=self.dropout)
         x = dropout.Dropout(self.dropout, channels=True, name="dropout")(x, seed)
         return scores.enlarged(x, self.classes, size, self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _add_enlarged(
+    shapes: tuple[tuple[int, ...], ...], maps: list[jax.Array], probe: jax.Array
+) -> jax.Array:
+    """Sum of all maps at the size of the first.
+
+    XLA's CPU compiler would compute the gradient of the sum anew for each of them.
+
+    Args:
+      shapes: Those of the maps, `[B, h, w, D]`.
+      maps: Float, all of one type.
+      probe: A number, see `alone.run`.
+    """
+    del probe
+    size = shapes[0][1:3]
+    return maps[0] + sum(images.resize_bilinear(y, size) for y in maps[1:])
+
+
+def _forward(
+    shapes: tuple[tuple[int, ...], ...], maps: list[jax.Array], probe: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return _add_enlarged(shapes, maps, probe), probe
+
+
+def _backward(
+    shapes: tuple[tuple[int, ...], ...], probe: jax.Array, dy: jax.Array
+) -> tuple[list[jax.Array], jax.Array]:
+    resize = functools.partial(images.resize_bilinear, size=shapes[0][1:3])
+
+    def pull_back(dy: jax.Array) -> list[jax.Array]:
+        starts = [jnp.zeros(shape, dy.dtype) for shape in shapes[1:]]
+        return [jax.vjp(resize, start)[1](dy)[0] for start in starts]
+
+    rest = alone.run(pull_back, dy, probe=probe) if len(shapes) > 1 else []
+    return [dy, *rest], jnp.zeros_like(probe)
+
+
+_add_enlarged.defvjp(_forward, _backward)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """A computation that XLA's CPU compiler fuses with nothing around it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-def run(
-    function: Callable[..., jax.Array], *arrays: jax.Array, probe: jax.Array
-) -> jax.Array:
-    """`function(*arrays)`, whose result is written to memory once.
+def run(function: Callable[..., Any], *arrays: jax.Array, probe: jax.Array) -> Any:
+    """`function(*arrays)`, whose result is written to memory once, as are the arrays.
 
     XLA's CPU compiler computes a cheap result again in each operation that reads it, and
     fuses it with slices and updates of larger arrays, which takes several times as long;
@@ -19,17 +18,17 @@ def run(
     `jax.vmap` both branches are computed.
 
     Args:
-      function: Of arrays to one array, of any shapes and types.
-      *arrays: Its arguments, written to memory as well.
+      function: Of arrays to arrays, of any shapes and types.
+      *arrays: Its arguments.
       probe: A number, `[]`, on which all of the result depends; where it is NaN, so is the
         result.
 
     Returns:
-      What the function gives, of the same shape and type.
+      What the function gives, of the same shapes and types.
     """
     made = jax.eval_shape(function, *arrays)
 
-    def broken(*arrays: jax.Array) -> jax.Array:
-        return jnp.full(made.shape, jnp.nan, made.dtype)
+    def broken(*arrays: jax.Array) -> Any:
+        return jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), made)
 
     return jax.lax.cond(probe == probe, function, broken, *arrays)

@@ -21,6 +21,15 @@ def test_equals_the_function_also_under_vmap():
     np.testing.assert_array_equal(jax.jit(run)(x[0], y[0]), double(x[0], y[0]))
 
 
+def test_several_arrays_may_come_out():
+    x = jnp.arange(4.0)
+    both = alone.run(lambda x: {"twice": 2 * x, "sum": x.sum()}, x, probe=x[0])
+    np.testing.assert_array_equal(both["twice"], 2 * x)
+    assert both["sum"] == 6
+    both = alone.run(lambda x: [x, x.sum()], x, probe=jnp.nan)
+    assert all(np.isnan(part).all() for part in both)
+
+
 def test_a_probe_of_nan_makes_all_nan():
     x = jnp.array([jnp.nan, 1.0])
     assert np.isnan(alone.run(double, x, x, probe=x[0])).all()
