@@ -54,13 +54,8 @@ def keep_memory() -> None:
 
 
 def return_memory() -> None:
-    """Gives what is freed back to the system, before that is asked what is free."""
+    """Gives what nothing uses back to the system, once, in spite of `keep_memory`."""
     gc.collect()
-    trim_memory()
-
-
-def trim_memory() -> None:
-    """Gives pages that nothing uses back to the system, once, in spite of `keep_memory`."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):
@@ -103,10 +98,10 @@ class Holes:
     def fill(self) -> None:
         """Takes the holes that there are now in place of those taken before.
 
-        Elsewhere than on glibc 2.33 or later it only does what `trim_memory` does.
+        Elsewhere than on glibc 2.33 or later it only does what `return_memory` does.
         """
         self.free()
-        trim_memory()
+        return_memory()
         if self._heap is None:
             return
         holes, self._taken, scratch = self._heap.take(self.LEAST), [], []
