@@ -135,9 +135,8 @@ class _Mallinfo(ctypes.Structure):
     ]
 
 
-_BETWEEN = (
-    32  # Bytes between two pieces of one hole are fewer; any that lives has more.
-)
+# Between two pieces of one hole lie fewer bytes than these, between two holes more.
+_BETWEEN = 32
 
 
 @dataclasses.dataclass(frozen=True)
