@@ -34,12 +34,13 @@ def _log_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """`log_probability` of known samples.
 
     Its gradient is written out, because the one of picking a class holds several arrays
-    as large as the logits: for pixels they are the largest of all.
+    as large as the logits: for pixels they are the largest of all. Forward-mode
+    differentiation does not pass through.
     """
-    return _forward(logits, labels)[0]
+    return _log_probability_forward(logits, labels)[0]
 
 
-def _forward(
+def _log_probability_forward(
     logits: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
     total = jax.nn.logsumexp(logits, axis=1)
@@ -47,7 +48,7 @@ def _forward(
     return own - total, (logits, labels, total)
 
 
-def _backward(
+def _log_probability_backward(
     kept: tuple[jax.Array, jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, None]:
     logits, labels, total = kept
@@ -56,7 +57,7 @@ def _backward(
     return gradient[:, None] * (own.astype(p.dtype) - p), None
 
 
-_log_probability.defvjp(_forward, _backward)
+_log_probability.defvjp(_log_probability_forward, _log_probability_backward)
 
 
 def binary_cross_entropy(logits: jax.Array, tags: jax.Array) -> jax.Array:
