@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from mvjax.models.layers import chunks as chunks_lib
 from mvjax.models.layers import depthwise
 from mvjax.models.layers import initializers
+from mvjax.models.layers import linear
 from mvjax.models.layers import taps as taps_lib
 
 Padding = taps_lib.Padding
@@ -172,10 +173,15 @@ def _patch_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     height, width = x.shape[1] // kh, x.shape[2] // kw
     x = x[:, : height * kh, : width * kw]
     x = x.reshape(-1, height, kh, width, kw, channels)
-    y = jnp.einsum(
-        "bhiwjc,ijcf->bhwf", x, kernel, preferred_element_type=taps_lib.wide(x)
-    )
-    return y.astype(x.dtype)
+    x = jnp.transpose(x, (0, 1, 3, 2, 4, 5))
+    patches = x.reshape(-1, height, width, kh * kw * channels)
+    return _product(patches, kernel.reshape(-1, features))
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`linear.product`, computed in float32 or wider."""
+    wide = taps_lib.wide(x)
+    return linear.product(x.astype(wide), kernel.astype(wide)).astype(x.dtype)
 
 
 def _matmul_conv2d(
@@ -192,12 +198,7 @@ def _matmul_conv2d(
     shape = (*taps[0].shape[:3], features)
     if groups == 1:
         patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, axis=-1)
-        y = jnp.dot(
-            patches.reshape(-1, kh * kw * channels),
-            kernel.reshape(-1, features),
-            preferred_element_type=taps_lib.wide(x),
-        )
-        return y.reshape(shape).astype(x.dtype)
+        return _product(patches, kernel.reshape(-1, features))
     patches = jnp.stack([tap.reshape(-1, groups, channels) for tap in taps], axis=2)
     y = jnp.einsum(
         "ngtc,tcgf->ngf",
