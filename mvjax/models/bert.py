@@ -24,6 +24,7 @@ from mvjax.core import errors
 from mvjax.models import bert_config
 from mvjax.models.layers import activations
 from mvjax.models.layers import attention
+from mvjax.models.layers import linear
 from mvjax.models.layers import norm
 
 _ACTIVATIONS = {
@@ -37,10 +38,12 @@ IGNORE = ("embeddings.position_ids", "cls.*")
 Config = bert_config.Config
 
 
-def _linear(features: int, dtype: Any, name: str | None = None) -> nn.Dense:
+def _linear(features: int, dtype: Any, name: str | None = None) -> linear.Linear:
     """A linear layer that starts as BERT's do."""
-    init = nn.initializers.normal(0.02)
-    return nn.Dense(features, dtype=dtype, kernel_init=init, name=name)
+    inits = dict(
+        kernel_init=nn.initializers.normal(0.02), bias_init=nn.initializers.zeros
+    )
+    return linear.Linear(features, dtype=dtype, name=name, **inits)
 
 
 def _layer_norm(config: Config, dtype: Any, name: str) -> nn.LayerNorm:

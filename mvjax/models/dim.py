@@ -108,8 +108,8 @@ class PairLinear(nn.Module):
         shape = (width + b.shape[-1], self.features)
         kernel = self.param("kernel", default, shape).astype(self.dtype)
         bias = self.param("bias", default, (self.features,)).astype(self.dtype)
-        a, b = a.astype(self.dtype), b.astype(self.dtype)
-        return a @ kernel[:width] + bias, b @ kernel[width:]
+        a = linear.product(a.astype(self.dtype), kernel[:width])
+        return a + bias, linear.product(b.astype(self.dtype), kernel[width:])
 
 
 class Critic(nn.Module):

@@ -16,16 +16,19 @@ class Linear(nn.Module):
     features: int
     use_bias: bool = True
     dtype: Any = jnp.float32  # Compute type; parameters are float32.
+    kernel_init: nn.initializers.Initializer | None = None  # None: PyTorch's default.
+    bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[..., in]` to `[..., features]`."""
-        init = initializers.torch_uniform(x.shape[-1])
-        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        default = initializers.torch_uniform(x.shape[-1])
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init or default, shape)
         y = product(x.astype(self.dtype), kernel.astype(self.dtype))
         if not self.use_bias:
             return y
-        bias = self.param("bias", init, (self.features,))
+        bias = self.param("bias", self.bias_init or default, (self.features,))
         return y + bias.astype(self.dtype)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.models.layers import initializers
+from mvjax.models.layers import linear
 
 
 class Conv1D(nn.Module):
@@ -35,7 +36,7 @@ class Conv1D(nn.Module):
         length = x.shape[1] - 2
         taps = jnp.concatenate([x[:, i : i + length] for i in range(3)], axis=-1)
         kernel = kernel.reshape(-1, self.features).astype(self.dtype)
-        return jnp.dot(taps, kernel) + bias.astype(self.dtype)
+        return linear.product(taps, kernel) + bias.astype(self.dtype)
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
