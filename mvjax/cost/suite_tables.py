@@ -24,6 +24,7 @@ COMPARED = {
     "input_items_per_second": "input items/s",
     "temporary_bytes": "temporary memory",
 }
+_SHOWN = ("mvjax", "jax", "jaxlib", "python", "cpus", "cpu", "device", "devices")
 _HEAD = [
     *("stage", "items/s", "ms a step", "loop/step", "input/step"),
     *("compile", "from cache", "peak memory"),
@@ -58,7 +59,7 @@ def make(
 
 
 def shorten(record: Record) -> Record:
-    """What the table needs: no samples, no settings."""
+    """What the table needs: no samples, no settings, no name of a system."""
     stages = {}
     for name, result in record["stages"].items():
         stages[name] = dict(result)
@@ -67,7 +68,8 @@ def shorten(record: Record) -> Record:
             kept = {key: known[key] for key in ("name", "overrides", "hash")}
             figures = {k: float(f"{v:.8g}") for k, v in result["figures"].items()}
             stages[name] = {"config": kept, "figures": figures}
-    return record | {"stages": stages}
+    where = {k: v for k, v in record["environment"].items() if k in _SHOWN}
+    return record | {"environment": where, "stages": stages}
 
 
 def read(file: pathlib.Path) -> Record:
@@ -189,8 +191,10 @@ def comparison(old: Record, new: Record) -> str:
         for line, names in warnings.items()
     ]
     where = [record["environment"] for record in (old, new)]
-    if all(where):
-        lines = [*bench_tables.warn_of("environment", *where), *lines]
+    known = [
+        {k: side[k] for k in side if k in where[0] and k in where[1]} for side in where
+    ]
+    lines = [*bench_tables.warn_of("environment", *known), *lines]
     for word, side in zip(("old", "new"), sides, strict=True):
         alone = [n for n in side if _has_report(side, n) and n not in both]
         if alone:
