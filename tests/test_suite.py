@@ -29,6 +29,12 @@ def test_every_method_and_every_folder_of_configs_has_a_stage(monkeypatch):
     # DeCUR's baselines share its step but for the loss.
     baselines = {"barlow_twins", "clip", "simclr", "vicreg"}
     assert methods - used - {"__init__"} == baselines
+    files = {str(file) for file in pathlib.Path("configs").glob("*/*.py")}
+    # Other data, or other settings of a stage that is there.
+    others = {"decur/crops", "mvmr/cifar", "mvmr/fashion", "mvmr/imagenet"}
+    others |= {"mvmr/official"}
+    used = {spec.partition(":")[0] for spec, _ in suite.values()}
+    assert files - used == {f"configs/{name}.py" for name in others}
 
 
 @pytest.mark.parametrize("arg", ["", "machine=gpu,dtype=bfloat16"])
