@@ -32,8 +32,9 @@ _HEAD = [
 _NOTES = (
     "items/s, ms a step: of the step alone, medians. loop/step: the share of it that\n"
     "training with its input reaches. input/step: how many times the input is as quick as "
-    "the\nstep needs. compile: with an empty cache, and from the cache as in later runs. "
-    "peak memory:\nof a device, or where it does not tell of the process."
+    "the\nstep needs; of made-up records it says nothing about real files. compile: with "
+    "an empty\ncache; from cache: in its place in later runs. peak memory: of a device, or "
+    "where it does\nnot tell of the process."
 )
 
 Record = dict[str, Any]
