@@ -82,48 +82,30 @@ def measure(
     return Step(traced, compiled, work, middle - start, end - middle)
 
 
-def measure_twice(
-    program: program_lib.Program, arguments: Sequence[Any]
-) -> tuple[Step, float | None]:
-    """Compiles the step with an empty persistent cache, and once more with that cache.
-
-    Args:
-      program: The program of the run; its jitted step has been compiled afterwards.
-      arguments: State, batch and root keys, or their shapes.
-
-    Returns:
-      The step as in a first run, and the seconds of `compile_seconds` in a later one,
-      which reads the program from the cache. These are None where several processes run,
-      of which only the first one writes to the cache.
-    """
-    with tempfile.TemporaryDirectory(prefix="mvjax-cache-") as folder, _cache(folder):
-        first = measure(program, arguments)
-        if jax.process_count() > 1:
-            return first, None
-        # What JAX keeps in memory it knows by the traced function.
-        later = measure(program.fresh(), arguments)
-    return first, later.compile_seconds
-
-
 @contextlib.contextmanager
-def _cache(folder: str) -> Iterator[None]:
-    """Has JAX keep all programs in a folder, and find there those that it kept."""
+def empty_cache() -> Iterator[None]:
+    """Has JAX keep all programs in a cache of its own for the block, empty at first.
+
+    What was compiled in the block is read from there by a `Program.fresh()`; programs that
+    JAX has in memory it knows by the traced function.
+    """
     settings = {
         "jax_enable_compilation_cache": True,
-        "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": 0,
     }
-    old = {name: getattr(jax.config, name) for name in settings}
-    try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # JAX asks for its settings only once.
-        yield
-    finally:
-        for name, value in old.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
+    with tempfile.TemporaryDirectory(prefix="mvjax-cache-") as folder:
+        settings["jax_compilation_cache_dir"] = folder
+        old = {name: getattr(jax.config, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()  # JAX asks for its settings only once.
+            yield
+        finally:
+            for name, value in old.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
 
 
 def step_table(program: program_lib.Program) -> str:

@@ -123,34 +123,34 @@ def test_compilation_is_measured_with_an_empty_cache_and_with_a_full_one(monkeyp
     def listen(name: str, **unused: object) -> None:
         events.append(name.removeprefix("/jax/compilation_cache/"))
 
-    def measure(*arguments):
+    def measure(program, arguments):
+        program.step.lower(*arguments)  # Compiles small programs of its own.
         events.clear()
-        step = plain(*arguments)
+        step = plain(program, arguments)
         measured.append((step, [events.count(kind) for kind in kinds]))
         return step
 
-    program = make_program()
-    state = program.place_state([program.run.fresh_variables()])
-    batch, keys = program.run.example(), program.root_keys
-    program.step.lower(
-        state, batch, keys
-    )  # Tracing compiles small programs of its own.
+    def take_steps(program, state, batch, keys, *unused):
+        events.clear()
+        state, _ = program.step(state, batch, keys)
+        assert kinds[0] not in events  # The step needs no further compilation.
+        return state, [1.0]
+
     folder = jax.config.jax_compilation_cache_dir
     plain = compiled.measure
     monkeypatch.setattr(compiled, "measure", measure)
+    monkeypatch.setattr(bench, "_time_step", take_steps)
     jax.monitoring.register_event_listener(listen)
     try:
-        step, warm = compiled.measure_twice(program, (state, batch, keys))
-        (first, cold), (later, found) = measured
-        assert step is first and warm == later.compile_seconds
-        assert cold == [1, 0, 1] and found == [1, 1, 0]
+        found = bench.measure(make_program(), steps=1)["figures"]
+        (first, cold), (later, warm) = measured
+        assert cold == [1, 0, 1] and warm == [1, 1, 0]
+        assert found["compile_seconds"] == first.compile_seconds
+        assert found["warm_compile_seconds"] == later.compile_seconds
         assert jax.config.jax_compilation_cache_dir == folder
         events.clear()
         jax.jit(lambda x: x + 17)(1.0)
         assert kinds[0] in events  # The cache of the user is on again.
-        events.clear()
-        program.step(state, batch, keys)
-        assert kinds[0] not in events  # The step needs no further compilation.
     finally:
         jax.monitoring.unregister_event_listener(listen)
 
