@@ -35,6 +35,7 @@ STAGES = {
     "transfer/classify": ("transfer/classify", "", 64, 64),
     "transfer/segment": ("transfer/segment", "", 64, 64),
 }
+BESIDE = ("mvmr/stl10", "mvmr/clip")  # A probe learns from batches of its own.
 BATCHES = 4  # Made-up records, in batches.
 
 
@@ -53,6 +54,8 @@ def get_suite(arg: str = "") -> dict[str, tuple[str, tuple[str, ...]]]:
             "data.synthetic=True",
             f"data.limit={BATCHES * batch}",
         )
+        if name in BESIDE:
+            overrides = (*overrides, f"data.beside.probe.batch_size={batch}")
         if arg.dtype != "float32":
             overrides = (*overrides, f"method.dtype={arg.dtype}")
         given = ",".join(filter(None, [given, "debug" if arg.debug else ""]))

@@ -44,6 +44,8 @@ def test_every_stage_has_some_batches_of_made_up_data(arg, monkeypatch):
         config = config_lib.load(spec, overrides)
         assert config.data.synthetic, name
         assert run_lib.Run(config).steps_per_epoch == 4, name
+        beside = [stream["batch_size"] for stream in config.data.beside.values()]
+        assert set(beside) <= {config.data.batch_size}, name
         assert config.method.dtype == ("bfloat16" if arg else "float32"), name
 
 
