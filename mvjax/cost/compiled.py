@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import tempfile
 import time
 from typing import Any, NamedTuple
 
@@ -63,7 +64,6 @@ def measure(
     arguments: Sequence[Any] | None = None,
     *,
     platforms: Sequence[str] | None = None,
-    cached: bool = True,
 ) -> Step:
     """Compiles the step of a run.
 
@@ -71,33 +71,41 @@ def measure(
       program: The program of the run.
       arguments: State, batch and root keys, or their shapes; None: those of the run.
       platforms: What to compile for, such as `("tpu",)`; None: the devices' own.
-      cached: Whether the compiler may find the program in JAX's persistent cache. Without
-        it the seconds are those of a first run; the jitted step finds the program
-        afterwards.
     """
     start = time.perf_counter()
     traced = program.step.trace(*(arguments or program.step_arguments()))
     lowered = traced.lower(lowering_platforms=platforms)
     middle = time.perf_counter()
-    with contextlib.nullcontext() if cached else _no_cache():
-        compiled = lowered.compile()
+    compiled = lowered.compile()
     end = time.perf_counter()
     work = flops.count(traced.jaxpr)
     return Step(traced, compiled, work, middle - start, end - middle)
 
 
 @contextlib.contextmanager
-def _no_cache() -> Iterator[None]:
-    """Without the persistent cache, which JAX asks about only once in a process."""
-    option = "jax_enable_compilation_cache"
-    old = getattr(jax.config, option)
-    jax.config.update(option, False)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update(option, old)
-        compilation_cache.reset_cache()
+def empty_cache() -> Iterator[None]:
+    """Has JAX keep all programs in a cache of its own for the block, empty at first.
+
+    What was compiled in the block is read from there by a `Program.fresh()`; programs that
+    JAX has in memory it knows by the traced function.
+    """
+    settings = {
+        "jax_enable_compilation_cache": True,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    with tempfile.TemporaryDirectory(prefix="mvjax-cache-") as folder:
+        settings["jax_compilation_cache_dir"] = folder
+        old = {name: getattr(jax.config, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()  # JAX asks for its settings only once.
+            yield
+        finally:
+            for name, value in old.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
 
 
 def step_table(program: program_lib.Program) -> str:

@@ -116,30 +116,41 @@ def test_the_peak_of_a_known_chip_is_of_the_compute_type(monkeypatch):
     assert bench._peak(Known)["flops"] == pytest.approx(494e12)
 
 
-def test_compilation_is_measured_without_the_persistent_cache():
-    asked = []
-    event = "/jax/compilation_cache/compile_requests_use_cache"
+def test_compilation_is_measured_with_an_empty_cache_and_with_a_full_one(monkeypatch):
+    events, measured = [], []
+    kinds = ("compile_requests_use_cache", "cache_hits", "cache_misses")
 
     def listen(name: str, **unused: object) -> None:
-        if name == event:
-            asked.append(name)
+        events.append(name.removeprefix("/jax/compilation_cache/"))
 
-    program = make_program()
-    run = program.run
-    state = program.place_state([run.fresh_variables()])
-    batch, keys = run.example(), program.root_keys
-    program.step.lower(
-        state, batch, keys
-    )  # Tracing compiles small programs of its own.
+    def measure(program, arguments):
+        program.step.lower(*arguments)  # Compiles small programs of its own.
+        events.clear()
+        step = plain(program, arguments)
+        measured.append((step, [events.count(kind) for kind in kinds]))
+        return step
+
+    def take_steps(program, state, batch, keys, *unused):
+        events.clear()
+        state, _ = program.step(state, batch, keys)
+        assert kinds[0] not in events  # The step needs no further compilation.
+        return state, [1.0]
+
+    folder = jax.config.jax_compilation_cache_dir
+    plain = compiled.measure
+    monkeypatch.setattr(compiled, "measure", measure)
+    monkeypatch.setattr(bench, "_time_step", take_steps)
     jax.monitoring.register_event_listener(listen)
     try:
-        compiled.measure(program, (state, batch, keys), cached=False)
-        assert not asked
+        found = bench.measure(make_program(), steps=1)["figures"]
+        (first, cold), (later, warm) = measured
+        assert cold == [1, 0, 1] and warm == [1, 1, 0]
+        assert found["compile_seconds"] == first.compile_seconds
+        assert found["warm_compile_seconds"] == later.compile_seconds
+        assert jax.config.jax_compilation_cache_dir == folder
+        events.clear()
         jax.jit(lambda x: x + 17)(1.0)
-        assert asked  # It is on again.
-        asked.clear()
-        program.step(state, batch, keys)
-        assert not asked  # The jitted step needs no second compilation.
+        assert kinds[0] in events  # The cache of the user is on again.
     finally:
         jax.monitoring.unregister_event_listener(listen)
 
