@@ -7,6 +7,7 @@ together, fed as in training. `cost/bench_tables.py` shows and compares what is 
 
 import collections
 from collections.abc import Callable, Sequence
+import contextlib
 import hashlib
 from importlib import metadata
 import json
@@ -42,6 +43,7 @@ def measure(
     name: str = "",
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    alone: Callable[[], Any] = contextlib.nullcontext,
 ) -> report_lib.Report:
     """Measures a config from untrained variables; needs no stage before and no workdir.
 
@@ -51,6 +53,8 @@ def measure(
       name: The config, as on the command line.
       overrides: Its overrides, without prefix.
       say: Told what comes next.
+      alone: Makes a context in which nothing else uses the devices. Steps are timed in
+        it; compilation comes before it.
 
     Raises:
       UserError: The config does not fit the data, or there are none.
@@ -76,7 +80,7 @@ def measure(
     once["trace_seconds"] = compiled.trace_seconds
     once["compile_seconds"] = compiled.compile_seconds
     flops, peak = compiled.work.flops or None, _peak(program)
-    with process_settings.Holes() as holes:
+    with alone(), process_settings.Holes() as holes:
         say("repeats the step with one batch")
         state, samples["step"] = _time_step(program, state, put, keys, steps, holes)
         say("takes steps as training does")
