@@ -14,7 +14,7 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       report.py          the HTML page of a run or of a chain
       convert.py         PyTorch weights to a workdir, and back
       show.py            what a run costs, and what can be set
-      bench.py           time and memory of a step and of its input
+      bench.py           time and memory of a step and of its input, or of a suite's
       board.py           the curves of a folder's runs in the browser
       data.py            fetches, builds, checks and converts data sets
 
@@ -48,6 +48,8 @@ mvjax, which `tests/test_layout.py` enforces, as it does that every file named h
       bench.py           measures
       input_bench.py     how quickly batches are read, by threads and workers
       bench_tables.py    tables of measurements, and what changed
+      suite.py           runs stages, each in a process of its own
+      suite_tables.py    tables of them, and what changed
       tpu_slice.py       a step on TPUs that are not there
       roofline.py        the least time of a step on a slice
       collectives.py     what chips send each other

@@ -16,6 +16,7 @@ CONFIG_HELP = (
     "config file, with arguments behind a colon: path.py:dataset=digits,debug; "
     "`mvjax show --config=FILE --settings` lists what --config.KEY=VALUE can set"
 )
+STEPS = 20  # Measured ones of `bench`.
 FAILED_HELP = (
     "What the data cannot give, such as a score that needs labels, is left out with its\n"
     "reason. An evaluator that fails keeps no other back: the exit code is 1 then."
@@ -95,6 +96,21 @@ def number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
 
     read.__name__ = "whole number"  # What argparse calls a text that is none.
     return read
+
+
+def add_only_argument(command: argparse.ArgumentParser) -> None:
+    """Adds what chooses stages of a suite."""
+    command.add_argument(
+        "--only",
+        default="",
+        metavar="NAME,...",
+        help="with --suite: the stages of these names, separated by commas",
+    )
+
+
+def names(text: str) -> list[str]:
+    """The names of an argument, which commas separate."""
+    return [name.strip() for name in text.split(",")] if text else []
 
 
 def add_memory_argument(command: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ import ml_collections
 from mvjax.core import atomic
 from mvjax.core import errors
 from mvjax.core import file_kind
+from mvjax.core import json_value
 from mvjax.core import limits
 from mvjax.core import lookup
 from mvjax.core import nested
@@ -113,7 +114,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     Raises:
       UserError: No such file, unknown keys, wrong types, impossible combinations.
     """
-    module, arg = _import(spec)
+    module, arg = _import(spec, "get_config")
     with _told(spec):
         made = module.get_config(arg)
     if inspect.iscoroutine(made):
@@ -139,15 +140,49 @@ def _finish(
 
 def describe(spec: str) -> str:
     """What a config file says of itself and of its arguments."""
-    return str(_import(spec)[0].__doc__ or "").strip()
+    return str(_import(spec, "get_config")[0].__doc__ or "").strip()
 
 
-def _import(spec: str) -> tuple[types.ModuleType, str]:
-    """The module of `path.py:arg`, and `arg`."""
+def load_suite(spec: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Loads a file that lists configs: `get_suite(arg)` in place of `get_config(arg)`.
+
+    Args:
+      spec: `path.py` or `path.py:arg`.
+
+    Returns:
+      The config, as on the command line, and the overrides of each stage, by its name.
+
+    Raises:
+      UserError: No such file, or what it lists is of another form.
+    """
+    module, arg = _import(spec, "get_suite")
+    with _told(spec):
+        made = module.get_suite(arg)
+        fault = json_value.find_fault(_lists(made), {str: [(str, [str]), [str]]})
+        suite = {} if fault else {n: (c, tuple(o)) for n, (c, o) in made.items()}
+    if not suite:
+        raise errors.UserError(
+            f"{spec}: get_suite must return names with (config, overrides) each"
+            + (f"; {fault}." if fault else ", and returned none.")
+        )
+    return suite
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _lists(v) for k, v in value.items()}
+    return list(map(_lists, value)) if isinstance(value, (list, tuple)) else value
+
+
+_GLOBS = {"get_config": "*/*.py", "get_suite": "*.py"}
+
+
+def _import(spec: str, function: str) -> tuple[types.ModuleType, str]:
+    """The module of `path.py:arg`, which has a function, and `arg`."""
     path, _, arg = spec.partition(":")
     file = pathlib.Path(path)
     if not os.path.isfile(file):  # Unlike `is_file` it is false for impossible paths.
-        choices = sorted(map(str, pathlib.Path("configs").glob("*/*.py")))
+        choices = sorted(map(str, pathlib.Path("configs").glob(_GLOBS[function])))
         raise errors.UserError(
             f"No config file {errors.quote(path)}. Choices: "
             + (", ".join(choices) or "none in a folder configs here")
@@ -161,8 +196,11 @@ def _import(spec: str) -> tuple[types.ModuleType, str]:
     module = importlib.util.module_from_spec(module_spec)
     with _told(path):
         module_spec.loader.exec_module(module)
-    if not callable(vars(module).get("get_config")):
-        raise errors.UserError(f"{path} has no function get_config(arg).")
+    if not callable(vars(module).get(function)):
+        (other,) = _GLOBS.keys() - {function}
+        hint = f"; it has {other}(arg), see --{other.removeprefix('get_')}"
+        hint = hint if callable(vars(module).get(other)) else ""
+        raise errors.UserError(f"{path} has no function {function}(arg){hint}.")
     return module, arg
 
 

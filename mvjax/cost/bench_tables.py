@@ -28,6 +28,16 @@ ENOUGH = 5  # Samples, for a verdict.
 DIFFERENCE = 0.02  # Smallest one that counts.
 _DRAWS = 2000  # Of the bootstrap.
 _SHOWN = 8  # Settings that a warning lists.
+CHANGES = ("faster", "slower", "more", "less")  # Verdicts that tell of a change.
+RULE = (
+    "faster, slower: the 95 % bootstrap interval of new/old leaves out 1, and they "
+    f"differ by at\nleast {DIFFERENCE:.0%}; else same. Each side is one process: "
+    "repeat both where others use the machine.\n"
+    f"more, less: by at least {DIFFERENCE:.0%}, without noise. once: measured once, "
+    "so its noise is unknown.\n"
+    f"few: fewer than {ENOUGH} samples; a step gives one, the loop one in {GROUP} "
+    "steps (--steps)."
+)
 
 Report = dict[str, Any]
 
@@ -58,6 +68,7 @@ class Figure(NamedTuple):
 FIGURES = {
     "trace_seconds": Figure("compilation", "trace and lower", "time"),
     "compile_seconds": Figure("compilation", "compile", "time"),
+    "warm_compile_seconds": Figure("compilation", "from the cache", "time"),
     "constants_seconds": Figure("constants", "of all records", "time"),
     "step_seconds": Figure("step", "median", "time", "step"),
     "step_seconds_p10": Figure("step", "p10", "time", "step", 0.1),
@@ -107,14 +118,8 @@ def read(file: pathlib.Path, config: Any) -> Report:
     Raises:
       UserError: There is no such file, it is no report, or one of another method.
     """
-    try:
-        file_kind.refuse_special(file)
-        report = json_value.parse(file.read_text())
-    except OSError as error:
-        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
-    except ValueError as error:  # Neither JSON nor text.
-        raise errors.UserError(f"{file} is damaged: {error}.") from None
-    fault = _fault(report)
+    report = read_json(file)
+    fault = find_fault(report)
     if fault:
         raise errors.UserError(f"{file} is no report of `mvjax bench`: {fault}.")
     theirs = report["config"]["values"]["method"]["name"]
@@ -126,8 +131,27 @@ def read(file: pathlib.Path, config: Any) -> Report:
     return report
 
 
-def _fault(report: Any) -> str:
+def read_json(file: pathlib.Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+      UserError: There is no such file, or it is none.
+    """
+    try:
+        file_kind.refuse_special(file)
+        return json_value.parse(file.read_text())
+    except OSError as error:
+        raise errors.UserError(f"Cannot read {file}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # Neither JSON nor text.
+        raise errors.UserError(f"{file} is damaged: {error}.") from None
+
+
+def find_fault(report: Any) -> str:
     """What a report lacks; "" if nothing."""
+    if isinstance(report, dict) and str(report.get("format")).startswith(
+        "mvjax bench suite"
+    ):
+        return "it is one of a suite, see --suite"
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         return f"its format is not {FORMAT!r}"
     try:
@@ -160,7 +184,9 @@ def verdict(name: str, old: Report, new: Report) -> str:
         return "same" if small else ("more" if ratio > 1 else "less")
     if not figure.samples:
         return "once"
-    before, after = (report["samples"][figure.samples] for report in (old, new))
+    before, after = (
+        report.get("samples", {}).get(figure.samples, ()) for report in (old, new)
+    )
     if min(len(before), len(after)) < ENOUGH:
         return "few"
     generator = np.random.default_rng(0)
@@ -184,6 +210,11 @@ def verdict(name: str, old: Report, new: Report) -> str:
     return "faster" if (ratio > 1) == bool(figure.amount) else "slower"
 
 
+def judge(name: str, old: Report, new: Report) -> tuple[float, str]:
+    """New / old of a figure of both, and the verdict."""
+    return _ratio(name, old, new), verdict(name, old, new)
+
+
 def _ratio(name: str, old: Report, new: Report) -> float:
     """New / old of a figure of both."""
     before, after = old["figures"][name], new["figures"][name]
@@ -197,7 +228,7 @@ def table(report: Report) -> str:
     lines = [["part", "figure", "value"]]
     for name, value in report["figures"].items():
         figure = FIGURES[name]
-        lines.append([figure.part, figure.label, _text(name, value)])
+        lines.append([figure.part, figure.label, show(name, value)])
     return "\n".join([_head(report), "", *_align(lines), "", *_notes(report)])
 
 
@@ -208,45 +239,37 @@ def comparison(old: Report, new: Report) -> str:
         values = [report["figures"].get(name) for report in (old, new)]
         if values == [None, None]:
             continue
-        cells = ["-" if v is None else _text(name, v) for v in values]
+        cells = ["-" if v is None else show(name, v) for v in values]
         judged = ["", ""]
         if None not in values:
-            judged = [f"{_ratio(name, old, new):.3f}", verdict(name, old, new)]
+            ratio, word = judge(name, old, new)
+            judged = [f"{ratio:.3f}", word]
         lines.append([figure.part, figure.label, *cells, *judged])
-    rule = (
-        "faster, slower: the 95 % bootstrap interval of new/old leaves out 1, and they "
-        f"differ by at\nleast {DIFFERENCE:.0%}; else same. Each side is one process: "
-        "repeat both where others use the machine.\n"
-        f"more, less: by at least {DIFFERENCE:.0%}, without noise. once: measured once, "
-        "so its noise is unknown.\n"
-        f"few: fewer than {ENOUGH} samples; a step gives one, the loop one in {GROUP} "
-        "steps (--steps)."
-    )
-    parts = [_head(new), *_warnings(old, new), "", *_align(lines), "", rule]
+    parts = [_head(new), *warn(old, new), "", *_align(lines), "", RULE]
     return "\n".join([*parts, *_notes(new)])
 
 
-def _warnings(old: Report, new: Report) -> list[str]:
+def warn(old: Report, new: Report) -> list[str]:
     """What makes two reports hard to compare."""
-    lines = []
-    for what in ("environment", "config"):
-        inner = "values" if what == "config" else None
-        before, after = (
-            tree.flatten(report[what][inner] if inner else report[what])
-            for report in (old, new)
-        )
-        changed = [
-            f"{key} {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
-            for key in sorted(before.keys() | after.keys())
-            if before.get(key) != after.get(key)
-        ]
-        if changed:
-            more = len(changed) - _SHOWN
-            rest = f"; and {more} more" if more > 0 else ""
-            lines.append(
-                f"warning: another {what}: {'; '.join(changed[:_SHOWN])}{rest}"
-            )
-    return lines
+    values = [report["config"]["values"] for report in (old, new)]
+    return [
+        *warn_of("environment", old["environment"], new["environment"]),
+        *warn_of("config", *values),
+    ]
+
+
+def warn_of(what: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """A warning of what differs between two nested dicts, if anything does."""
+    before, after = tree.flatten(old), tree.flatten(new)
+    changed = [
+        f"{key} {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    more = len(changed) - _SHOWN
+    rest = f"; and {more} more" if more > 0 else ""
+    text = "; ".join(changed[:_SHOWN])
+    return [f"warning: another {what}: {text}{rest}"] if changed else []
 
 
 def _head(report: Report) -> str:
@@ -279,7 +302,7 @@ def _head(report: Report) -> str:
 def _notes(report: Report) -> list[str]:
     """What a reader of the table must know."""
     notes = [
-        "compile: with the persistent cache off.",
+        "compile: with an empty persistent cache; from the cache: in its place in later runs.",
         "step: with one batch that lies on the device; each step awaited.",
         "work: FLOPs on all devices before optimisation, loops as often as they run; "
         "where the\ndata end a loop, one round.",
@@ -324,7 +347,8 @@ _TEXTS: dict[str, Callable[[float], str]] = {
 }
 
 
-def _text(name: str, value: float) -> str:
+def show(name: str, value: float) -> str:
+    """The value of a figure in its unit."""
     return _TEXTS[FIGURES[name].kind](value)
 
 

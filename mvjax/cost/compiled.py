@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import tempfile
 import time
 from typing import Any, NamedTuple
 
@@ -63,7 +64,6 @@ def measure(
     arguments: Sequence[Any] | None = None,
     *,
     platforms: Sequence[str] | None = None,
-    cached: bool = True,
 ) -> Step:
     """Compiles the step of a run.
 
@@ -71,32 +71,58 @@ def measure(
       program: The program of the run.
       arguments: State, batch and root keys, or their shapes; None: those of the run.
       platforms: What to compile for, such as `("tpu",)`; None: the devices' own.
-      cached: Whether the compiler may find the program in JAX's persistent cache. Without
-        it the seconds are those of a first run; the jitted step finds the program
-        afterwards.
     """
     start = time.perf_counter()
     traced = program.step.trace(*(arguments or program.step_arguments()))
     lowered = traced.lower(lowering_platforms=platforms)
     middle = time.perf_counter()
-    with contextlib.nullcontext() if cached else _no_cache():
-        compiled = lowered.compile()
+    compiled = lowered.compile()
     end = time.perf_counter()
     work = flops.count(traced.jaxpr)
     return Step(traced, compiled, work, middle - start, end - middle)
 
 
+def measure_twice(
+    program: program_lib.Program, arguments: Sequence[Any]
+) -> tuple[Step, float | None]:
+    """Compiles the step with an empty persistent cache, and once more with that cache.
+
+    Args:
+      program: The program of the run; its jitted step has been compiled afterwards.
+      arguments: State, batch and root keys, or their shapes.
+
+    Returns:
+      The step as in a first run, and the seconds of `compile_seconds` in a later one,
+      which reads the program from the cache. These are None where several processes run,
+      of which only the first one writes to the cache.
+    """
+    with tempfile.TemporaryDirectory(prefix="mvjax-cache-") as folder, _cache(folder):
+        first = measure(program, arguments)
+        if jax.process_count() > 1:
+            return first, None
+        # What JAX keeps in memory it knows by the traced function.
+        later = measure(program.fresh(), arguments)
+    return first, later.compile_seconds
+
+
 @contextlib.contextmanager
-def _no_cache() -> Iterator[None]:
-    """Without the persistent cache, which JAX asks about only once in a process."""
-    option = "jax_enable_compilation_cache"
-    old = getattr(jax.config, option)
-    jax.config.update(option, False)
-    compilation_cache.reset_cache()
+def _cache(folder: str) -> Iterator[None]:
+    """Has JAX keep all programs in a folder, and find there those that it kept."""
+    settings = {
+        "jax_enable_compilation_cache": True,
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    old = {name: getattr(jax.config, name) for name in settings}
     try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # JAX asks for its settings only once.
         yield
     finally:
-        jax.config.update(option, old)
+        for name, value in old.items():
+            jax.config.update(name, value)
         compilation_cache.reset_cache()
 
 

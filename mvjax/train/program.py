@@ -34,6 +34,10 @@ class Program:
         self._devices = devices
         self._start: list[list[Any]] | None = None  # What `read_start` has found.
 
+    def fresh(self) -> "Program":
+        """The same program, of which nothing is traced or compiled."""
+        return Program(self.run, devices=self._devices)
+
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
         """The mesh of `config.mesh`."""

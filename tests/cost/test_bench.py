@@ -116,30 +116,41 @@ def test_the_peak_of_a_known_chip_is_of_the_compute_type(monkeypatch):
     assert bench._peak(Known)["flops"] == pytest.approx(494e12)
 
 
-def test_compilation_is_measured_without_the_persistent_cache():
-    asked = []
-    event = "/jax/compilation_cache/compile_requests_use_cache"
+def test_compilation_is_measured_with_an_empty_cache_and_with_a_full_one(monkeypatch):
+    events, measured = [], []
+    kinds = ("compile_requests_use_cache", "cache_hits", "cache_misses")
 
     def listen(name: str, **unused: object) -> None:
-        if name == event:
-            asked.append(name)
+        events.append(name.removeprefix("/jax/compilation_cache/"))
+
+    def measure(*arguments):
+        events.clear()
+        step = plain(*arguments)
+        measured.append((step, [events.count(kind) for kind in kinds]))
+        return step
 
     program = make_program()
-    run = program.run
-    state = program.place_state([run.fresh_variables()])
-    batch, keys = run.example(), program.root_keys
+    state = program.place_state([program.run.fresh_variables()])
+    batch, keys = program.run.example(), program.root_keys
     program.step.lower(
         state, batch, keys
     )  # Tracing compiles small programs of its own.
+    folder = jax.config.jax_compilation_cache_dir
+    plain = compiled.measure
+    monkeypatch.setattr(compiled, "measure", measure)
     jax.monitoring.register_event_listener(listen)
     try:
-        compiled.measure(program, (state, batch, keys), cached=False)
-        assert not asked
+        step, warm = compiled.measure_twice(program, (state, batch, keys))
+        (first, cold), (later, found) = measured
+        assert step is first and warm == later.compile_seconds
+        assert cold == [1, 0, 1] and found == [1, 1, 0]
+        assert jax.config.jax_compilation_cache_dir == folder
+        events.clear()
         jax.jit(lambda x: x + 17)(1.0)
-        assert asked  # It is on again.
-        asked.clear()
+        assert kinds[0] in events  # The cache of the user is on again.
+        events.clear()
         program.step(state, batch, keys)
-        assert not asked  # The jitted step needs no second compilation.
+        assert kinds[0] not in events  # The step needs no further compilation.
     finally:
         jax.monitoring.unregister_event_listener(listen)
 

@@ -9,37 +9,10 @@ import pytest
 
 from mvjax.core import errors
 from mvjax.cost import bench_tables
+from tests import bench_reports
 
+report = bench_reports.report
 CONFIG = ml_collections.ConfigDict(dict(method=dict(name="toy")))
-
-
-def report(step=0.1, *, noise=0.01, seed=0, count=20, amounts=(), **figures) -> dict:
-    """A report whose steps take about `step` seconds."""
-    rng = np.random.default_rng(seed)
-    samples = {
-        name: list(step * np.exp(noise * rng.standard_normal(count)))
-        for name in ("step", "input", "put", "loop")
-    }
-    amounts = dict(items=10, batches=1, flops=1e9, peak=None) | dict(amounts)
-    once = dict(compile_seconds=2.0, argument_bytes=2**20) | figures
-    return {
-        "format": bench_tables.FORMAT,
-        "config": {
-            "name": "toy.py",
-            "overrides": ["seed=1"],
-            "hash": "0",
-            "values": {"method": {"name": "toy"}, "data": {"name": "pairs"}},
-        },
-        "environment": {
-            **{key: "1.0" for key in ("mvjax", "python", "jax", "jaxlib")},
-            **{"platform": "x", "cpus": 2, "device": "cpu", "devices": 1},
-            **{"processes": 1, "mesh": {"data": 1}},
-        },
-        "peak": None,
-        "figures": bench_tables.figures(once, samples, amounts),
-        "amounts": amounts,
-        "samples": samples,
-    }
 
 
 def test_figures_follow_from_the_samples():
@@ -107,7 +80,8 @@ def test_what_has_no_noise_and_what_was_measured_once():
 
 
 def test_comparison_shows_both_and_states_the_rule():
-    text = bench_tables.comparison(report(), report(0.2, seed=1, flops=3e9))
+    new = report(0.2, seed=1, flops=3e9, warm_compile_seconds=0.5)
+    text = bench_tables.comparison(report(), new)
     (row,) = [line for line in text.splitlines() if "median" in line]
     part, label, old, _, new, _, ratio, word = row.split()
     assert (part, label, word) == ("step", "median", "slower")
@@ -116,6 +90,8 @@ def test_comparison_shows_both_and_states_the_rule():
     assert float(ratio) == pytest.approx(2, rel=0.02)
     (row,) = [line for line in text.splitlines() if "3 GFLOP" in line]
     assert row.split() == ["work", "-", "3", "GFLOP"]  # The old one does not have it.
+    (row,) = [line for line in text.splitlines() if "from the cache  " in line]
+    assert row.split() == ["from", "the", "cache", "-", "500", "ms"]  # Nor this.
     assert "95 % bootstrap interval" in text and "2%" in text
     assert "warning" not in text
 
