@@ -28,8 +28,7 @@
 # example: bash launch/gpu_check.sh --cpu --only='*mrdd*' --output=build/rehearsal
 
 set -euo pipefail
-MVJAX_CHECK_BEGAN=$(date +%s)
-export MVJAX_CHECK_BEGAN
+export MVJAX_CHECK_BEGAN=${EPOCHSECONDS:-} # What comes before the check counts as well.
 script=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/gpu_check.sh
 cd "$(dirname "$script")/.."
 # shellcheck source=launch/common.sh

@@ -125,6 +125,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.kind == "agreement":
         os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    from mvjax.core import process_settings
+
+    process_settings.thread_convolutions(os.environ)  # As the command line does.
     arrays = args.folder / "references"
     arrays.mkdir(exist_ok=True)
     if not args.reference:

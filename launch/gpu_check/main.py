@@ -44,7 +44,7 @@ def main() -> None:
             given = [f"{k}={v}" for k, v in task.environment.items()]
             print(shlex.join([*given, *task.command(folder)]))
         return
-    began = float(os.environ.get("MVJAX_CHECK_BEGAN", time.time()))
+    began = float(os.environ.get("MVJAX_CHECK_BEGAN") or time.time())
     (folder / "results").mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     check = Check(args, folder, tasks, began)

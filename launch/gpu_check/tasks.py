@@ -49,7 +49,7 @@ LIMITS = {
     "default": 180,
     "bench": 300,
 }
-CPU = {"JAX_PLATFORMS": "cpu"}
+CPU = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 Suite = dict[str, tuple[str, tuple[str, ...]]]
 
 
@@ -112,7 +112,7 @@ def make(
       only: Told the key of a task; whether it is wanted.
       suite: Gives the stages.
     """
-    device = CPU | {"JAX_NUM_CPU_DEVICES": "1"} if cpu else {"JAX_PLATFORMS": "cuda"}
+    device = CPU if cpu else {"JAX_PLATFORMS": "cuda"}
     both = CPU | {"JAX_NUM_CPU_DEVICES": "2"} if cpu else {"JAX_PLATFORMS": "cuda"}
     tested = {} if cpu else {"MVJAX_TEST_PLATFORM": "cuda,cpu"}
     tasks = []
