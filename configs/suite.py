@@ -3,10 +3,12 @@
 `machine=cpu`, the default, has the published models at the published sizes of their input
 in batches of which a step takes two cores a few seconds; `machine=gpu` has the published
 batch of one GPU; both have made-up data. `dtype=bfloat16` computes in less than the float32
-that is published. `debug` has the configs' own small runs instead, whatever the machine.
+that is published, and `devices=8` has batches of so many times the size, for as many
+devices. `debug` has the configs' own small runs instead, whatever the machine.
 """
 
 from mvjax.core import config as config_lib
+from mvjax.core import errors
 
 # Of each stage: the config, its arguments, and the batches of a CPU and of a GPU. DeCUR's
 # batches are of four GPUs.
@@ -38,12 +40,14 @@ BATCHES = 4  # Made-up records, in batches.
 
 def get_suite(arg: str = "") -> dict[str, tuple[str, tuple[str, ...]]]:
     """The config and the overrides of each stage, by its name."""
-    arg = config_lib.parse(arg, machine="cpu", dtype="float32", debug=False)
+    arg = config_lib.parse(arg, machine="cpu", dtype="float32", devices=1, debug=False)
     config_lib.choose("machine", arg.machine, ("cpu", "gpu"))
     config_lib.choose("dtype", arg.dtype, ("float32", "bfloat16"))
+    if arg.devices < 1:
+        raise errors.UserError(f"devices={arg.devices} must be at least 1.")
     suite = {}
     for name, (config, given, cpu, gpu) in STAGES.items():
-        batch = gpu if arg.machine == "gpu" else cpu
+        batch = arg.devices * (gpu if arg.machine == "gpu" else cpu)
         overrides = (
             f"data.batch_size={batch}",
             "data.synthetic=True",

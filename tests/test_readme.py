@@ -14,13 +14,14 @@ import pytest
 from mvjax import cli
 from mvjax.core import config as config_lib
 from mvjax.core import tree
+from mvjax.cost import suite_tables
 from mvjax.train import loop
 from mvjax.train import program as program_lib
 from mvjax.train import run as run_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 SYSTEMS = sorted({file.parent for file in (ROOT / "configs").glob("*/*.py")})
-READMES = [ROOT / "README.md", ROOT / "launch/README.md"]
+READMES = [ROOT / "README.md", ROOT / "launch/README.md", ROOT / "configs/README.md"]
 READMES += [system / "README.md" for system in SYSTEMS]
 READMES += [ROOT / "configs/decur/cmx.md"]
 every_readme = pytest.mark.parametrize(
@@ -120,6 +121,14 @@ def load_configs(arguments: list[str]) -> int:
         stages.add(name)
         mine = [text for prefix, _, text in overrides if prefix in ("config", name)]
         config_lib.load(str(ROOT / path), mine)
+    suite = getattr(args, "suite", None) or ".json"
+    if not suite.endswith(".json"):
+        given = config_lib.load_suite(str(ROOT / suite))
+        assert {*filter(None, args.only.split(","))} <= set(given), arguments
+        mine = [text for _, _, text in overrides]
+        for path, own in given.values():
+            config_lib.load(str(ROOT / path), [*own, *mine])
+        stages.add("suite")
     assert {prefix for prefix, _, _ in overrides} <= {*stages, "config"}, arguments
     return len(stages)
 
@@ -161,3 +170,11 @@ def test_the_readme_is_short_and_leads_to_every_system():
     assert len(text.splitlines()) <= 250
     for system in SYSTEMS:
         assert f"(configs/{system.name}/README.md)" in text
+
+
+def test_the_table_of_the_suite_is_made_of_its_numbers():
+    page = (ROOT / "configs/README.md").read_text()
+    record = suite_tables.read(ROOT / "configs/suite.json")
+    again = "mvjax bench --suite=configs/suite.json --markdown=configs/README.md"
+    assert again in page
+    assert page == suite_tables.replaced(page, record), again

@@ -50,6 +50,13 @@ def test_a_gpu_takes_the_published_batch(monkeypatch):
         assert batch * gpus == published, name
 
 
+def test_devices_enlarge_the_batch():
+    for _, overrides in get_suite("machine=gpu,devices=32").values():
+        assert int(overrides[0].removeprefix("data.batch_size=")) % 256 == 0
+    with pytest.raises(errors.UserError, match="devices=0 must be at least 1"):
+        get_suite("devices=0")
+
+
 def test_debug_overrides_nothing():
     suite = get_suite("debug,machine=gpu")
     assert all(not overrides for _, overrides in suite.values())

@@ -16,9 +16,18 @@ def add(commands) -> None:
         _show,
         "parameters, memory, FLOPs and learning rate of a config; no data needed",
         f"mvjax show --config={common.STAGE_1}\n"
-        f"What can be set: mvjax show --config={common.STAGE_1} --settings",
+        f"What can be set: mvjax show --config={common.STAGE_1} --settings\n"
+        "A line for each stage on TPUs: mvjax show --target=v5e:4x8 --quick \\\n"
+        "    --suite=configs/suite.py:machine=gpu,devices=32",
     )
-    command.add_argument("--config", required=True, help=common.CONFIG_HELP)
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", help=common.CONFIG_HELP)
+    which.add_argument(
+        "--suite",
+        metavar="FILE",
+        help="with --target: file that lists configs, configs/suite.py:machine=gpu",
+    )
+    common.add_only_argument(command)
     command.add_argument(
         "--no-compile", action="store_true", help="leave out FLOPs and memory"
     )
@@ -50,6 +59,10 @@ def _show(args: argparse.Namespace) -> int:
 
     if args.quick and not args.target:
         raise errors.UserError("--quick goes with --target.")
+    if args.suite:
+        return _show_suite(args)
+    if args.only:
+        raise errors.UserError("--only goes with --suite.")
     config = config_lib.load(
         args.config, common.overrides_for(args.overrides, "config")
     )
@@ -90,3 +103,32 @@ def _show_target(config, args: argparse.Namespace) -> int:
     given = dict(environment=os.environ, quick=args.quick, cache=args.cache)
     print(target_lib.report(config, target, **given))
     return 0
+
+
+def _show_suite(args: argparse.Namespace) -> int:
+    from mvjax.cost import suite as suite_lib
+    from mvjax.cost import tpu_slice as target_lib
+
+    if not args.target or args.no_compile:
+        raise errors.UserError("--suite needs --target, which compiles.")
+    target = target_lib.parse(args.target)
+    overrides = common.overrides_for(args.overrides, "config")
+    stages = suite_lib.load(
+        args.suite, only=common.names(args.only), overrides=overrides
+    )
+    target_lib.check_installed()
+    given = dict(environment=os.environ, quick=args.quick, cache=args.cache)
+
+    def work(stage, say):
+        say(f"compiles for {target.name}, which takes minutes")
+        found = target_lib.find(stage.config, target, **given)
+        return {"cells": target_lib.summarise(found, target, stage.config)}
+
+    def say(line: str) -> None:
+        print(f"mvjax: {line}", file=sys.stderr, flush=True)
+
+    results = suite_lib.run(stages, work, say=say)
+    cells = {name: r.get("error") or r["cells"] for name, r in results.items()}
+    print("\n".join(suite_lib.table(target_lib.SUMMARY, cells)))
+    print("\napart, together: the least that a step lasts, as of --config.")
+    return 1 if any("error" in result for result in results.values()) else 0

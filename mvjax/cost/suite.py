@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.core import json_value
+from mvjax.core import text
 
 Say = Callable[[str], None]
 _ERROR = re.compile(r"error: |([a-z]\w*\.)*[A-Z]\w*(Error|Exception|Exit): ")
@@ -65,8 +66,8 @@ def load(
 
 def _but(overrides: Sequence[str], later: Sequence[str]) -> list[str]:
     """The overrides of which none of the later ones sets the same key."""
-    keys = {text.partition("=")[0] for text in later}
-    return [text for text in overrides if text.partition("=")[0] not in keys]
+    keys = {given.partition("=")[0] for given in later}
+    return [given for given in overrides if given.partition("=")[0] not in keys]
 
 
 def choose(suite: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def measure(stage: Stage, say: Say, *, steps: int) -> dict[str, Any]:
       UserError: The process failed, in its own words.
     """
     options = [f"--config={stage.spec}", f"--steps={steps}"]
-    options += [f"--config.{text}" for text in stage.overrides]
+    options += [f"--config.{override}" for override in stage.overrides]
     return ask([sys.executable, "-m", "mvjax", "bench", *options], say)
 
 
@@ -174,6 +175,26 @@ def _reason(code: int, told: str) -> str:
         hint = ", as by a system out of memory" if name == "SIGKILL" else ""
         return f"ended by {name}{hint}"
     return told.removeprefix("error: ") or f"ended with {code}"
+
+
+def table(head: Sequence[str], stages: Mapping[str, Sequence[str] | str]) -> list[str]:
+    """Lines of a table with one for each stage.
+
+    Args:
+      head: The heading, that of the stages' names first.
+      stages: The cells of each stage behind its name, or why it failed.
+    """
+    empty = [""] * (len(head) - 1)
+    rows = [
+        [name, *(empty if isinstance(found, str) else found)]
+        for name, found in stages.items()
+    ]
+    lines = text.align([head, *rows], right=range(1, len(head)), rule=True)
+    width = max(map(len, [head[0], *stages]))
+    for i, (name, found) in enumerate(stages.items()):
+        if isinstance(found, str):
+            lines[2 + i] = f"{name:{width}}  failed: {found}"
+    return lines
 
 
 def machine() -> dict[str, Any]:

@@ -24,6 +24,7 @@ COMPARED = {
     "input_items_per_second": "input items/s",
     "temporary_bytes": "temporary memory",
 }
+_SHOWN = ("mvjax", "jax", "jaxlib", "python", "cpus", "cpu", "device", "devices")
 _HEAD = [
     *("stage", "items/s", "ms a step", "loop/step", "input/step"),
     *("compile", "from cache", "peak memory"),
@@ -58,7 +59,7 @@ def make(
 
 
 def shorten(record: Record) -> Record:
-    """What the table needs: no samples, no settings."""
+    """What the table needs: no samples, no settings, no name of a system."""
     stages = {}
     for name, result in record["stages"].items():
         stages[name] = dict(result)
@@ -67,7 +68,8 @@ def shorten(record: Record) -> Record:
             kept = {key: known[key] for key in ("name", "overrides", "hash")}
             figures = {k: float(f"{v:.8g}") for k, v in result["figures"].items()}
             stages[name] = {"config": kept, "figures": figures}
-    return record | {"stages": stages}
+    where = {k: v for k, v in record["environment"].items() if k in _SHOWN}
+    return record | {"environment": where, "stages": stages}
 
 
 def read(file: pathlib.Path) -> Record:
@@ -120,19 +122,16 @@ def failed(record: Record) -> list[str]:
 
 def table(record: Record) -> str:
     """A suite's results for the terminal."""
-    lines = _with_errors(
-        record, text.align(_rows(record), right=range(1, 8), rule=True)
-    )
+    lines = suite_lib.table(_HEAD, _found(record))
     return "\n".join([*_where(record), "", *lines, "", _NOTES])
 
 
-def _rows(record: Record) -> list[list[str]]:
-    """The head, and the cells of each stage; of one that failed all but its name empty."""
-    rows = [_HEAD]
-    for name, result in record["stages"].items():
-        cells = [""] * (len(_HEAD) - 1) if "error" in result else _cells(result)
-        rows.append([name, *cells])
-    return rows
+def _found(record: Record) -> dict[str, list[str] | str]:
+    """The cells of each stage, or why it failed."""
+    return {
+        name: result["error"] if "error" in result else _cells(result)
+        for name, result in record["stages"].items()
+    }
 
 
 def _cells(report: Mapping[str, Any]) -> list[str]:
@@ -156,17 +155,6 @@ def _text(name: str, value: float | None) -> str:
 
 def _ms(seconds: float | None) -> str:
     return "-" if seconds is None else f"{1e3 * seconds:,.4g}"
-
-
-def _with_errors(record: Record, lines: list[str]) -> list[str]:
-    """The lines of a table, after a head of two, with what failed behind its name."""
-    width = max(map(len, record["stages"]))
-    return lines[:2] + [
-        f"{name:{width}}  failed: {result['error']}" if "error" in result else line
-        for line, (name, result) in zip(
-            lines[2:], record["stages"].items(), strict=True
-        )
-    ]
 
 
 def _where(record: Record) -> list[str]:
@@ -203,8 +191,10 @@ def comparison(old: Record, new: Record) -> str:
         for line, names in warnings.items()
     ]
     where = [record["environment"] for record in (old, new)]
-    if all(where):
-        lines = [*bench_tables.warn_of("environment", *where), *lines]
+    known = [
+        {k: side[k] for k in side if k in where[0] and k in where[1]} for side in where
+    ]
+    lines = [*bench_tables.warn_of("environment", *known), *lines]
     for word, side in zip(("old", "new"), sides, strict=True):
         alone = [n for n in side if _has_report(side, n) and n not in both]
         if alone:
@@ -284,14 +274,14 @@ def replaced(content: str, record: Record) -> str:
 
 def markdown(record: Record) -> str:
     """A suite's results as a table of Markdown, and what they are of."""
-    head, *rows = _rows(record)
-    rows = [
-        [row[0], f"failed: {result['error']}", *row[2:]] if "error" in result else row
-        for row, result in zip(rows, record["stages"].values(), strict=True)
-    ]
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *escaped]
+    rows = [_HEAD, ["---", *["---:"] * (len(_HEAD) - 1)]]
+    for name, found in _found(record).items():
+        if isinstance(found, str):
+            told = f"failed: {found}".replace("|", "\\|")
+            rows.append([name, told, *[""] * (len(_HEAD) - 2)])
+        else:
+            rows.append([name, *found])
     where = " ".join(f"{line[10:]}." for line in _where(record)[1:])
     suite = _where(record)[0][10:]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"`{suite.rpartition(', ')[0]}`, {record['steps']} steps. {where}\n\n{table}"

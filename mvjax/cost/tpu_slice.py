@@ -103,7 +103,20 @@ def report(
     quick: bool = False,
     cache: pathlib.Path | None = None,
 ) -> str:
-    """Compiles the step of a config for a slice and describes it; takes minutes.
+    """Compiles the step of a config for a slice and describes it; see `find`."""
+    given = dict(environment=environment, quick=quick, cache=cache)
+    return describe(find(config, target, **given), target, config)
+
+
+def find(
+    config: Any,
+    target: Target,
+    *,
+    environment: Mapping[str, str],
+    quick: bool = False,
+    cache: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """What the step of a config needs on a slice, see `measure`; takes minutes.
 
     libtpu spends most of that time on the search for the fastest form of each product,
     convolution and Fourier transform: 58 minutes of two cores did not suffice for a
@@ -136,7 +149,7 @@ def report(
         result = json.loads(found.read_text())
     if "error" in result:
         raise errors.UserError(result["error"])
-    return describe(result | {"quick": quick}, target, config)
+    return result | {"quick": quick}
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -258,12 +271,7 @@ def chip_bytes(tree: Any) -> int:
 
 def describe(found: Mapping[str, Any], target: Target, config: Any) -> str:
     """Tables of what `measure` found, and the estimate."""
-    dtype = config.method.get("dtype", "float32")
-    work = roofline.Work(
-        found["flops"],
-        found["bytes"],
-        tuple(collectives_lib.Collective(**c) for c in found["collectives"]),
-    )
+    dtype, work = _work(found, config)
     blocks = [
         _head(found, target, config),
         _needs(found, target.chip),
@@ -273,6 +281,41 @@ def describe(found: Mapping[str, Any], target: Target, config: Any) -> str:
     ]
     blocks.append("Assumptions:\n" + "\n".join(f"- {a}" for a in roofline.ASSUMPTIONS))
     return "\n\n".join(blocks)
+
+
+# Of one stage among several; what is longest of three bounds the step.
+SUMMARY = (
+    "stage",
+    "batch",
+    "fits",
+    "memory of a chip",
+    "apart",
+    "together",
+    "bound by",
+)
+
+
+def summarise(found: Mapping[str, Any], target: Target, config: Any) -> list[str]:
+    """The cells of `SUMMARY` behind the first."""
+    dtype, work = _work(found, config)
+    estimate = roofline.estimate(target.chip, dtype, work)
+    parts = dataclasses.asdict(estimate)
+    needs, has = (size / 2**30 for size in (found["peak"], target.chip.memory))
+    return [
+        str(config.data.batch_size),
+        "yes" if needs <= has else "no",
+        f"{needs:.1f} of {has:g} GiB",
+        _ms(estimate.apart),
+        _ms(estimate.together),
+        max(parts, key=parts.get),
+    ]
+
+
+def _work(found: Mapping[str, Any], config: Any) -> tuple[str, roofline.Work]:
+    """The type of the products, and what a chip does in a step."""
+    collectives = (collectives_lib.Collective(**c) for c in found["collectives"])
+    work = roofline.Work(found["flops"], found["bytes"], tuple(collectives))
+    return config.method.get("dtype", "float32"), work
 
 
 def _head(found: Mapping[str, Any], target: Target, config: Any) -> str:

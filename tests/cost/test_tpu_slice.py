@@ -9,6 +9,7 @@ import types
 import jax
 import pytest
 
+from mvjax import cli
 from mvjax.core import config as config_lib
 from mvjax.core import errors
 from mvjax.cost import tpu_slice as target_lib
@@ -208,6 +209,46 @@ def test_the_report_is_that_of_another_process(monkeypatch):
     text = target_lib.report(config, target, environment={}, quick=True)
     assert "61 s, quickly: activations" in text
     assert set(target_lib.QUICK.items()) <= set(given["env"].items())
+
+
+def show(*argv: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["show", *argv])
+    return stop.value.code
+
+
+def test_a_suite_has_a_line_for_each_stage(monkeypatch, tmp_path, capsys):
+    """Three stages, of which the second does not fit and the third has no such memory."""
+    file = tmp_path / "suite.py"
+    stages = {name: (TOY, (f"seed={i}",)) for i, name in enumerate("abc")}
+    file.write_text(f"def get_suite(arg): return {stages}")
+    slow = FOUND | {"bytes": 819e7, "peak": 20 * 2**30}
+    results = [FOUND, {"error": "The step does not fit."}, slow]
+
+    def run(command, **_):
+        seed = json.loads(pathlib.Path(command[3]).read_text())["seed"]
+        pathlib.Path(command[5]).write_text(json.dumps(results[seed]))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(target_lib, "check_installed", lambda: None)
+    assert show(f"--suite={file}", "--target=v5e:2x4", "--quick") == 1
+    told = capsys.readouterr()
+    cells = "a 16 yes 4.0 of 16 GiB 1.089 ms 1 ms compute".split()
+    assert row(told.out, "a") == cells
+    assert row(told.out, "b") == "b failed: The step does not fit.".split()
+    assert row(told.out, "c")[2:] == ("no 20.0 of 16 GiB 10.09 ms 10 ms memory".split())
+    assert "mvjax: stage 2 of 3, b failed" in told.err
+    assert show(f"--suite={file}", "--target=v5e:2x4", "--only=a") == 0
+    capsys.readouterr()
+    for argv, message in (
+        ([f"--suite={file}"], "needs --target"),
+        ([f"--suite={file}", "--target=v5e:2x4", "--no-compile"], "needs --target"),
+        ([f"--suite={file}", "--target=v5e:2x4", "--only=d"], "Unknown stage 'd'"),
+        ([f"--suite={file}", f"--config={TOY}"], "not allowed with"),
+        ([f"--config={TOY}", "--only=a"], "--only goes with --suite"),
+    ):
+        assert show(*argv) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_settings_of_quick_compilation_are_known_to_jax():
