@@ -229,6 +229,19 @@ def test_tests_tell_their_outcomes_and_what_failed(check, tmp_path):
     assert list(found["failures"].values()) == ["assert 1 == 2"]
 
 
+def test_other_platforms_skip_what_only_a_cpu_gets():
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rs",
+        "tests/models/layers/test_alone.py",
+    ]
+    env = dict(os.environ) | {"MVJAX_TEST_PLATFORM": "cpu,cpu"}  # It is not "cpu".
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("of the CPU's programs") == 3
+
+
 @pytest.mark.slow
 def test_a_rehearsal_of_one_stage(tmp_path):
     command = [shutil.which("bash"), "launch/gpu_check.sh", "--cpu", "--steps=1"]
