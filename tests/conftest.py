@@ -1,4 +1,7 @@
-"""Settings of all tests: CPU, eight devices, quick compilation, a shared cache of it."""
+"""Settings of all tests: CPU, eight devices, quick compilation, a shared cache of it.
+
+MVJAX_TEST_PLATFORM=cuda,cpu has them run on a GPU instead, see `launch/gpu_check.sh`.
+"""
 
 import atexit
 import os
@@ -9,15 +12,20 @@ import sys
 import tempfile
 import threading
 
-# Unoptimised code compiles in half the time and these programs run only a few steps; what
-# emits fusions without MLIR saves a third of the rest. The convolutions are those of the
-# command line, which also round less.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-    " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters=true"
-    " --xla_cpu_experimental_ynn_fusion_type=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-)
-os.environ["JAX_PLATFORMS"] = "cpu"
+PLATFORM = os.environ.get("MVJAX_TEST_PLATFORM", "cpu")
+if PLATFORM == "cpu":
+    # Unoptimised code compiles in half the time and these programs run only a few steps;
+    # what emits fusions without MLIR saves a third of the rest. The convolutions are those
+    # of the command line, which also round less.
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+        " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters=true"
+        " --xla_cpu_experimental_ynn_fusion_type"
+        "=-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+    )
+else:  # The tolerances are of products in all digits of float32.
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+os.environ["JAX_PLATFORMS"] = PLATFORM
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # XLA's thread pool is as large as this says. Simulated devices wait for each other in
@@ -59,8 +67,16 @@ _GROWTH = 1.5e9  # What it must have gained since; not all memory comes back.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders the files, which are what workers are given."""
+    """Orders the files, which are what workers are given; skips what a GPU cannot do."""
     rank = {name: i for i, name in enumerate(_LONGEST)}
+    if PLATFORM != "cpu":
+        reasons = {"only_cpu": "of the CPU's programs"}
+        if jax.device_count() < 8:
+            reasons["eight_devices"] = "needs eight devices"
+        for name, reason in reasons.items():
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 

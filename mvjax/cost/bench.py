@@ -7,6 +7,7 @@ together, fed as in training. `cost/bench_tables.py` shows and compares what is 
 
 import collections
 from collections.abc import Callable, Sequence
+import contextlib
 import hashlib
 from importlib import metadata
 import json
@@ -42,6 +43,7 @@ def measure(
     name: str = "",
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    alone: Callable[[], Any] = contextlib.nullcontext,
 ) -> report_lib.Report:
     """Measures a config from untrained variables; needs no stage before and no workdir.
 
@@ -51,6 +53,8 @@ def measure(
       name: The config, as on the command line.
       overrides: Its overrides, without prefix.
       say: Told what comes next.
+      alone: Makes a context in which nothing else uses the devices. Steps are timed in
+        it; compilation comes before it.
 
     Raises:
       UserError: The config does not fit the data, or there are none.
@@ -72,14 +76,15 @@ def measure(
     put, samples["put"] = _time_put(program, batch, steps)
     keys = program.root_keys
     peak = _peak(program)
-    with compiled_lib.empty_cache(), process_settings.Holes() as holes:
+    with compiled_lib.empty_cache():
         say("compiles the step")
         compiled = compiled_lib.measure(program, (state, put, keys))
         shapes = jax.tree.map(_shape, (state, put, keys))
-        say("repeats the step with one batch")
-        state, samples["step"] = _time_step(program, state, put, keys, steps, holes)
-        say("takes steps as training does")
-        samples["loop"] = _time_loop(program, state, steps)
+        with alone(), process_settings.Holes() as holes:
+            say("repeats the step with one batch")
+            state, samples["step"] = _time_step(program, state, put, keys, steps, holes)
+            say("takes steps as training does")
+            samples["loop"] = _time_loop(program, state, steps)
         once |= _memory(program, compiled)
         if jax.process_count() == 1:  # Of several only the first one writes to a cache.
             say("reads the step from the cache")

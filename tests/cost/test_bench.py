@@ -57,6 +57,20 @@ def test_a_report_holds_every_sample_and_where_it_was_taken():
     assert "toy.py --config.seed=0" in report_lib.table(found)
 
 
+def test_steps_are_timed_alone_and_compiled_before():
+    told = []
+
+    @contextlib.contextmanager
+    def alone():
+        told.append("alone")
+        yield
+        told.append("no more")
+
+    bench.measure(make_program(), steps=1, say=told.append, alone=alone)
+    start = told.index("compiles the step")
+    assert told[start:][1] == "alone" and told[-1] == "no more"
+
+
 def test_steps_must_be_positive():
     with pytest.raises(errors.UserError, match="--steps"):
         bench.measure(make_program(), steps=0)

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ["local.sh", "multi_gpu.sh", "slurm.sbatch", "tpu_pod.sh", "gke_jobset.sh"]
+CHECK = "gpu_check.sh"  # It takes no command.
 BASH = shutil.which("bash")
 NASTY = "--config.method.views=('a','b c|&\\\"$HOME')"  # Quotes, spaces, expansions.
 TRAIN = ["train", "--config=c.py:debug", "--workdir=gs://b/runs/c", NASTY]
@@ -30,7 +31,7 @@ def without_questions(calls: list[list[str]]) -> list[list[str]]:
     return sorted(c for c in calls if c[0] != "git" or c[1] not in asks)
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "common.sh"])
+@pytest.mark.parametrize("script", [*SCRIPTS, CHECK, "common.sh"])
 def test_shells_and_linters_accept_every_script(script):
     path = ROOT / "launch" / script
     subprocess.run([BASH, "-n", path], check=True)
@@ -39,7 +40,7 @@ def test_shells_and_linters_accept_every_script(script):
     subprocess.run(["shellcheck", "-x", path], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, CHECK])
 def test_help_suffices(bench, script):
     done = bench.launch(script, "--help")
     assert done.returncode == 0 and not done.stderr
@@ -62,6 +63,8 @@ RUNS = {
         *("multi_gpu.sh", "--coordinator=h:1", "--machines=2", "--machine=1"),
         *TRAIN,
     ],
+    "check": [CHECK, "--output=x y", "--only=bench-*", "--jobs=3"],
+    "rehearsed check": [CHECK, "--cpu"],
     "create": ["tpu_pod.sh", "create", *POD, *CREATE],
     "install": ["tpu_pod.sh", "install", *POD, "--project=p"],
     "run": ["tpu_pod.sh", "run", *POD, "mvjax", "data", "fetch", "it's"],
@@ -187,6 +190,8 @@ MISTAKES = {
         "HOST:PORT",
     ),
     "forgotten": (["multi_gpu.sh", "--machine=0", *TRAIN], "--machines"),
+    "minutes": ([CHECK, "--minutes=0"], "less than 1"),
+    "command": ([CHECK, *TRAIN], "'train'"),
     "zone": (["tpu_pod.sh", "stop", "--name=mv"], "--zone"),
     "type": (["tpu_pod.sh", "create", *POD, "--runtime=r"], "--type"),
     "verb": (["tpu_pod.sh", "strat", *POD], "'strat'"),
@@ -215,6 +220,7 @@ def test_mistakes_get_one_line_and_nothing_happens(bench, name):
     ("tool", "args"),
     [
         ("nvidia-smi", ["multi_gpu.sh", *TRAIN]),
+        ("nvidia-smi", [CHECK]),
         ("sbatch", ["slurm.sbatch", *TRAIN]),
         ("gcloud", ["tpu_pod.sh", "stop", *POD]),
         ("kubectl", ["gke_jobset.sh", "logs"]),

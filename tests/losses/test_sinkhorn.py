@@ -236,6 +236,7 @@ def test_diagnostics_have_no_gradient(mode):
     assert not np.any(jax.grad(diagnostics)(x, y))
 
 
+@pytest.mark.eight_devices
 def test_devices_stop_together_and_agree_with_one():
     x, y = (z.astype(np.float32) for z in draw(8, 6, batch=8))
     x[0] *= 3  # One device holds the only hard sample.

@@ -22,6 +22,7 @@ def test_equals_numpy_also_mapped(name):
         np.testing.assert_allclose(jax.jit(run)(real), wanted, atol=1e-5)
 
 
+@pytest.mark.eight_devices
 def test_devices_gather_nothing():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.NamedSharding(mesh, jax.P("data"))

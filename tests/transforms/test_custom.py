@@ -120,6 +120,7 @@ def test_given_parameters_give_the_hosts_image():
     assert np.mean(means) < 1.5 and max(means) < 3
 
 
+@pytest.mark.eight_devices
 def test_rows_hang_on_their_own_keys_on_any_number_of_devices():
     key = jax.random.key(3)
     found = transform(make_batch(IMAGES), key)["views"]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mvjax.models.layers import alone
 
@@ -21,6 +22,7 @@ def test_equals_the_function_also_under_vmap():
     np.testing.assert_array_equal(jax.jit(run)(x[0], y[0]), double(x[0], y[0]))
 
 
+@pytest.mark.only_cpu
 def test_several_arrays_may_come_out():
     x = jnp.arange(4.0)
     both = alone.run(lambda x: {"twice": 2 * x, "sum": x.sum()}, x, probe=x[0])
@@ -30,11 +32,13 @@ def test_several_arrays_may_come_out():
     assert all(np.isnan(part).all() for part in both)
 
 
+@pytest.mark.only_cpu
 def test_a_probe_of_nan_makes_all_nan():
     x = jnp.array([jnp.nan, 1.0])
     assert np.isnan(alone.run(double, x, x, probe=x[0])).all()
 
 
+@pytest.mark.only_cpu
 def test_nothing_is_fused_with_it():
     """A cheap result that two operations read is computed once."""
 
