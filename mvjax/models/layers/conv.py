@@ -104,6 +104,8 @@ def conv2d(
         return depthwise.conv2d(x, kernel, strides, padding, dilation)
     if strides == kernel.shape[:2] and not any(map(sum, padding)) and groups == 1:
         return _patch_conv2d(x, kernel)
+    if kernel.shape[:2] == (1, 1) and max(strides) > 1 and groups == 1:
+        return _pixels_conv2d(x, kernel, strides, padding)
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
     if small or x.dtype == jnp.float64 or dilation > 1 or groups > 1:
         return _matmul_conv2d(x, kernel, strides, padding, dilation, groups)
@@ -208,6 +210,38 @@ def _matmul_conv2d(
         preferred_element_type=taps_lib.wide(x),
     )
     return y.reshape(shape).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _pixels_conv2d(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """`conv2d` with a 1x1 kernel; the pixels it reads are not kept for the way back."""
+    return _matmul_conv2d(x, kernel, strides, padding)
+
+
+def _pixels_forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _pixels_conv2d(x, kernel, strides, padding), (x, kernel)
+
+
+def _pixels_backward(
+    strides: tuple[int, int],
+    padding: Padding,
+    residuals: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    _, pull_back = jax.vjp(
+        lambda x, kernel: _matmul_conv2d(x, kernel, strides, padding),
+        late.wait(x, after=dy),
+        kernel,
+    )
+    return pull_back(dy)
+
+
+_pixels_conv2d.defvjp(_pixels_forward, _pixels_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

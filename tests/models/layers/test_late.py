@@ -101,3 +101,16 @@ def test_no_gradient_is_computed_of_what_wants_none():
     # A checkpoint computes what comes before the gradient again.
     for function, most in ((loss, 1), (jax.jit(loss), 1), (jax.checkpoint(loss), 2)):
         assert count(jax.make_jaxpr(jax.grad(function))(kernel, x)) == most
+
+
+def test_pixels_that_a_stride_leaves_are_not_kept():
+    def loss(kernels, x):
+        for kernel in kernels:
+            picked = conv.conv2d(x, kernel, strides=(2, 2), padding=((0, 0), (0, 0)))
+            x = x + jnp.sin(jnp.repeat(jnp.repeat(picked, 2, axis=1), 2, axis=2))
+        return jnp.cos(x).sum()
+
+    x, kernel = jnp.ones((2, 8, 8, 16)), jnp.ones((1, 1, 16, 16))
+    _, pull_back = jax.vjp(loss, [kernel], x)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(pull_back)]
+    assert not {(2, 4, 4, 16), (32, 16)} & set(shapes), shapes
