@@ -5,7 +5,8 @@ import functools
 import math
 
 import jax
-import jax.numpy as jnp
+
+from mvjax.models.layers import late
 
 # Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
 # whole batch they take ten times as long, most of it for fresh memory pages.
@@ -51,13 +52,22 @@ def add(
     x: jax.Array,
     dy: jax.Array,
     chunks: int,
+    *,
+    after: jax.Array | None = None,
 ) -> jax.Array:
     """Sums a function of `[B / chunks, ...]` arrays over the batch.
 
     Chunk t holds rows t, t + chunks, ...: a batch that is split over devices stays split.
+
+    Args:
+      function: Of parts of both arrays.
+      x: `[B, ...]`.
+      dy: `[B, ...]`.
+      chunks: Their number.
+      after: An array of floats that is made before the sum, see `layers/late.py`.
     """
     if chunks == 1:
-        return function(x, dy)
+        return late.wait(function(x, dy), after=after)
     x = x.reshape(-1, chunks, *x.shape[1:])
     dy = dy.reshape(-1, chunks, *dy.shape[1:])
 
@@ -68,4 +78,5 @@ def add(
         return total + function(take(x), take(dy))
 
     total = jax.eval_shape(function, x[:, 0], dy[:, 0])
-    return jax.lax.fori_loop(0, chunks, step, jnp.zeros(total.shape, total.dtype))
+    start = late.zeros(total.shape, total.dtype, after=after)
+    return jax.lax.fori_loop(0, chunks, step, start)

@@ -4,8 +4,8 @@ On GPU and TPU `conv2d` is `jax.lax.conv_general_dilated`. On CPU that function 
 the machine's peak forwards, but three cases are 10 to 1000 times slower than need be:
 
 - The weight gradient becomes a convolution whose kernel is as large as the image, or, of
-  strides, one between transposed arrays. `_kernel_gradient` and
-  `_kernel_gradient_of_patches` are matrix products instead.
+  strides, one between transposed arrays. `_product_of_shifts` and
+  `_product_of_patches` are matrix products instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 - One kernel for each channel: `depthwise.py`.
 
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from mvjax.models.layers import chunks as chunks_lib
 from mvjax.models.layers import depthwise
 from mvjax.models.layers import initializers
+from mvjax.models.layers import late
 from mvjax.models.layers import linear
 from mvjax.models.layers import taps as taps_lib
 
@@ -103,6 +104,8 @@ def conv2d(
         return depthwise.conv2d(x, kernel, strides, padding, dilation)
     if strides == kernel.shape[:2] and not any(map(sum, padding)) and groups == 1:
         return _patch_conv2d(x, kernel)
+    if kernel.shape[:2] == (1, 1) and max(strides) > 1 and groups == 1:
+        return _pixels_conv2d(x, kernel, strides, padding)
     small = min(x.shape[1:3]) <= SMALL_SIDE or kernel.shape[:2] == (1, 1)
     if small or x.dtype == jnp.float64 or dilation > 1 or groups > 1:
         return _matmul_conv2d(x, kernel, strides, padding, dilation, groups)
@@ -210,6 +213,38 @@ def _matmul_conv2d(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _pixels_conv2d(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """`conv2d` with a 1x1 kernel; the pixels it reads are not kept for the way back."""
+    return _matmul_conv2d(x, kernel, strides, padding)
+
+
+def _pixels_forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _pixels_conv2d(x, kernel, strides, padding), (x, kernel)
+
+
+def _pixels_backward(
+    strides: tuple[int, int],
+    padding: Padding,
+    residuals: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    _, pull_back = jax.vjp(
+        lambda x, kernel: _matmul_conv2d(x, kernel, strides, padding),
+        late.wait(x, after=dy),
+        kernel,
+    )
+    return pull_back(dy)
+
+
+_pixels_conv2d.defvjp(_pixels_forward, _pixels_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _cpu_conv2d(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
 ) -> jax.Array:
@@ -217,38 +252,47 @@ def _cpu_conv2d(
 
 
 def _cpu_forward(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _cpu_conv2d(x, kernel, strides, padding), (x, kernel)
+    x: Any, kernel: Any, strides: tuple[int, int], padding: Padding
+) -> tuple[jax.Array, Any]:
+    y = _cpu_conv2d(x.value, kernel.value, strides, padding)
+    return y, (x.value, kernel.value, late.mark(x))
 
 
 def _cpu_backward(
-    strides: tuple[int, int],
-    padding: Padding,
-    residuals: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, strides, padding), x)
-    (dx,) = pull_back(dy)
+    strides: tuple[int, int], padding: Padding, residuals: Any, dy: Any
+) -> tuple[jax.Array | None, jax.Array]:
+    x, kernel, wanted = residuals
+    dx, dy = None, late.array(dy)
+    if wanted:
+        # XLA turns the kernel round for this, and would do so at the start of a step.
+        turned = late.wait(kernel, after=dy)
+        _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, turned, strides, padding), x)
+        (dx,) = pull_back(dy)
     kh, kw, channels, features = kernel.shape
     # Numbers a pixel that either product needs; few channels, as images have, make few
     # numbers of patches.
     shifts, patches = kw * channels + kh * features, kh * kw * channels + features
-    if strides == (1, 1) and shifts <= patches:
-        numbers, gradient = x.shape[1] * dy.shape[2] * shifts, _kernel_gradient
+    shifted = strides == (1, 1) and shifts <= patches
+    if shifted:
+        numbers, product = x.shape[1] * dy.shape[2] * shifts, _product_of_shifts
     else:
         numbers = dy.shape[1] * dy.shape[2] * patches
-        gradient = functools.partial(_kernel_gradient_of_patches, strides=strides)
-    gradient = functools.partial(gradient, size=(kh, kw), padding=padding)
+        product = functools.partial(_product_of_patches, strides=strides)
+    product = functools.partial(product, size=(kh, kw), padding=padding)
     chunks = chunks_lib.count(x.shape[0], numbers * x.dtype.itemsize)
-    return dx, chunks_lib.add(gradient, x, dy, chunks).astype(kernel.dtype)
+    # An optimiser that puts a new kernel into the old one's place must know that nobody
+    # will read that one again; else XLA copies all kernels first.
+    total = chunks_lib.add(product, x, dy, chunks, after=dx)
+    if shifted:
+        total = total.reshape(kw, channels, kh, features)
+        total = jnp.transpose(total, (2, 0, 1, 3))[::-1]
+    return dx, total.reshape(kernel.shape).astype(kernel.dtype)
 
 
-_cpu_conv2d.defvjp(_cpu_forward, _cpu_backward)
+_cpu_conv2d.defvjp(_cpu_forward, _cpu_backward, symbolic_zeros=True)
 
 
-def _kernel_gradient(
+def _product_of_shifts(
     x: jax.Array, dy: jax.Array, *, size: tuple[int, int], padding: Padding
 ) -> jax.Array:
     """Gradient of a stride-1 kernel: `kernel[i, j]` meets `x[r, c + j]`, `dy[r - i, c]`.
@@ -263,14 +307,14 @@ def _kernel_gradient(
       padding: As in `conv2d`.
 
     Returns:
-      `[kh, kw, C, D]`, float32 or wider.
+      `[kw C, kh D]`, float32 or wider; the rows of taps stand in reverse.
     """
     kh, kw = size
     batch, height, _, channels = x.shape
     out_height, width, features = dy.shape[1:]
     x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
     # Row r of x was tap i of output row r - i + top. Row r + k of the padded dy holds
-    # that output row for k = kh - 1 - i, hence the reversal at the end.
+    # that output row for k = kh - 1 - i, hence the reverse.
     top = kh - 1 - padding[0][0]
     bottom = height + kh - 1 - out_height - top
     zero = jnp.zeros((), dy.dtype)
@@ -278,17 +322,15 @@ def _kernel_gradient(
     dy = jax.lax.pad(dy, zero, ((0, 0, 0), (top, bottom, 0), (0, 0, 0), (0, 0, 0)))
     x = jnp.concatenate([x[:, :, j : j + width] for j in range(kw)], axis=-1)
     dy = jnp.concatenate([dy[:, k : k + height] for k in range(kh)], axis=-1)
-    gradient = jax.lax.dot_general(
+    return jax.lax.dot_general(
         x.reshape(-1, kw * channels),
         dy.reshape(-1, kh * features),
         (((0,), (0,)), ((), ())),
         preferred_element_type=taps_lib.wide(x),
-    )  # [kw C, kh D]
-    gradient = gradient.reshape(kw, channels, kh, features)
-    return jnp.transpose(gradient, (2, 0, 1, 3))[::-1]
+    )
 
 
-def _kernel_gradient_of_patches(
+def _product_of_patches(
     x: jax.Array,
     dy: jax.Array,
     *,
@@ -296,12 +338,11 @@ def _kernel_gradient_of_patches(
     strides: tuple[int, int],
     padding: Padding,
 ) -> jax.Array:
-    """`_kernel_gradient` with any strides: a product of all patches and dy."""
+    """Gradient of a kernel with any strides, `[kh kw C, D]`: patches by dy."""
     patches = jnp.concatenate(taps_lib.take(x, size, strides, padding, 1), axis=-1)
-    gradient = jax.lax.dot_general(
+    return jax.lax.dot_general(
         patches.reshape(-1, patches.shape[-1]),
         dy.reshape(-1, dy.shape[-1]),
         (((0,), (0,)), ((), ())),
         preferred_element_type=taps_lib.wide(x),
-    )  # [kh kw C, D]
-    return gradient.reshape(*size, x.shape[-1], dy.shape[-1])
+    )
