@@ -26,8 +26,11 @@ def mask_patches(
     """
     batch, height, width, _ = images.shape
     count = masked_count(height, width, patch, ratio)
-    order = jnp.argsort(uniform, axis=1)
-    rank = jnp.argsort(order, axis=1)  # Position of each patch in the order.
+    # Position of each patch in the order; a sort takes five times as long on CPUs.
+    place = jnp.arange(uniform.shape[1])
+    mine, other = uniform[:, :, None], uniform[:, None, :]
+    before = (other < mine) | ((other == mine) & (place[None, :] < place[:, None]))
+    rank = jnp.sum(before, axis=2)
     keep = (rank >= count).reshape(batch, height // patch, width // patch)
     keep = jnp.repeat(jnp.repeat(keep, patch, axis=1), patch, axis=2)
     return jnp.where(keep[..., None], images, 0).astype(images.dtype)

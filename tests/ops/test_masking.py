@@ -35,6 +35,13 @@ def test_mask_matches_a_plain_loop(ratio):
     np.testing.assert_array_equal(shown, visible)
 
 
+def test_of_equal_numbers_the_first_are_masked():
+    images, uniform = draw()
+    masked = masking.mask_patches(images, 0 * uniform, patch=4, ratio=0.5)
+    hidden = (np.asarray(masked) == 0).all(axis=(2, 3))  # [B, H] where rows are whole.
+    assert hidden[:, :4].all() and not hidden[:, 4:].any()
+
+
 def test_images_stay_as_they_are():
     images, uniform = draw()
     before = images.copy()

@@ -1,13 +1,14 @@
 """2-D convolution with PyTorch's default initialisation, formulated for XLA's CPU too.
 
 On GPU and TPU `conv2d` is `jax.lax.conv_general_dilated`. On CPU that function is near
-the machine's peak forwards, but three cases are 10 to 1000 times slower than need be:
+the machine's peak forwards, but three cases are 10 to 1000 times slower than need be, and a fourth up to 7 times:
 
 - The weight gradient becomes a convolution whose kernel is as large as the image, or, of
-  strides, one between transposed arrays. `_product_of_shifts` and
-  `_product_of_patches` are matrix products instead.
+  strides, one between transposed arrays. `_factors_of_shifts` and
+  `_factors_of_patches` are those of matrix products instead.
 - Maps of a few pixels, 1x1 kernels and float64, in both directions: `_matmul_conv2d`.
 - One kernel for each channel: `depthwise.py`.
+- The input's gradient of strides where there are few channels: `_input_gradient`.
 
 `upsampled_conv2d` saves 5 of 9 products of a convolution behind an enlargement, on CPU.
 The results are those of `conv_general_dilated` up to the order of summation. Forward-mode
@@ -15,6 +16,7 @@ differentiation does not pass through the first case, nor through the third at s
 """
 
 import functools
+import math
 from typing import Any
 
 from flax import linen as nn
@@ -33,6 +35,9 @@ Padding = taps_lib.Padding
 # Maps of at most this many pixels a side are multiplied as matrices of patches. Their
 # patches are small, and below the kernel's size XLA's CPU convolution is a plain loop.
 SMALL_SIDE = 4
+# XLA's gradient of the input of a convolution with strides is slow up to this many
+# channels, times the share of products with zeros by which `_input_gradient` has more.
+_FEW_CHANNELS = 64
 
 
 class Conv2D(nn.Module):
@@ -265,24 +270,31 @@ def _cpu_backward(
     dx, dy = None, late.array(dy)
     if wanted:
         # XLA turns the kernel round for this, and would do so at the start of a step.
-        turned = late.wait(kernel, after=dy)
-        _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, turned, strides, padding), x)
-        (dx,) = pull_back(dy)
+        dx = _input_gradient(x, late.wait(kernel, after=dy), dy, strides, padding)
     kh, kw, channels, features = kernel.shape
     # Numbers a pixel that either product needs; few channels, as images have, make few
     # numbers of patches.
     shifts, patches = kw * channels + kh * features, kh * kw * channels + features
     shifted = strides == (1, 1) and shifts <= patches
     if shifted:
-        numbers, product = x.shape[1] * dy.shape[2] * shifts, _product_of_shifts
+        numbers, factors = x.shape[1] * dy.shape[2] * shifts, _factors_of_shifts
+        turned = linear.is_tall(kw * channels, kh * features)
     else:
         numbers = dy.shape[1] * dy.shape[2] * patches
-        product = functools.partial(_product_of_patches, strides=strides)
-    product = functools.partial(product, size=(kh, kw), padding=padding)
+        factors = functools.partial(_factors_of_patches, strides=strides)
+        turned = linear.is_tall(kh * kw * channels, features)
+
+    def multiply(x: jax.Array, dy: jax.Array) -> jax.Array:
+        a, b = factors(x, dy, size=(kh, kw), padding=padding)
+        first, second = (b, a) if turned else (a, b)
+        return linear.add_rows(first, second, taps_lib.wide(x))
+
     chunks = chunks_lib.count(x.shape[0], numbers * x.dtype.itemsize)
     # An optimiser that puts a new kernel into the old one's place must know that nobody
     # will read that one again; else XLA copies all kernels first.
-    total = chunks_lib.add(product, x, dy, chunks, after=dx)
+    total = chunks_lib.add(multiply, x, dy, chunks, after=dx)
+    if turned:
+        total = linear.turn(total)
     if shifted:
         total = total.reshape(kw, channels, kh, features)
         total = jnp.transpose(total, (2, 0, 1, 3))[::-1]
@@ -292,25 +304,69 @@ def _cpu_backward(
 _cpu_conv2d.defvjp(_cpu_forward, _cpu_backward, symbolic_zeros=True)
 
 
-def _product_of_shifts(
-    x: jax.Array, dy: jax.Array, *, size: tuple[int, int], padding: Padding
+def _input_gradient(
+    x: jax.Array,
+    kernel: jax.Array,
+    dy: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
 ) -> jax.Array:
-    """Gradient of a stride-1 kernel: `kernel[i, j]` meets `x[r, c + j]`, `dy[r - i, c]`.
+    """Gradient of x, of the same shape.
 
-    The product needs x once for each j and dy once for each i, `kw C + kh D` numbers a
-    pixel, where patches of x alone have `kh kw C`; and a square result multiplies faster.
+    XLA's for strides is slow where x has few channels. There rows and columns are taken by
+    their remainder when divided by the stride: tap `m * stride + r` meets rows of remainder
+    r alone, so that one convolution of stride 1 gives those of all remainders side by side.
+    """
+    taps = [-(-size // step) for size, step in zip(kernel.shape, strides)]
+    waste = math.prod(taps) * math.prod(strides) / math.prod(kernel.shape[:2])
+    if strides == (1, 1) or waste * x.shape[-1] > _FEW_CHANNELS:
+        _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, strides, padding), x)
+        return pull_back(dy)[0]
+    (s, t), (a, b), (batch, height, width, channels) = strides, taps, x.shape
+    missing = [m * step - size for m, step, size in zip(taps, strides, kernel.shape)]
+    kernel = jnp.pad(kernel, ((0, missing[0]), (0, missing[1]), (0, 0), (0, 0)))
+    kernel = kernel.reshape(a, s, b, t, channels, -1)[::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(a, b, -1, s * t * channels)
+    # Rows of the padded x from the first to the last, in steps of the stride.
+    first = [low // step for (low, _), step in zip(padding, strides)]
+    last = [
+        (low + size - 1) // step
+        for (low, _), size, step in zip(padding, (height, width), strides)
+    ]
+    margins = tuple(
+        (m - 1 - begin, end + 1 - size)
+        for m, begin, end, size in zip(taps, first, last, dy.shape[1:3])
+    )
+    dx = jax.lax.conv_general_dilated(
+        dy, kernel, (1, 1), margins, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    rows, columns = dx.shape[1:3]
+    dx = dx.reshape(batch, rows, columns, s, t, channels).transpose(0, 1, 3, 2, 4, 5)
+    dx = dx.reshape(batch, rows * s, columns * t, channels)
+    top, left = (low % step for (low, _), step in zip(padding, strides))
+    return dx[:, top : top + height, left : left + width]
+
+
+def _factors_of_shifts(
+    x: jax.Array, dy: jax.Array, *, size: tuple[int, int], padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    """Factors of a stride-1 kernel's gradient, of as many rows as x has pixels.
+
+    `kernel[i, j]` meets `x[r, c + j]` and `dy[r - i, c]`. x is shifted sideways and dy
+    down, so that one product of `kw C` by `kh D` holds all taps; the `kh kw` patches of x
+    would be larger and no faster.
 
     Args:
-      x: Inputs `[B, H, W, C]`.
-      dy: Gradients of the outputs `[B, H', W', D]`.
-      size: `kh, kw`.
+      x: `[B, H, W, C]`.
+      dy: `[B, H', W', D]`.
+      size: `(kh, kw)`.
       padding: As in `conv2d`.
 
     Returns:
-      `[kw C, kh D]`, float32 or wider; the rows of taps stand in reverse.
+      `[rows, kw C]` and `[rows, kh D]`; the rows of taps stand in reverse.
     """
     kh, kw = size
-    batch, height, _, channels = x.shape
+    height, channels = x.shape[1], x.shape[-1]
     out_height, width, features = dy.shape[1:]
     x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
     # Row r of x was tap i of output row r - i + top. Row r + k of the padded dy holds
@@ -318,31 +374,25 @@ def _product_of_shifts(
     top = kh - 1 - padding[0][0]
     bottom = height + kh - 1 - out_height - top
     zero = jnp.zeros((), dy.dtype)
-    # lax.pad, because these margins are negative where the padding exceeds kh - 1.
+    # A negative number of rows cuts them off: they met nothing but zeros.
     dy = jax.lax.pad(dy, zero, ((0, 0, 0), (top, bottom, 0), (0, 0, 0), (0, 0, 0)))
     x = jnp.concatenate([x[:, :, j : j + width] for j in range(kw)], axis=-1)
     dy = jnp.concatenate([dy[:, k : k + height] for k in range(kh)], axis=-1)
-    return jax.lax.dot_general(
-        x.reshape(-1, kw * channels),
-        dy.reshape(-1, kh * features),
-        (((0,), (0,)), ((), ())),
-        preferred_element_type=taps_lib.wide(x),
-    )
+    return x.reshape(-1, kw * channels), dy.reshape(-1, kh * features)
 
 
-def _product_of_patches(
+def _factors_of_patches(
     x: jax.Array,
     dy: jax.Array,
     *,
     size: tuple[int, int],
     strides: tuple[int, int],
     padding: Padding,
-) -> jax.Array:
-    """Gradient of a kernel with any strides, `[kh kw C, D]`: patches by dy."""
+) -> tuple[jax.Array, jax.Array]:
+    """Factors of a kernel's gradient with any strides: patches and dy.
+
+    Returns:
+      `[rows, kh kw C]` and `[rows, D]`, of as many rows as dy has pixels.
+    """
     patches = jnp.concatenate(taps_lib.take(x, size, strides, padding, 1), axis=-1)
-    return jax.lax.dot_general(
-        patches.reshape(-1, patches.shape[-1]),
-        dy.reshape(-1, dy.shape[-1]),
-        (((0,), (0,)), ((), ())),
-        preferred_element_type=taps_lib.wide(x),
-    )
+    return patches.reshape(-1, patches.shape[-1]), dy.reshape(-1, dy.shape[-1])

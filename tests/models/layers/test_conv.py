@@ -34,6 +34,13 @@ CASES = {
     "patches": (2, 9, 13, 3, 5, (4, 3), (4, 3), NONE),
     "few channels": (6, 12, 16, 3, 32, (3, 3), (1, 1), ONE),
     "several chunks": (6, 16, 16, 64, 64, (3, 3), (1, 1), ONE),
+    "more channels before": (6, 16, 16, 64, 16, (3, 3), (1, 1), ONE),
+    "more patches than channels": (4, 9, 10, 24, 8, (3, 3), (2, 2), ONE),
+    "many channels and strides": (2, 8, 8, 48, 8, (3, 3), (2, 2), ONE),
+    "strides that divide the kernel": (2, 13, 10, 6, 5, (4, 4), (2, 2), NONE),
+    "stem": (2, 12, 15, 3, 4, (7, 7), (2, 2), ((3, 3), (3, 3))),
+    "strides beyond the kernel": (2, 9, 11, 3, 4, (2, 2), (3, 4), ((1, 0), (2, 3))),
+    "strides and padding beyond": (2, 6, 7, 2, 3, (3, 3), (2, 2), ((4, 5), (3, 6))),
 }
 
 
@@ -156,6 +163,36 @@ def test_upsampled_equals_convolution_of_the_enlarged_image(size):
     desired = value_and_gradients(enlarged, x, kernel)
     for a, d in zip(actual, desired, strict=True):
         assert_close(a, d, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["more channels before", "more patches than channels"])
+def test_products_of_kernel_gradients_begin_with_the_narrow_factor(name):
+    x, kernel, settings = draw(CASES[name])
+    kh, kw, channels, features = kernel.shape
+    narrow, wide = 3 * features, kw * channels
+    if settings["strides"] != (1, 1):
+        narrow, wide = features, kh * kw * channels
+
+    def loss(kernel):
+        return jnp.sin(conv.conv2d(x, kernel, **settings)).sum()
+
+    program = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
+    assert re.search(rf"f32\[{narrow},{wide}\]\S* dot\(", program)
+    assert not re.search(rf"f32\[{wide},{narrow}\]\S* dot\(", program)
+
+
+def test_gradient_of_few_channels_with_strides_is_no_convolution_with_holes():
+    def program(channels):
+        x, kernel = jnp.ones((2, 16, 16, channels)), jnp.ones((3, 3, channels, 8))
+
+        def loss(x):
+            y = conv.conv2d(x, kernel, strides=(2, 2), padding=((0, 1), (0, 1)))
+            return jnp.sin(y).sum()
+
+        return jax.jit(jax.grad(loss)).lower(x).compile().as_text()
+
+    assert "lhs_dilate" not in program(16)
+    assert "lhs_dilate" in program(48)  # There XLA's own is faster.
 
 
 def test_chunks_are_used_and_divide_the_rows_of_a_device(monkeypatch):
