@@ -8,9 +8,9 @@ import jax
 
 from mvjax.models.layers import late
 
-# Patches that are multiplied at once; they must fit the level-2 cache. Written out for a
+# Patches that are multiplied at once; they must stay in the caches. Written out for a
 # whole batch they take ten times as long, most of it for fresh memory pages.
-CHUNK_BYTES = 2**21
+CHUNK_BYTES = 2**22
 
 
 def count_most(batch: int) -> int:

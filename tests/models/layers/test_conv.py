@@ -33,7 +33,7 @@ CASES = {
     "1x1 map": (4, 1, 1, 3, 5, (3, 3), (1, 1), ONE),
     "patches": (2, 9, 13, 3, 5, (4, 3), (4, 3), NONE),
     "few channels": (6, 12, 16, 3, 32, (3, 3), (1, 1), ONE),
-    "several chunks": (6, 16, 16, 64, 64, (3, 3), (1, 1), ONE),
+    "several chunks": (12, 16, 16, 64, 64, (3, 3), (1, 1), ONE),
     "more channels before": (6, 16, 16, 64, 16, (3, 3), (1, 1), ONE),
     "more patches than channels": (4, 9, 10, 24, 8, (3, 3), (2, 2), ONE),
     "many channels and strides": (2, 8, 8, 48, 8, (3, 3), (2, 2), ONE),

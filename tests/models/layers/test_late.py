@@ -37,8 +37,9 @@ def _convolutions(x: jax.Array, kernels: list[jax.Array]) -> jax.Array:
     return x
 
 
-def test_a_step_keeps_no_second_kernels():
+def test_a_step_keeps_no_second_kernels(monkeypatch):
     """Neither turned kernels, nor zeros to add gradients to, nor kernels of before."""
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**21)
 
     def step(kernels, x):
         gradients = jax.grad(lambda kernels: _convolutions(x, kernels).sum())(kernels)
