@@ -133,11 +133,12 @@ def _prepare(args: argparse.Namespace) -> None:
     # Or TensorFlow, where it is installed, would be imported for workdirs in gs://.
     os.environ.setdefault("EPATH_USE_TF", "no")
     process_settings.thread_convolutions(os.environ)
-    if (
-        getattr(args, "coordinator", None)
-        or getattr(args, "distributed", "off") != "off"
-    ):
+    alone = not getattr(args, "coordinator", None)
+    alone = alone and getattr(args, "distributed", "off") == "off"
+    if not alone:
         process_settings.order_collectives(os.environ)
+    if getattr(args, "fast_cpu", False):
+        process_settings.use_onednn(os.environ, alone=alone)
     process_settings.keep_memory()
     process_settings.collect_seldom()
 

@@ -41,6 +41,7 @@ def add(commands) -> None:
         help=f"file that lists configs, {_SUITE}:machine=gpu, or what --output wrote",
     )
     common.add_only_argument(command)
+    common.add_fast_cpu_argument(command)
     command.add_argument(
         "--steps",
         type=common.number(1),
@@ -109,6 +110,7 @@ def _bench_config(args: argparse.Namespace) -> int:
         name=args.config,
         overrides=overrides,
         say=say,
+        fast_cpu=args.fast_cpu,
     )
     if dist.is_main():
         print(report_lib.comparison(old, new) if old else report_lib.table(new))
@@ -145,9 +147,10 @@ def _read_suite(args: argparse.Namespace, only: list[str]):
     """A stored report; `--output` gets what its table needs."""
     from mvjax.cost import suite_tables
 
-    if args.overrides or args.steps:
+    if args.overrides or args.steps or args.fast_cpu:
         raise errors.UserError(
-            f"{args.suite} has been measured: it takes neither --config.KEY nor --steps."
+            f"{args.suite} has been measured: it takes no --config.KEY, --steps or "
+            "--fast-cpu."
         )
     found = suite_tables.choose(suite_tables.read(pathlib.Path(args.suite)), only)
     if args.output:
@@ -170,7 +173,7 @@ def _measure_suite(args: argparse.Namespace, only: list[str]):
             atomic.write_json(args.output, record)
 
     def work(stage, say):
-        return suite_lib.measure(stage, say, steps=steps)
+        return suite_lib.measure(stage, say, steps=steps, fast_cpu=args.fast_cpu)
 
     results = suite_lib.run(stages, work, say=_say, keep=keep)
     return suite_tables.make(args.suite, overrides, steps, results)

@@ -4,7 +4,11 @@ from collections.abc import MutableMapping
 import ctypes
 import dataclasses
 import gc
+from importlib import metadata
 import importlib.util
+import re
+
+from mvjax.core import errors
 
 
 def thread_convolutions(environment: MutableMapping[str, str]) -> None:
@@ -36,6 +40,58 @@ def order_collectives(environment: MutableMapping[str, str]) -> None:
         return
     flag = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
     environment["XLA_FLAGS"] = f"{flag} {environment.get('XLA_FLAGS', '')}".strip()
+
+
+def use_onednn(environment: MutableMapping[str, str], *, alone: bool) -> None:
+    """Has XLA's CPU programs call oneDNN for convolutions and matrix products.
+
+    A program with such calls cannot be written to JAX's cache of compiled programs, and
+    each try ends in a warning of lost memory; so the cache is off. What the user sets in
+    XLA_FLAGS comes later, so it wins. `thread_convolutions` must be called too, or XLA
+    gives the convolutions to another library.
+
+    Args:
+      environment: That of this process, before JAX is imported.
+      alone: Whether the run has no other process.
+
+    Raises:
+      UserError: It would change nothing here, or run on one of several devices.
+    """
+    if reason := _refuse_onednn(environment, alone):
+        raise errors.UserError(f"--fast-cpu {reason}, or leave --fast-cpu out.")
+    flag = "--xla_cpu_experimental_onednn_custom_call=true"
+    environment["XLA_FLAGS"] = f"{flag} {environment.get('XLA_FLAGS', '')}".strip()
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
+def _refuse_onednn(environment: MutableMapping[str, str], alone: bool) -> str:
+    """Why oneDNN is of no use here and what to do about it; "" where it is of use."""
+    version = metadata.version("jaxlib")
+    # Older ones know the flag and do nothing with it.
+    if [int(digits) for digits in re.findall(r"\d+", version)[:2]] < [0, 11]:
+        return (
+            f"needs jaxlib 0.11 and finds {version}: with Python 3.12 or later "
+            "`pip install 'jax>=0.11,<0.12'`"
+        )
+    if importlib.util.find_spec("libtpu"):
+        return (
+            "does not go with libtpu, which reads the same flags: use an environment "
+            "without it"
+        )
+    platforms = environment.get("JAX_PLATFORMS", "")
+    if platforms != "cpu" and (platforms or metadata.entry_points(group="jax_plugins")):
+        return "is for CPUs and JAX may choose another device: set JAX_PLATFORMS=cpu"
+    if not alone:
+        return "is for a single process: leave out --coordinator and --distributed"
+    flag = "--xla_force_host_platform_device_count"
+    counts = re.findall(rf"{flag}=(\S*)", environment.get("XLA_FLAGS", ""))
+    counts = {*counts[-1:], environment.get("JAX_NUM_CPU_DEVICES", "")}
+    if counts - {"", "-1", "1"}:
+        return (
+            "is for a single device and calls of oneDNN are not divided among several: "
+            f"leave out JAX_NUM_CPU_DEVICES and {flag}"
+        )
+    return ""
 
 
 def keep_memory() -> None:

@@ -44,6 +44,7 @@ def measure(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
     alone: Callable[[], Any] = contextlib.nullcontext,
+    fast_cpu: bool = False,
 ) -> report_lib.Report:
     """Measures a config from untrained variables; needs no stage before and no workdir.
 
@@ -55,6 +56,8 @@ def measure(
       say: Told what comes next.
       alone: Makes a context in which nothing else uses the devices. Steps are timed in
         it; compilation comes before it.
+      fast_cpu: Whether the process has been set to use oneDNN, whose programs cannot be
+        kept in a cache.
 
     Raises:
       UserError: The config does not fit the data, or there are none.
@@ -76,7 +79,7 @@ def measure(
     put, samples["put"] = _time_put(program, batch, steps)
     keys = program.root_keys
     peak = _peak(program)
-    with compiled_lib.empty_cache():
+    with contextlib.nullcontext() if fast_cpu else compiled_lib.empty_cache():
         say("compiles the step")
         compiled = compiled_lib.measure(program, (state, put, keys))
         shapes = jax.tree.map(_shape, (state, put, keys))
@@ -86,7 +89,8 @@ def measure(
             say("takes steps as training does")
             samples["loop"] = _time_loop(program, state, steps)
         once |= _memory(program, compiled)
-        if jax.process_count() == 1:  # Of several only the first one writes to a cache.
+        # Of several processes only the first one writes to a cache.
+        if jax.process_count() == 1 and not fast_cpu:
             say("reads the step from the cache")
             again = compiled_lib.measure(program.fresh(), shapes)
             once["warm_compile_seconds"] = again.compile_seconds
@@ -100,7 +104,7 @@ def measure(
     return {
         "format": report_lib.FORMAT,
         "config": _describe_config(run.config, name, overrides),
-        "environment": _describe_environment(program),
+        "environment": _describe_environment(program, fast_cpu=fast_cpu),
         "peak": peak,
         "figures": report_lib.figures(once, samples, amounts),
         "amounts": amounts,
@@ -269,13 +273,15 @@ def _describe_config(config: Any, name: str, overrides: Sequence[str]) -> dict:
     }
 
 
-def _describe_environment(program: program_lib.Program) -> dict[str, Any]:
+def _describe_environment(
+    program: program_lib.Program, *, fast_cpu: bool
+) -> dict[str, Any]:
     """What else times depend on."""
     return {
         "mvjax": __version__,
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "jaxlib": metadata.version("jaxlib"),
+        "jaxlib": metadata.version("jaxlib") + (" with oneDNN" if fast_cpu else ""),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": program.mesh.devices.flat[0].device_kind,

@@ -107,7 +107,9 @@ def run(
     return results
 
 
-def measure(stage: Stage, say: Say, *, steps: int) -> dict[str, Any]:
+def measure(
+    stage: Stage, say: Say, *, steps: int, fast_cpu: bool = False
+) -> dict[str, Any]:
     """The report of `mvjax bench` on a stage.
 
     Raises:
@@ -115,6 +117,7 @@ def measure(stage: Stage, say: Say, *, steps: int) -> dict[str, Any]:
     """
     options = [f"--config={stage.spec}", f"--steps={steps}"]
     options += [f"--config.{override}" for override in stage.overrides]
+    options += ["--fast-cpu"] if fast_cpu else []
     return ask([sys.executable, "-m", "mvjax", "bench", *options], say)
 
 

@@ -202,7 +202,7 @@ def measured(monkeypatch) -> dict:
     """What stages give in place of a measurement; an exception is raised."""
     results = {name: bench_reports.report() for name in ("one", "two", "three")}
 
-    def measure(stage, say, *, steps):
+    def measure(stage, say, *, steps, fast_cpu):
         if isinstance(results[stage.name], BaseException):
             raise results[stage.name]
         return results[stage.name]

@@ -253,7 +253,10 @@ _pixels_conv2d.defvjp(_pixels_forward, _pixels_backward)
 def _cpu_conv2d(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding
 ) -> jax.Array:
-    return _lax_conv2d(x, kernel, strides, padding)
+    # XLA's calls of oneDNN (`process_settings.use_onednn`) take in a swish or an ELU that
+    # follows, and then whoever else reads the output, as the way back does, gets that of
+    # the activation (jaxlib 0.11.2). Behind a barrier there is none to take in.
+    return jax.lax.optimization_barrier(_lax_conv2d(x, kernel, strides, padding))
 
 
 def _cpu_forward(
