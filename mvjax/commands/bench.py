@@ -92,6 +92,7 @@ def _bench_config(args: argparse.Namespace) -> int:
 
     overrides = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, overrides)
+    common.check_fast_cpu(args, config)
     run = run_lib.Run(config, cache=args.cache)
     steps = args.steps or common.STEPS
     if args.data:

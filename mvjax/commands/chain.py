@@ -55,6 +55,7 @@ def _chain(args: argparse.Namespace) -> int:
         configs[stage] = config_lib.load(
             spec, common.overrides_for(mine, "config", stage)
         )
+        common.check_fast_cpu(args, configs[stage])
     chain.link(configs, args.workdir)
     runs = {k: run_lib.Run(config, cache=args.cache) for k, config in configs.items()}
     programs = {stage: program_lib.Program(run) for stage, run in runs.items()}

@@ -139,9 +139,24 @@ def add_fast_cpu_argument(command: argparse.ArgumentParser) -> None:
         "--fast-cpu",
         action="store_true",
         help="on one CPU with jaxlib 0.11: steps take 6 to 8%% less time by oneDNN, but "
-        "each start compiles all anew. Not for convolutions other than mvjax's own, whose "
-        "gradients it may falsify",
+        "each start compiles all anew; not for configs that name code of your own",
     )
+
+
+def check_fast_cpu(args: argparse.Namespace, config) -> None:
+    """Raises `UserError` if `--fast-cpu` stands beside code from outside mvjax.
+
+    What XLA makes of a convolution in front of a swish or an ELU with it gives wrong
+    gradients; mvjax's own convolutions are kept from that.
+    """
+    from mvjax.core import settings
+
+    names = settings.foreign_code(config) if args.fast_cpu else ()
+    if names:
+        raise errors.UserError(
+            "--fast-cpu may falsify gradients of convolutions other than mvjax's own, and "
+            f"the config names {', '.join(names)}: leave --fast-cpu out."
+        )
 
 
 def add_trust_argument(command: argparse.ArgumentParser) -> None:

@@ -37,6 +37,7 @@ def _embed(args: argparse.Namespace) -> int:
 
     common.check_npz(args.output, args.input)
     run, variables, step = common.open_run(args)
+    common.check_fast_cpu(args, run.config)
     if args.input:
         source = embed.open_views(
             args.input,

@@ -65,6 +65,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if not labels and args.replica is None and not args.steps:
         file = args.workdir / workdir_lib.EVALUATION_FILE
     run, variables, step = common.open_run(args, replica=None)
+    common.check_fast_cpu(args, run.config)
     scoring = scoring_lib.Scoring(program_lib.Program(run))
     scoring.check(labels)
     shown = _shown(scoring, labels) if args.save else {}

@@ -63,6 +63,7 @@ def _search(args: argparse.Namespace) -> int:
     common.join(args)
     given = common.overrides_for(args.overrides, "config")
     config = config_lib.load(args.config, given)
+    common.check_fast_cpu(args, config)
     draws = search.parse_all(args.draw, config)
     metric, mode = _objective(args, config)
     program = program_lib.Program(run_lib.Run(config, cache=args.cache))

@@ -66,6 +66,7 @@ def _tune(load: Any, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     asked = {tune.LR: args.auto_lr, tune.BATCH: args.auto_batch_size}
     wanted = [name for name, flag in asked.items() if flag]
     config = load()
+    common.check_fast_cpu(args, config)
     tuned = tune.recorded(args.workdir, wanted)
     if tuned is None and wanted:
         with dist.end_together():

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import types
 
+import ml_collections
 import pytest
 
 from mvjax import cli
+from mvjax.commands import common
 from mvjax.core import errors
 from mvjax.core import process_settings
 
@@ -133,6 +135,16 @@ def test_it_sets_the_flag_before_the_users_and_turns_the_cache_off(jaxlib):
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
+
+
+def test_configs_with_code_from_outside_are_refused():
+    config = ml_collections.ConfigDict({"method": {"name": "mrdd_consistency"}})
+    foreign = ml_collections.ConfigDict({"method": {"name": "mine.net"}})
+    asked, plain = (types.SimpleNamespace(fast_cpu=wanted) for wanted in (True, False))
+    common.check_fast_cpu(asked, config)
+    common.check_fast_cpu(plain, foreign)
+    with pytest.raises(errors.UserError, match="names mine.net: leave --fast-cpu out"):
+        common.check_fast_cpu(asked, foreign)
 
 
 @pytest.mark.only_cpu
