@@ -138,8 +138,8 @@ def add_fast_cpu_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fast-cpu",
         action="store_true",
-        help="on one CPU with jaxlib 0.11: steps take 6 to 8%% less time by oneDNN, but "
-        "each start compiles all anew; not for configs that name code of your own",
+        help="on one CPU with jaxlib 0.11: steps take about a tenth less time by oneDNN, "
+        "but each start compiles all anew; not for configs that name code of your own",
     )
 
 
