@@ -216,6 +216,26 @@ def test_show_needs_no_data(capsys, tmp_path, monkeypatch):
     assert "3,794,936" in out.replace("total", "")
 
 
+def test_show_tells_which_parameters_decay_and_adapt(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = "--config=configs/decur/ssl4eo.py:debug"
+    assert run("show", config, "--no-compile") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = {row[0]: row for row in rows if row}
+    assert found["parameter"] == (
+        "parameter shape type group decay trust sharding".split()
+    )
+    for leaf, told in {
+        "norm0/scale": "biases 0 0",
+        "norm0/bias": "biases 0 0",
+        "linear1/kernel": "rest 1e-06 0.001",
+    }.items():
+        row = " ".join(found[f"projector/{leaf}"])
+        assert f"trained {told} (" in row
+    assert run("show", config, "--no-compile", "--config.optim.name=adamw") == 0
+    assert "trust" not in capsys.readouterr().out
+
+
 def test_show_lists_what_can_be_set(capsys):
     file = "configs/mrdd/disentangle.py:dataset=digits"
     assert run("show", f"--config={file}", "--settings", "--config.optim.lr=3e-3") == 0

@@ -240,6 +240,11 @@ def _warn_of_other_fields(run, args: argparse.Namespace) -> None:
             f"depend, {found}",
             stacklevel=2,
         )
+    if found := run.find_other_channels(args.workdir):
+        warnings.warn(
+            f"{args.workdir} was trained with other channels of a view, {found}",
+            stacklevel=2,
+        )
 
 
 def add_process_arguments(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from mvjax.core import text
 from mvjax.core import tree
 from mvjax.cost import flops
 from mvjax.train import log
+from mvjax.train import optim
 from mvjax.train import program as program_lib
 from mvjax.train import sharding
 
@@ -124,16 +125,30 @@ def step_table(program: program_lib.Program) -> str:
 
 
 def parameter_table(program: program_lib.Program) -> str:
-    """Every parameter: path, shape, type, trained or frozen, sharding."""
+    """Every parameter: path, shape, type, trained or frozen, how, sharding.
+
+    How are its group of `config.optim`, its weight decay and, where the optimiser of some
+    parameter has it, the coefficient of the trust ratio; 0: there is none for this one.
+    """
     trained = log.trained_components(program.run)
     params = program.run.shapes["params"]
     shardings = sharding.state_shardings(program.mesh, params)
     specs = tree.flatten(jax.tree.map(lambda s: str(tuple(s.spec)), shardings))
-    lines = [("parameter", "shape", "type", "", "sharding")]
+    treated: dict[str, optim.Treatment] = {}
+    for made in program.optimizers.values():
+        treated |= made.treatments
+    head = ("group", "decay", "trust")
+    if not any(treatment.trust for treatment in treated.values()):
+        head = head[:-1]
+    lines = [("parameter", "shape", "type", "", *head, "sharding")]
     for path, leaf in tree.flatten(params).items():
         state = "trained" if path.split("/")[0] in trained else "frozen"
         shape = " x ".join(map(str, leaf.shape))
-        lines.append((path, shape, str(leaf.dtype), state, specs[path]))
+        told = [""] * len(head)
+        if path in treated:
+            group, *numbers = treated[path][: len(head)]
+            told = [group, *(f"{x:g}" for x in numbers)]
+        lines.append((path, shape, str(leaf.dtype), state, *told, specs[path]))
     return "\n".join(text.align(lines))
 
 

@@ -51,7 +51,11 @@ def build(name: str, input: str, output: str, options: Sequence[str] = ()) -> in
         limits.check(f"--option.{key}", values[key], kind)
     for key, field in fields.items():
         if key not in values and field.default is dataclasses.MISSING:
-            raise errors.UserError(f"Building {name!r} needs --option.{key}=...")
+            told = limits.describe(field.kind)
+            raise errors.UserError(
+                f"Building {name!r} needs --option.{key}=..."
+                + (f" ({told})." if told else "")
+            )
     return function(input, output, **values)
 
 

@@ -4,6 +4,7 @@ tifffile reads them, with imagecodecs where they are compressed. Maps are north 
 corner is the outer one of the upper left pixel, also where the file gives a centre.
 """
 
+from collections.abc import Sequence
 import importlib.util
 import io
 import logging
@@ -227,19 +228,43 @@ def check_same(
     # A system without a number may be the same under another name.
     if systems[0] != systems[1] and all(s.startswith("EPSG") for s in systems):
         raise _other_system(systems, names)
-    extents = [
-        (p.left, p.top, p.left + w * p.width, p.top - h * p.height)
-        for p, (h, w) in zip((one.place, other.place), sides)
-    ]
+    extents = _extent(one), _extent(other)
     most = max(one.place.width, one.place.height) * _APART
     if np.abs(np.subtract(*extents)).max() > most:
-        corners = [
-            f"({e[0]:.8g}, {e[1]:.8g}) to ({e[2]:.8g}, {e[3]:.8g})" for e in extents
-        ]
-        raise errors.UserError(
-            f"{names[0]} lies at {corners[0]}, but {names[1]} at {corners[1]}: they do not "
-            "show the same ground."
-        )
+        raise _elsewhere(extents, names)
+
+
+def check_overlap(one: Raster, other: Raster, names: tuple[str, str]) -> None:
+    """Checks that two files have some ground in common.
+
+    Those without a place, or in other systems of coordinates, are believed.
+
+    Raises:
+      UserError: They have none.
+    """
+    if not one.place or not other.place or one.place.system != other.place.system:
+        return
+    extents = _extent(one), _extent(other)
+    right, bottom = min(e[2] for e in extents), max(e[3] for e in extents)
+    left, top = max(e[0] for e in extents), min(e[1] for e in extents)
+    if left >= right or bottom >= top:
+        raise _elsewhere(extents, names)
+
+
+def _extent(raster: Raster) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a file that has a place."""
+    (height, width), p = raster.values.shape[:2], raster.place
+    return p.left, p.top, p.left + width * p.width, p.top - height * p.height
+
+
+def _elsewhere(
+    extents: Sequence[tuple[float, ...]], names: tuple[str, str]
+) -> errors.UserError:
+    corners = [f"({e[0]:.8g}, {e[1]:.8g}) to ({e[2]:.8g}, {e[3]:.8g})" for e in extents]
+    return errors.UserError(
+        f"{names[0]} lies at {corners[0]}, but {names[1]} at {corners[1]}: they do not "
+        "show the same ground."
+    )
 
 
 def _other_system(systems: tuple[str, str], names: tuple[str, str]) -> errors.UserError:

@@ -35,6 +35,16 @@ class Sensor(NamedTuple):
     raw: str  # Type of its values where they are not levels.
 
 
+class Patch(NamedTuple):
+    """What a sensor measured of a place."""
+
+    values: (
+        np.ndarray
+    )  # `[4, C, side, side]`; float32 of Sentinel-1, int16 of Sentinel-2.
+    first: geotiff.Raster  # The first band of the first season.
+    path: str  # Of that.
+
+
 SENSORS = {  # In the order in which the released builder writes them.
     "s1": Sensor("sar", bands_lib.SAR, bands_lib.SSL4EO_S1, "float32"),
     "s2a": Sensor("surface", bands_lib.OPTICAL_12, bands_lib.SSL4EO_S2A, "int16"),
@@ -65,10 +75,8 @@ def list_patches(root: pathlib.Path, modes: Sequence[str]) -> list[str]:
     return ids
 
 
-def read_patch(root: pathlib.Path, mode: str, patch: str, side: int) -> np.ndarray:
-    """The bands of a patch as they were measured, `[4, C, side, side]`.
-
-    float32 of Sentinel-1, int16 of Sentinel-2.
+def read_patch(root: pathlib.Path, mode: str, patch: str, side: int) -> Patch:
+    """The bands of a patch as they were measured.
 
     Raises:
       UserError: A season or a band is missing or damaged, or lies elsewhere.
@@ -80,6 +88,7 @@ def read_patch(root: pathlib.Path, mode: str, patch: str, side: int) -> np.ndarr
             f"{folder} has {len(seasons)} folders of seasons, expected {SEASONS}."
         )
     out = np.empty((SEASONS, len(sensor.bands), side, side), sensor.raw)
+    whole: tuple[geotiff.Raster, str] | None = None
     for i, season in enumerate(seasons):
         first: tuple[geotiff.Raster, str] | None = None
         for k, band in enumerate(sensor.bands):
@@ -90,9 +99,18 @@ def read_patch(root: pathlib.Path, mode: str, patch: str, side: int) -> np.ndarr
                 )
             raster = geotiff.finite(geotiff.read(path, bands=1), str(path))
             first = first or (raster, str(path))
+            whole = whole or first
             geotiff.check_same(first[0], raster, (first[1], str(path)), shapes=False)
             out[i, k] = _resize(raster.values, side, sensor.raw)
-    return out
+    return Patch(out, *whole)
+
+
+def check_pair(one: Patch, other: Patch) -> None:
+    """Raises `UserError` where patches of two sensors have no ground in common.
+
+    They are cut from scenes of other grids and need not have the very same corners.
+    """
+    geotiff.check_overlap(one.first, other.first, (one.path, other.path))
 
 
 def _resize(values: np.ndarray, side: int, kind: str) -> np.ndarray:

@@ -26,11 +26,20 @@ _COMMON = limits.declared(schema.Optim)
 _GROUP = limits.declared(schema.Group)
 
 
+class Treatment(NamedTuple):
+    """What an optimiser does to a parameter beside following its gradient."""
+
+    group: str
+    decay: float  # 0: none.
+    trust: float  # Coefficient of the trust ratio; 0: the rate does not adapt to norms.
+
+
 class Optimizer(NamedTuple):
     """A gradient transformation with what is worth showing of it."""
 
     transform: optax.GradientTransformation
     schedules: dict[str, schedules.Schedule]  # By group.
+    treatments: dict[str, Treatment]  # By path.
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
@@ -130,6 +139,16 @@ def find(name: str) -> Callable[..., list[optax.GradientTransformation]]:
     return OPTIMIZERS[name]
 
 
+def _treat(group: str, fields: dict[str, Any], leaf: Any) -> Treatment:
+    """What the optimiser of a group with these settings does to a parameter."""
+    function = find(fields["name"])
+    settings = {k: f.default for k, f in limits.declared(function).items()} | fields
+    if function is lars and leaf.ndim <= 1:
+        return Treatment(group, 0.0, 0.0)
+    trust = settings["trust"] if function is lars else 0.0
+    return Treatment(group, settings["weight_decay"], trust)
+
+
 def check_groups(config: Any, params: Any) -> None:
     """Raises `UserError` for a group of `config.optim` that fits no parameter.
 
@@ -201,9 +220,10 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     groups = groups or {"all": {}}
     labels = _labels(params, groups)
     limits.check_all("config.optim", top, limits.declared(find(top["name"])) | _COMMON)
-    transforms, rates = {}, {}
+    transforms, rates, settings = {}, {}, {}
     for group, own in groups.items():
         fields = top | {k: v for k, v in own.items() if v is not None}
+        settings[group] = fields
         function = find(fields["name"])
         known = limits.declared(function)
         limits.check_all(f"config.optim.groups.{group}", own, known | _GROUP)
@@ -221,7 +241,12 @@ def make(config: Any, params: Any, *, steps_per_epoch: int, epochs: float) -> Op
     transform = optax.partition(transforms, labels)
     if clip_norm is not None:
         transform = optax.chain(clip_by_global_norm(clip_norm), transform)
-    return Optimizer(transform, rates)
+    group_of = tree.flatten(labels)
+    treatments = {
+        path: _treat(group_of[path], settings[group_of[path]], leaf)
+        for path, leaf in tree.flatten(params).items()
+    }
+    return Optimizer(transform, rates, treatments)
 
 
 def with_moments(opt_state: Any, moments: torch_optimizer.Moments, step: int) -> Any:

@@ -10,7 +10,9 @@ import numpy as np
 
 from mvjax.core import errors
 from mvjax.core import method as method_lib
+from mvjax.core import notice
 from mvjax.core import state as state_lib
+from mvjax.core import storage
 from mvjax.train import constants
 from mvjax.train import optim
 from mvjax.train import replicated
@@ -149,6 +151,16 @@ class Program:
             for i in range(len(self.run.seeds))
         ]
         self._start = None if but else found
+        for label, entry in entries.items():
+            self._tell_of_channels(label, entry["source"])
+
+    def _tell_of_channels(self, label: str, source: str) -> None:
+        """Warns where the weights of a workdir were trained on channels in other places."""
+        if other := self.run.find_other_channels(storage.path(source)):
+            notice.warn(
+                f"config.warm_start.{label}: the channels of a view are others than those "
+                f"that the weights of {source} were trained with, {other}"
+            )
 
     def initial_state(self) -> state_lib.TrainState:
         """State of step 0, warm-started as the config says, sharded from birth."""

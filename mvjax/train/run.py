@@ -265,6 +265,30 @@ class Run:
         best = self.config.checkpoint.evaluate == "best"
         return checkpoints.best_step() if best else None
 
+    def find_other_channels(self, workdir: pathlib.Path) -> str:
+        """The first view with other channels than in the run of a workdir, or "".
+
+        Data name their channels, such as the bands of an image, and a first layer has
+        a kernel for each by its place: as many others, or the same in another order, fit
+        in and mean nothing. Views of which nothing is named, or another number of
+        channels, are passed over, as is a workdir whose data cannot be described.
+        """
+        ours, data = self.spec.channel_names, self.config.data
+        if not ours:
+            return ""
+        try:
+            theirs = config_lib.read(workdir / workdir_lib.CONFIG_FILE).data
+            if all(theirs.get(key) == data.get(key) for key in ("name", "options")):
+                return ""
+            there = inputs.Inputs(theirs, self._cache).spec.channel_names
+        except errors.UserError:
+            return ""
+        for view, names in ours.items():
+            others = there.get(view, ())
+            if len(others) == len(names) and tuple(others) != tuple(names):
+                return f"{view}: {', '.join(others)} there, {', '.join(names)} here"
+        return ""
+
     def describe_data(self) -> dict[str, Any]:
         """What identifies the data: name, sizes and fingerprints of the splits."""
         return {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mvjax.core import lookup
+from mvjax.data import batch as batch_lib
 from mvjax.evaluators import classification
 from mvjax.evaluators import multilabel
 from mvjax.evaluators import segmentation
@@ -74,6 +75,17 @@ def test_labels_have_a_bar_each(make_labels):
     (figure,) = draw("multilabel", multilabel.Evaluator(), make_labels).values()
     assert len(figure.axes[0].patches) == 5
     assert figure.axes[0].patches[-1].get_height() == 0  # No sample has that label.
+    texts = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert texts == ["0", "1", "2", "3", "4"]
+
+
+def test_labels_have_their_names(make_labels, monkeypatch):
+    names = ("Pastures", "Salines", "Rice fields", "Airports", "Estuaries")
+    spec = batch_lib.Spec({}, None, target_names={"labels": names})
+    monkeypatch.setattr(test_multilabel.Source, "spec", spec, raising=False)
+    (figure,) = draw("multilabel", multilabel.Evaluator(), make_labels).values()
+    texts = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert texts == list(names)
 
 
 @pytest.fixture

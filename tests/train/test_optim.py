@@ -142,6 +142,31 @@ def test_lars_neither_decays_nor_scales_vectors():
     np.testing.assert_allclose(update["kernel"], -0.1 * 0.01 * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_what_is_told_of_a_parameter_is_what_happens_to_it(name):
+    params = {"net": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.full(3, 2.0)}}
+    config = dict(name=name, lr=0.1, weight_decay=0.1)
+    config["groups"] = dict(vectors=dict(rank="vector"), rest=dict())
+    made = optim.make(config, params, steps_per_epoch=1, epochs=1)
+    groups = {path: t.group for path, t in made.treatments.items()}
+    assert groups == {"net/kernel": "rest", "net/bias": "vectors"}
+
+    def move(gradient):
+        grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), params)
+        found, _ = made.transform.update(grads, made.transform.init(params), params)
+        return {k: float(x.ravel()[0]) for k, x in tree.flatten(found).items()}
+
+    still = move(0.0)
+    for path, told in made.treatments.items():
+        assert bool(still[path]) == bool(told.decay)
+    free = optim.make(
+        config | dict(weight_decay=0.0), params, steps_per_epoch=1, epochs=1
+    )
+    for path, told in free.treatments.items():
+        assert told.decay == 0
+        assert bool(told.trust) == (name == "lars" and path == "net/kernel")
+
+
 def test_rate_changes_between_epochs():
     schedule = make(lr=1.0, schedule={"name": "linear", "end": 0.0}).schedules["all"]
     rates = [float(schedule(s)) for s in range(8)]

@@ -54,6 +54,7 @@ _PATTERNS = {
 }
 _ENDINGS = {"rgb": "_rgb.jp2", "dem": "_dem.tif", MASK: "_seg.tif"}  # Of whole tiles.
 _TILE = re.compile(r"(\d+)_(\d+)")
+_PART = re.compile(r"(\d+)_(\d+)_\d+_dem.tif")  # A file of the builder.
 _UTM = ("EPSG 25832", "EPSG 32632")  # Zone 32, of which the names are kilometres.
 _TESTS = ("duesseldorf", "herne", "neuss")
 
@@ -146,6 +147,7 @@ class Source(paired_files.PairedSource):
             mask = geotiff.read(paths[MASK], bands=1)
             geotiff.check_same(dem, mask, (str(paths["dem"]), str(paths[MASK])))
             found[MASK] = mask.values
+        _check_kilometre(dem, paths["dem"])
         paired_files.check_sides(found, paths)
         rgb = rgb[..., ::-1] if self._bgr else rgb
         stretch = (
@@ -248,6 +250,26 @@ def _write(
         place = geotiff.move(raster.place, top, left)
         goal.write_bytes(geotiff.encode(raster._replace(values=part, place=place)))
     os.replace(goal, path)
+
+
+def _check_kilometre(dem: geotiff.Raster, path: pathlib.Path) -> None:
+    """Checks that elevations of a cut tile lie in the kilometre of its name.
+
+    The picture has no place but that. The name is that of the lower left corner, or of
+    the upper left one in older files.
+    """
+    match = _PART.fullmatch(path.name)
+    if not match or dem.place is None or dem.place.system not in _UTM:
+        return
+    x, y = (1000 * int(n) for n in match.groups())
+    place, most = dem.place, 1.5 * dem.place.width
+    inside = -most <= place.left - x < 1000 and abs(place.top - y) <= 1000 + most
+    if not inside:
+        raise errors.UserError(
+            f"{path} has its upper left corner at ({place.left:.0f}, {place.top:.0f}), but "
+            f"its name says that it is of the square kilometre at ({x}, {y}): picture and "
+            "elevation do not show the same ground."
+        )
 
 
 def _check_name(dem: geotiff.Raster, tile: str, path: pathlib.Path) -> None:

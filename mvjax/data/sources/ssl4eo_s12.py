@@ -12,7 +12,7 @@ shape for one, two or three sensors; a sensor is known by how many bands it has.
 The tree takes a dozen files a patch and sensor and is slow: build LMDB files first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import hashlib
 import pathlib
 from typing import Any
@@ -137,16 +137,22 @@ class Source:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"Record {index} of {len(self)}.")
-        views = {}
+        views, patches = {}, {}
+        if self._root:
+            patches = _read_patches(
+                self._root, self._modes, self._patches[index], self._side
+            )
         for mode in self._modes:
             sensor = ssl4eo.SENSORS[mode]
-            stored, where = self._read(mode, index)
+            stored, where = self._read(mode, index, patches.get(mode))
             if self._raw:
                 stored = ssl4eo.read_raw(stored, mode, self._quantiles)
             views[sensor.view] = _choose(stored, sensor.bands, self._bands[mode], where)
         return {"views": views, "label": np.int32(-1), "index": np.int32(index)}
 
-    def _read(self, mode: str, index: int) -> tuple[np.ndarray, str]:
+    def _read(
+        self, mode: str, index: int, patch: ssl4eo.Patch | None
+    ) -> tuple[np.ndarray, str]:
         """What is stored of a sensor, `[4, C, side, side]`, and where."""
         if self._files:
             file = self._files[mode]
@@ -154,13 +160,12 @@ class Source:
             found = _take(file[index], mode, where)
             self._check(found, mode, where)
             return found, where
-        patch = self._patches[index]
-        found = ssl4eo.read_patch(self._root, mode, patch, self._side)
+        found = patch.values
         if not self._raw:
             found = ssl4eo.to_levels(
                 found, mode, normalize=self._normalize, wrap=self._wrap
             )
-        return found, f"{self._root / mode / patch}"
+        return found, f"{self._root / mode / self._patches[index]}"
 
     def _check(self, found: np.ndarray, mode: str, where: str) -> None:
         """Raises `UserError` where an array is not as the options say, or no numbers."""
@@ -199,14 +204,14 @@ def build(
     input: str,
     output: str,
     *,
-    mode: limits.one_of(*ssl4eo.SENSORS),
+    mode: Modes,
     dtype: limits.one_of(*ssl4eo.DTYPES) = "uint8",
     normalize: bool = True,
     share: limits.Part = 1.0,
     arithmetic: limits.one_of("saturate", "released") = "saturate",
     side: limits.Pixels = ssl4eo.SIDE,
 ) -> int:
-    """Writes an LMDB file of one sensor, as the released builder does, or an ArrayRecord.
+    """Writes an LMDB file of a sensor or several, or an ArrayRecord.
 
     What is there already is kept, so an interrupted build of LMDB goes on.
 
@@ -214,7 +219,7 @@ def build(
       input: The tree, or a file of either kind, whose values are copied as they are.
       output: The file, of ArrayRecord where it ends in .array_record; those of two
         sensors are built with the same `input` and `share`.
-      mode: The sensor.
+      mode: The sensors; several are in each record, in the released builder's order.
       dtype: "uint8": levels; "raw": measured values.
       normalize: See `Source`.
       share: Of the patches, the first ones of a random order.
@@ -224,10 +229,11 @@ def build(
     Returns:
       The number of records.
     """
+    modes = [name for name in ssl4eo.SENSORS if name in mode]
     if numbered_records.is_file(input):
-        return numbered_records.write(output, _copies(input, mode))
+        return numbered_records.write(output, _copies(input, modes))
     root = paths.find(input)
-    patches = ssl4eo.list_patches(root, (mode,))
+    patches = ssl4eo.list_patches(root, modes)
     if share < 1:
         count = max(1, int(share * len(patches)))
         order = np.random.default_rng(0).permutation(len(patches))
@@ -235,25 +241,47 @@ def build(
 
     def records(done: int) -> Iterator[tuple[Any, ...]]:
         for patch in patches[done:]:
-            found = ssl4eo.read_patch(root, mode, patch, side)
-            if dtype == "uint8":
-                wrap = arithmetic == "released"
-                found = ssl4eo.to_levels(found, mode, normalize=normalize, wrap=wrap)
-            yield found.tobytes(), found.shape
+            record: tuple[Any, ...] = ()
+            for name, (found, *_) in _read_patches(root, modes, patch, side).items():
+                if dtype == "uint8":
+                    wrap = arithmetic == "released"
+                    found = ssl4eo.to_levels(
+                        found, name, normalize=normalize, wrap=wrap
+                    )
+                record += found.tobytes(), found.shape
+            yield record
 
     return numbered_records.write(output, records)
 
 
+def _read_patches(
+    root: pathlib.Path, modes: Sequence[str], patch: str, side: int
+) -> dict[str, ssl4eo.Patch]:
+    """What the sensors measured of a place of the tree.
+
+    Raises:
+      UserError: See `ssl4eo.read_patch`, or two show other ground.
+    """
+    found = {mode: ssl4eo.read_patch(root, mode, patch, side) for mode in modes}
+    first, *others = found.values()
+    for other in others:
+        ssl4eo.check_pair(first, other)
+    return found
+
+
 def _copies(
-    input: str, mode: str
-) -> Callable[[int], Iterator[tuple[bytes, tuple[int, ...]]]]:
-    """What `write` takes: a sensor of the records of another file."""
+    input: str, modes: Sequence[str]
+) -> Callable[[int], Iterator[tuple[Any, ...]]]:
+    """What `write` takes: sensors of the records of another file."""
     file = numbered_records.find(input)
 
-    def records(done: int) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+    def records(done: int) -> Iterator[tuple[Any, ...]]:
         for index in range(done, len(file)):
-            found = _take(file[index], mode, f"{file.path}, record {index}")
-            yield found.tobytes(), found.shape
+            record, where = (), f"{file.path}, record {index}"
+            for mode in modes:
+                found = _take(file[index], mode, where)
+                record += found.tobytes(), found.shape
+            yield record
 
     return records
 

@@ -21,5 +21,7 @@ def pictures(
     # Scores of chance are the shares of the samples that have the label.
     known = np.maximum(multilabel.is_known(truth).sum(axis=0), 1)
     chance = (truth == 1).sum(axis=0) / known
-    figure = classes.bars(each, chance=chance, mean=mean, what="AP")
+    spec = features.spec(evaluator.split)
+    names = evaluator.class_names(spec) if spec else ()
+    figure = classes.bars(each, chance=chance, mean=mean, what="AP", names=names)
     return {caption: figure}

@@ -98,6 +98,29 @@ def test_records_are_those_of_the_released_reader(folder):
     assert train.fingerprint() != transfer.fingerprint()
 
 
+def test_elevation_of_another_place_is_named(folder):
+    """Pictures in PNG files lie where their names say, with or without masks."""
+    source = geonrw.Source(folder=str(folder), side=SIDE)
+    index = source.files.ids.index("294_5630_10")
+    assert source[index]["views"]["dem"].shape == (SIDE, SIDE, 1)
+    dem = folder / "dem_dir" / "train" / "294_5630_10_dem.tif"
+    height = np.ones((SIDE, SIDE), np.float32)
+    for left, top in ((295_000, 5_631_000), (294_250, 5_640_000), (1.0, 5.0)):
+        where = dict(left=left, top=top, pixel=31.25, system=25832)
+        dem.write_bytes(geo_files.encode(height, **where))
+        with pytest.raises(
+            errors.UserError, match=r"10_dem.tif has .*at \(294000, 5630000\): pict"
+        ):
+            source[index]
+    # Older files name the upper left corner; files without a place are believed.
+    for where in (
+        dict(left=294_250.0, top=5_629_500.0, system=25832),
+        {"place": False},
+    ):
+        dem.write_bytes(geo_files.encode(height, **where))
+        source[index]
+
+
 def test_faults_are_named(folder, tmp_path):
     def expect(message, index=0, **options):
         options = dict(folder=str(folder), side=SIDE, use="transfer") | options

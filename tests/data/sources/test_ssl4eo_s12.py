@@ -73,6 +73,27 @@ def test_files_of_the_builder_equal_the_tree(tree, tmp_path):
     assert not batch.record_problems(made, policy.spec(found["uint8"].spec), "here")
 
 
+def test_sensors_can_share_a_file(tree, tmp_path):
+    options, whole = [f"side={SIDE}"], str(tmp_path / "whole.lmdb")
+    for _ in range(2):
+        mode = ["mode=s2c,s1", *options]
+        assert build.build("ssl4eo_s12", str(tree), whole, mode) == 2
+    from_tree = ssl4eo_s12.Source(folder=str(tree), side=SIDE)
+    one = ssl4eo_s12.Source(files=(whole,), side=SIDE)
+    record = lmdb_file.Records(whole)[1]
+    assert [shape[1] for shape in record[1::2]] == [2, 13]  # As the released builder.
+    part = str(tmp_path / "part.array_record")
+    assert build.build("ssl4eo_s12", whole, part, ["mode=s2c"]) == 2
+    two = ssl4eo_s12.Source(files=(whole, part), side=SIDE)
+    for i in range(2):
+        for source in (one, two):
+            for name, view in from_tree[i]["views"].items():
+                np.testing.assert_array_equal(view, source[i]["views"][name])
+    message = r"needs --option.mode=.*each one of 's1', 's2a', 's2c'"
+    with pytest.raises(errors.UserError, match=message):
+        build.build("ssl4eo_s12", str(tree), whole, options)
+
+
 @pytest.mark.parametrize("quantiles", ssl4eo.QUANTILES)
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_radar_that_is_no_number_is_named_by_the_check(tmp_path, quantiles, value):
@@ -182,6 +203,20 @@ def test_damaged_trees_are_named(tree, tmp_path):
     def expect(message, index=1):
         with pytest.raises(errors.UserError, match=message):
             ssl4eo_s12.Source(folder=str(tmp_path / "t"), side=SIDE)[index]
+
+    # Sensors of one patch may lie a bit apart, but not elsewhere.
+    for left, message in ((500_060.0, ""), (0.0, "VV.tif lies at.*B1.tif at.*same")):
+        for path in (copy() / "s1" / "0000001").glob("*/*.tif"):
+            radar = np.full((SIDE, SIDE), -12, np.float32)
+            path.write_bytes(geo_files.encode(radar, left=left))
+        if message:
+            expect(message)
+            with pytest.raises(errors.UserError, match=message):
+                mode = ["mode=s1,s2c", f"side={SIDE}"]
+                goal = str(tmp_path / "elsewhere.lmdb")
+                build.build("ssl4eo_s12", str(tmp_path / "t"), goal, mode)
+        else:
+            ssl4eo_s12.Source(folder=str(tmp_path / "t"), side=SIDE)[1]
 
     season = copy() / "s2c" / "0000001" / "20200201T_32UPU"
     band = season / "B8A.tif"
