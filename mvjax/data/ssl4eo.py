@@ -36,13 +36,17 @@ class Sensor(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """What a sensor measured of a place."""
+    """What a sensor measured of a place.
 
-    values: (
-        np.ndarray
-    )  # `[4, C, side, side]`; float32 of Sentinel-1, int16 of Sentinel-2.
-    first: geotiff.Raster  # The first band of the first season.
-    path: str  # Of that.
+    Attributes:
+      values: `[4, C, side, side]`, float32 of Sentinel-1, int16 of Sentinel-2.
+      first: The first band of the first season.
+      path: The file of that.
+    """
+
+    values: np.ndarray
+    first: geotiff.Raster
+    path: str
 
 
 SENSORS = {  # In the order in which the released builder writes them.
