@@ -105,6 +105,7 @@ def test_a_run_trains_and_goes_to_torch_and_back(tmp_path):
     ("spec", "new"),
     [
         ("ssl4eo.py:backbone=resnet18", ("conv1/kernel",)),
+        ("ssl4eo.py:backbone=resnet18,variant=released", ("conv1/kernel",)),
         pytest.param(
             *("ssl4eo.py:backbone=resnet50_rda", ("conv1/kernel", "da_l?/*")),
             marks=pytest.mark.slow,  # The next but one has attention too.
@@ -130,12 +131,33 @@ def test_weights_of_imagenet_start_all_but_what_is_new(tmp_path, spec, new):
     ]
     paths = {leaf.path for leaf in old}
     flat = {k: v for k, v in tree.flatten(other).items() if k in paths}
-    files.write(file, torch_map.to_torch(old, tree.unflatten(flat)))
-    started = warm_start.apply(config.warm_start, run.method, fresh)
+    tensors = torch_map.to_torch(old, tree.unflatten(flat))
+    colours = {}  # Red, green and blue of the first layer, [kh, kw, 3, D].
+    if spec.startswith("ssl4eo"):
+        (key,) = {"conv1.weight", "patch_embed.proj.weight"} & set(tensors)
+        shape = (len(tensors[key]), 3, *tensors[key].shape[2:])
+        tensors[key] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        if "released" not in spec:
+            place = "patches" if "vits16" in spec else "conv1"
+            place = f"params/backbone_optical/{place}/kernel"
+            colours = {place: tensors[key].transpose(2, 3, 1, 0)}
+    files.write(file, tensors)
+    names = run.spec.channel_names
+    found = warm_start.read(config.warm_start, run.method, fresh, names=names)
+    started = warm_start.put(fresh, found)
     before = tree.flatten(fresh)
     for path, value in tree.flatten(started).items():
         collection, backbone, rest = path.split("/", 2)
-        if not backbone.startswith("backbone_") or tree.matches(rest, new):
+        if path in colours:
+            expected = np.array(before[path])
+            expected[
+                ..., [names["optical"].index(b) for b in ("B4", "B3", "B2")], :
+            ] = colours[path]
+            np.testing.assert_array_equal(value, expected)
+        elif colours and path == "params/backbone_optical/patches/bias":
+            taken = flat[f"{collection}/{first}/{rest}"]
+            np.testing.assert_array_equal(value, taken)
+        elif not backbone.startswith("backbone_") or tree.matches(rest, new):
             np.testing.assert_array_equal(value, before[path], path)
         else:
             np.testing.assert_array_equal(value, flat[f"{collection}/{first}/{rest}"])

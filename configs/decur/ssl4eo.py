@@ -3,11 +3,12 @@
 `--config=configs/decur/ssl4eo.py:files=S1.lmdb+S2C.lmdb` with the files of `mvjax data build
 ssl4eo_s12`, or `folder=FOLDER` with the tree as it is downloaded. `backbone` is resnet50,
 resnet50_rda, vits16 or resnet18; `objective` is decur, barlow_twins, simclr, clip or
-vicreg; `weights=FILE` are ImageNet's, of torchvision or timm, with which DeCUR starts.
+vicreg; `weights=FILE` are ImageNet's, of torchvision or timm, with which DeCUR starts: in the
+first layer its red, green and blue are those of B4, B3 and B2, other bands start afresh.
 `optimizer=auto` is LARS for ResNets without attention, AdamW for others.
 `variant=released` does what the released code does: AdamW always, the second backbone
 through the attention of the first, gradients a quarter as large, arithmetic that wraps
-around, longer runs of two backbones. `debug` runs two steps of a small network on made-up
+around, longer runs of two backbones, all of the first layer afresh. `debug` runs two steps of a small network on made-up
 data.
 """
 
@@ -114,20 +115,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.limit = 32
 
     if arg.weights:
-        # The first layer has other channels than ImageNet's.
-        first = "patches/*" if arg.backbone == "vits16" else "conv1/kernel"
-        c.warm_start = {
-            view: dict(
+        c.warm_start = {}
+        for view in VIEWS:
+            # The first layer has other channels than ImageNet's.
+            first = "patches/*" if arg.backbone == "vits16" else "conv1/kernel"
+            held = {}
+            if view == "optical" and not released:
+                first = first.replace("*", "kernel")
+                held["spread"] = (f"backbone_{view}/{first}",)
+                held |= dict(view=view, channels=("B4", "B3", "B2"))
+            parts = (() if held else (first,)) + (("da_l?/*",) if attends else ())
+            c.warm_start[view] = held | dict(
                 source=arg.weights,
                 take={f"backbone_{view}": "*"},
                 table=f"{view}_torchvision" if attends else view,
-                fresh=tuple(
-                    f"backbone_{view}/{part}"
-                    for part in (first, *(("da_l?/*",) if attends else ()))
-                ),
+                fresh=tuple(f"backbone_{view}/{part}" for part in parts),
             )
-            for view in VIEWS
-        }
 
     lars = convolves and not released
     name = arg.optimizer if arg.optimizer != "auto" else "lars" if lars else "adamw"

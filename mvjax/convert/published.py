@@ -142,11 +142,16 @@ def is_fresh(path: str, patterns: tuple[str, ...]) -> bool:
 
 def check_fresh(paths: Iterable[str], patterns: tuple[str, ...]) -> None:
     """Raises `UserError` for a pattern that no leaf of a source's components fits."""
+    check_patterns("fresh", paths, patterns)
+
+
+def check_patterns(key: str, paths: Iterable[str], patterns: tuple[str, ...]) -> None:
+    """Raises `UserError` for a pattern that no leaf fits, and names the key it is of."""
     paths = list(paths)
     for pattern in patterns:
         if not any(is_fresh(path, (pattern,)) for path in paths):
             choices = {path.partition("/")[2] for path in paths}
-            raise errors.unknown("leaf in `fresh`", pattern, choices)
+            raise errors.unknown(f"leaf in `{key}`", pattern, choices)
 
 
 def _choose_tables(

@@ -191,5 +191,11 @@ class WarmStart:
     part: limits.Text | None = None  # Of a file that holds several sets of weights.
     # Patterns of leaves that keep their initial values: ("backbone/conv1/kernel",).
     fresh: limits.AnyNames = ()
+    # Patterns of kernels whose input in the source is only some channels of a view, and the
+    # names of these in the source's order: ("backbone/conv1/kernel",), "optical" and
+    # ("B4", "B3", "B2").
+    spread: limits.AnyNames = ()
+    view: limits.Text | None = None
+    channels: tuple[limits.Text, ...] = ()
     # Patterns of leaves of a workdir that are not taken: ("backbone/head/*",).
     drop: limits.AnyNames = ()

@@ -146,8 +146,9 @@ class Program:
             self._start = None if but else [[] for _ in self.run.seeds]
             return
         method, shapes = self.run.method, self.run.shapes
+        names = self.run.spec.channel_names
         found = [
-            warm_start.read(entries, method, shapes, replica=i)
+            warm_start.read(entries, method, shapes, replica=i, names=names)
             for i in range(len(self.run.seeds))
         ]
         self._start = None if but else found

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mvjax.convert import hugging_face
+from mvjax.convert import input_channels
 from mvjax.convert import published as published_lib
 from mvjax.core import errors
 from mvjax.core import json_value
@@ -45,6 +46,7 @@ def read(
     variables: method_lib.Variables,
     *,
     replica: int = 0,
+    names: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[method_lib.Variables]:
     """The leaves that `config.warm_start` takes, entry by entry.
 
@@ -58,11 +60,14 @@ def read(
         `differ` has fields of the method that need not be as in the workdir, with a dot
         what lies in them: `"backbone.head"`. `fresh` names leaves that keep their
         initial values, such as a first layer of other channels: patterns of their
-        paths, `"backbone/conv1/kernel"`. `drop` names leaves of a workdir that are not
-        taken, under our component's name: `"backbone/head/*"`.
+        paths, `"backbone/conv1/kernel"`. `spread` names kernels, `[..., C, D]`, whose
+        input in the source are only the `channels` of a `view`, by name and in this
+        order; those of other channels keep their initial values. `drop` names leaves of a workdir
+        that are not taken, under our component's name: `"backbone/head/*"`.
       method: The method that `variables` are of.
       variables: Fresh variables, or their shapes.
       replica: Which seed of a source that has as many seeds.
+      names: Of the channels of views that have names.
 
     Raises:
       UserError: A source is missing or does not fit.
@@ -72,12 +77,14 @@ def read(
         entry = _entry(label, entry)
         fresh = tuple(entry.get("fresh") or ())
         try:
-            new = _read(method, variables, entry, replica)
-            new = _without_fresh(variables, new, fresh)
+            places = input_channels.find(entry, names or {})
+            theirs = input_channels.narrow(variables, places)
+            new = _read(method, theirs, entry, replica)
+            new = _without_fresh(theirs, new, fresh)
         except errors.UserError as error:
             raise errors.UserError(f"config.warm_start.{label}: {error}") from None
-        _check(label, entry["source"], variables, new, fresh)
-        found.append(new)
+        _check(label, entry["source"], theirs, new, fresh)
+        found.append(input_channels.spread(new, places))
     return found
 
 
@@ -92,7 +99,12 @@ def put(
 
 def _put(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     deeper = {k: _put(old[k], v) for k, v in new.items() if isinstance(v, dict)}
-    return {**old, **new, **deeper}
+    parts = {
+        k: v.put(old[k])
+        for k, v in new.items()
+        if isinstance(v, input_channels.Channels)
+    }
+    return {**old, **new, **deeper, **parts}
 
 
 def _without_fresh(

@@ -140,6 +140,44 @@ def test_named_leaves_stay_fresh(tmp_path, run, fresh, weights):
         start(run, fresh, tmp_path / "a.pth", dict(fresh=("lift/kernel",)))
 
 
+def test_kernels_of_some_channels_start_those_of_the_same_names(
+    tmp_path, run, fresh, weights
+):
+    old = np.asarray(fresh["params"]["left"]["kernel"])  # [C, D]
+    assert len(old) > 3
+    (key,) = (k for k in weights if weights[k].shape == old.T.shape and "left" in k)
+    files.write(tmp_path / "a.pth", weights | {key: weights[key][:, [1, 3]]})
+    names = {"left": ("zero", "red", "two", "blue", *map(str, range(4, len(old))))}
+    whole = dict(source=str(tmp_path / "a.pth"), spread=("left/kernel",))
+    whole |= dict(view="left", channels=("red", "blue"))
+
+    def begin(**changed):
+        entry = ml_collections.ConfigDict({"a": whole | changed})
+        found = warm_start.read(
+            entry, run.method, jax.eval_shape(lambda: fresh), names=names
+        )
+        return warm_start.put(fresh, found)["params"]["left"]["kernel"]
+
+    expected = old.copy()
+    expected[[1, 3]] += np.float32(1)
+    np.testing.assert_array_equal(begin(), expected)
+    # In the order of the names, whatever the places.
+    expected = old.copy()
+    expected[[3, 1]] = old[[1, 3]] + np.float32(1)
+    np.testing.assert_array_equal(begin(channels=("blue", "red")), expected)
+    for changed, words in {
+        "bleu": (dict(channels=("red", "bleu")), "start.a: .*channel of left 'bleu'"),
+        "twice": (dict(channels=("red", "red")), "names one twice: red, red"),
+        "alone": (dict(view=None), "`spread`, `view` and `channels` go together"),
+        "view": (dict(view="lift"), "view with named channels 'lift'.*'left'"),
+        "leaf": (dict(spread=("left/kernal",)), "`spread` 'left/kernal'.*left/kernel"),
+        "bias": (dict(spread=("left/bias",)), "left/bias .* is no kernel"),
+        "three": (dict(channels=("red", "blue", "two")), "shape"),
+    }.values():
+        with pytest.raises(errors.UserError, match=words):
+            begin(**changed)
+
+
 def test_leaves_of_a_workdir_can_be_dropped(tmp_path, run, fresh, monkeypatch, capsys):
     held = jax.tree.map(lambda x: np.asarray(x) + np.ones_like(x), fresh)
     held["params"]["left"]["head"] = {"kernel": np.ones((2, 2), np.float32)}
