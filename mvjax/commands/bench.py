@@ -25,7 +25,7 @@ def add(commands) -> None:
         "--config.data.limit says otherwise.\n\n"
         "All stages, each in a process of its own; --config.KEY=VALUE holds for each:\n"
         f"         mvjax bench --suite={_SUITE} --output=suite.json\n"
-        f"in small mvjax bench --suite={_SUITE}:debug --only=dim/sdim,mvmr/stl10\n"
+        f"in small mvjax bench --suite={_SUITE}:debug --only=STAGE,STAGE\n"
         "then     mvjax bench --suite=configs/suite.py --compare=suite.json\n"
         "again    mvjax bench --suite=suite.json --compare=old.json\n"
         "A stage that fails keeps no other back: the exit code is 1 then. What is done is\n"

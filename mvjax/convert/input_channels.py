@@ -40,10 +40,12 @@ class Places(NamedTuple):
     Attributes:
       patterns: Of the kernels of which this holds, as in `published.is_fresh`.
       channels: A place for each of the source's.
+      count: Of our channels.
     """
 
     patterns: tuple[str, ...]
     channels: tuple[int, ...]
+    count: int
 
 
 def find(entry: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Places:
@@ -61,7 +63,7 @@ def find(entry: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Plac
     if not (bool(patterns) == bool(view) == bool(channels)):
         raise errors.UserError("`spread`, `view` and `channels` go together.")
     if not patterns:
-        return Places((), ())
+        return Places((), (), 0)
     if view not in names:
         raise errors.unknown("view with named channels", view, names)
     for channel in channels:
@@ -69,14 +71,15 @@ def find(entry: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Plac
             raise errors.unknown(f"channel of {view}", channel, names[view])
     if len(set(channels)) < len(channels):
         raise errors.UserError(f"`channels` names one twice: {', '.join(channels)}.")
-    return Places(patterns, tuple(names[view].index(name) for name in channels))
+    ours = names[view]
+    return Places(patterns, tuple(ours.index(name) for name in channels), len(ours))
 
 
 def narrow(variables: Mapping[str, Any], places: Places) -> dict[str, Any]:
     """Variables, ours or shapes, with the source's shapes for kernels that are spread.
 
     Raises:
-      UserError: A pattern fits no leaf, or one that has fewer channels.
+      UserError: A pattern fits no leaf, or one that has not as many channels as the view.
     """
     flat = tree.flatten(dict(variables))
     published.check_patterns("spread", flat, places.patterns)
@@ -84,7 +87,7 @@ def narrow(variables: Mapping[str, Any], places: Places) -> dict[str, Any]:
         if not published.is_fresh(path, places.patterns):
             continue
         shape = np.shape(leaf)
-        if len(shape) < 2 or shape[-2] <= max(places.channels):
+        if len(shape) < 2 or shape[-2] != places.count:
             raise errors.UserError(
                 f"{path} of shape {shape} in `spread` is no kernel of as many channels as "
                 "the view has."

@@ -148,6 +148,7 @@ def test_kernels_of_some_channels_start_those_of_the_same_names(
     (key,) = (k for k in weights if weights[k].shape == old.T.shape and "left" in k)
     files.write(tmp_path / "a.pth", weights | {key: weights[key][:, [1, 3]]})
     names = {"left": ("zero", "red", "two", "blue", *map(str, range(4, len(old))))}
+    names["wider"] = (*names["left"], "more")
     whole = dict(source=str(tmp_path / "a.pth"), spread=("left/kernel",))
     whole |= dict(view="left", channels=("red", "blue"))
 
@@ -172,6 +173,10 @@ def test_kernels_of_some_channels_start_those_of_the_same_names(
         "view": (dict(view="lift"), "view with named channels 'lift'.*'left'"),
         "leaf": (dict(spread=("left/kernal",)), "`spread` 'left/kernal'.*left/kernel"),
         "bias": (dict(spread=("left/bias",)), "left/bias .* is no kernel"),
+        "other": (
+            dict(view="wider"),
+            "left/kernel of shape .* is no kernel of as many",
+        ),
         "three": (dict(channels=("red", "blue", "two")), "shape"),
     }.values():
         with pytest.raises(errors.UserError, match=words):
