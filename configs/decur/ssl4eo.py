@@ -3,13 +3,14 @@
 `--config=configs/decur/ssl4eo.py:files=S1.lmdb+S2C.lmdb` with the files of `mvjax data build
 ssl4eo_s12`, or `folder=FOLDER` with the tree as it is downloaded. `backbone` is resnet50,
 resnet50_rda, vits16 or resnet18; `objective` is decur, barlow_twins, simclr, clip or
-vicreg; `weights=FILE` are ImageNet's, of torchvision or timm, with which DeCUR starts: in the
-first layer its red, green and blue are those of B4, B3 and B2, other bands start afresh.
+vicreg; `weights=FILE` are ImageNet's, of torchvision or timm, with which DeCUR starts: in
+the first layer its red, green and blue are those of B4, B3 and B2, other bands start
+afresh.
 `optimizer=auto` is LARS for ResNets without attention, AdamW for others.
 `variant=released` does what the released code does: AdamW always, the second backbone
 through the attention of the first, gradients a quarter as large, arithmetic that wraps
-around, longer runs of two backbones, all of the first layer afresh. `debug` runs two steps of a small network on made-up
-data.
+around, longer runs of two backbones, all of the first layer afresh. `debug` runs two steps
+of a small network on made-up data.
 """
 
 import ml_collections

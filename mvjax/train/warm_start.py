@@ -62,8 +62,8 @@ def read(
         initial values, such as a first layer of other channels: patterns of their
         paths, `"backbone/conv1/kernel"`. `spread` names kernels, `[..., C, D]`, whose
         input in the source are only the `channels` of a `view`, by name and in this
-        order; those of other channels keep their initial values. `drop` names leaves of a workdir
-        that are not taken, under our component's name: `"backbone/head/*"`.
+        order; those of other channels keep their initial values. `drop` names leaves of
+        a workdir that are not taken, under our component's name: `"backbone/head/*"`.
       method: The method that `variables` are of.
       variables: Fresh variables, or their shapes.
       replica: Which seed of a source that has as many seeds.
