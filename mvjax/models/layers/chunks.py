@@ -5,12 +5,16 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 
 from mvjax.models.layers import late
 
 # Patches that are multiplied at once; they must stay in the caches. Written out for a
 # whole batch they take ten times as long, most of it for fresh memory pages.
 CHUNK_BYTES = 2**22
+# Patches that XLA's CPU convolution is to write out at once. It writes out those of all
+# images that it is given, into memory that stays with the process.
+PATCH_BYTES = 2**26
 
 
 def count_most(batch: int) -> int:
@@ -45,6 +49,27 @@ def count_bands(rows: int, batch_bytes: int) -> int:
         if rows % bands == 0 and batch_bytes // bands <= CHUNK_BYTES:
             return bands
     return max(rows, 1)
+
+
+def concatenate(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, image_bytes: int
+) -> jax.Array:
+    """A function of a batch, in as few equal parts as stay within `PATCH_BYTES`.
+
+    On several devices in one: rows that stand together lie on one of them.
+
+    Args:
+      function: Of some rows of x, of as many rows.
+      x: `[B, ...]`.
+      image_bytes: Patches of one image.
+    """
+    batch, parts = x.shape[0], 1
+    if jax.device_count() == 1 and batch * image_bytes > PATCH_BYTES:
+        most = max(PATCH_BYTES // image_bytes, 1)
+        parts = next(
+            n for n in range(2, batch + 1) if batch % n == 0 and batch <= n * most
+        )
+    return jnp.concatenate([function(part) for part in jnp.split(x, parts)])
 
 
 def add(

@@ -256,7 +256,12 @@ def _cpu_conv2d(
     # XLA's calls of oneDNN (`process_settings.use_onednn`) take in a swish or an ELU that
     # follows, and then whoever else reads the output, as the way back does, gets that of
     # the activation (jaxlib 0.11.2). Behind a barrier there is none to take in.
-    return jax.lax.optimization_barrier(_lax_conv2d(x, kernel, strides, padding))
+    def convolve(x: jax.Array) -> jax.Array:
+        return jax.lax.optimization_barrier(_lax_conv2d(x, kernel, strides, padding))
+
+    pixels = math.prod(jax.eval_shape(convolve, x).shape[1:3])
+    patch = math.prod(kernel.shape[:3]) * x.dtype.itemsize
+    return chunks_lib.concatenate(convolve, x, pixels * patch)
 
 
 def _cpu_forward(
@@ -323,8 +328,16 @@ def _input_gradient(
     taps = [-(-size // step) for size, step in zip(kernel.shape, strides)]
     waste = math.prod(taps) * math.prod(strides) / math.prod(kernel.shape[:2])
     if strides == (1, 1) or waste * x.shape[-1] > _FEW_CHANNELS:
-        _, pull_back = jax.vjp(lambda x: _lax_conv2d(x, kernel, strides, padding), x)
-        return pull_back(dy)[0]
+
+        def gradient(dy: jax.Array) -> jax.Array:
+            images = jax.ShapeDtypeStruct((dy.shape[0], *x.shape[1:]), x.dtype)
+            pull_back = jax.linear_transpose(
+                lambda x: _lax_conv2d(x, kernel, strides, padding), images
+            )
+            return pull_back(dy)[0]
+
+        patch = math.prod(kernel.shape[:2]) * dy.shape[-1] * dy.dtype.itemsize
+        return chunks_lib.concatenate(gradient, dy, math.prod(x.shape[1:3]) * patch)
     (s, t), (a, b), (batch, height, width, channels) = strides, taps, x.shape
     missing = [m * step - size for m, step, size in zip(taps, strides, kernel.shape)]
     kernel = jnp.pad(kernel, ((0, missing[0]), (0, missing[1]), (0, 0), (0, 0)))

@@ -212,6 +212,30 @@ def test_chunks_are_used_and_divide_the_rows_of_a_device(monkeypatch):
     assert chunks.count(7, 2 * size) == 7  # And this one not at all.
 
 
+@pytest.mark.parametrize("name", ["3x3", "more patches than channels", "empty batch"])
+def test_patches_are_written_out_in_parts_of_the_batch(name, monkeypatch):
+    x, kernel, settings = draw(CASES[name])
+    whole = value_and_gradients(conv.conv2d, x, kernel, **settings)
+
+    def count():
+        jax.clear_caches()
+        text = jax.jit(lambda x: conv.conv2d(x, kernel, **settings)).lower(x).as_text()
+        return text.count("stablehlo.convolution")
+
+    assert count() == 1
+    height, width = whole[0].shape[1:3]
+    patches = 4 * height * width * kernel.size // kernel.shape[-1]
+    monkeypatch.setattr(chunks, "PATCH_BYTES", 2 * patches)
+    assert count() == 1  # Parts of a batch that is split lie on other devices.
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert count() == max(len(x) // 2, 1)
+    parts = value_and_gradients(conv.conv2d, x, kernel, **settings)
+    for a, d in zip(parts, whole, strict=True):
+        assert_close(a, d, 1e-6)
+    monkeypatch.setattr(chunks, "PATCH_BYTES", 1)
+    assert count() == max(len(x), 1)
+
+
 def test_bands_divide_the_rows():
     size = chunks.CHUNK_BYTES
     assert chunks.count_bands(12, 1) == 2  # One would be no loop.

@@ -98,7 +98,7 @@ def test_no_gradient_is_computed_of_what_wants_none():
         return str(program).count("conv_general_dilated[")
 
     both = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(kernel, x)
-    assert count(both) > 2
+    assert count(both) == 2
     # A checkpoint computes what comes before the gradient again.
     for function, most in ((loss, 1), (jax.jit(loss), 1), (jax.checkpoint(loss), 2)):
         assert count(jax.make_jaxpr(jax.grad(function))(kernel, x)) == most
