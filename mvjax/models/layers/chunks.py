@@ -1,4 +1,4 @@
-"""Loops over parts of a batch, each with rows of all devices."""
+"""A batch in parts, one after the other, so that what a part needs is small."""
 
 from collections.abc import Callable
 import functools
