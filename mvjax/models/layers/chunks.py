@@ -54,7 +54,7 @@ def count_bands(rows: int, batch_bytes: int) -> int:
 def concatenate(
     function: Callable[[jax.Array], jax.Array], x: jax.Array, image_bytes: int
 ) -> jax.Array:
-    """A function of a batch, in as few equal parts as stay within `PATCH_BYTES`.
+    """A function of a batch, in as few parts as stay within `PATCH_BYTES`.
 
     On several devices in one: rows that stand together lie on one of them.
 
@@ -63,13 +63,10 @@ def concatenate(
       x: `[B, ...]`.
       image_bytes: Patches of one image.
     """
-    batch, parts = x.shape[0], 1
-    if jax.device_count() == 1 and batch * image_bytes > PATCH_BYTES:
-        most = max(PATCH_BYTES // image_bytes, 1)
-        parts = next(
-            n for n in range(2, batch + 1) if batch % n == 0 and batch <= n * most
-        )
-    return jnp.concatenate([function(part) for part in jnp.split(x, parts)])
+    parts = 1
+    if jax.device_count() == 1 and x.shape[0] * image_bytes > PATCH_BYTES:
+        parts = -(-x.shape[0] // max(PATCH_BYTES // image_bytes, 1))
+    return jnp.concatenate([function(part) for part in jnp.array_split(x, parts)])
 
 
 def add(
